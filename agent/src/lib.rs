@@ -1,0 +1,8 @@
+//! chandler: the command line.
+
+use std::process::ExitCode;
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}

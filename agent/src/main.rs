@@ -1,0 +1,7 @@
+//! The one binary, `chandler`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    agent::main()
+}

@@ -1,0 +1,220 @@
+//! What the mirror is told to be: one typed value, right by construction.
+//!
+//! Only [`Config`] travels through the program. It is made once, from defaults, a file, the environment and flags, in that order of rising
+//! weight, or from what the `registry` image reads ([`registry`]). Every problem is collected with its origin and told at once.
+//! Nothing here opens a socket or a store; files are read only to resolve the configuration itself.
+
+mod values;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use ipnet::IpNet;
+use url::Url;
+
+pub use values::{ByteSize, Limit, Pattern, Secret, UpstreamName, ValueError};
+
+/// Everything the mirror needs to know to start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who may read what.
+    pub access: Access,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served; `None` turns them off.
+    pub admin: Option<AdminConfig>,
+    /// Set where the mirror stands in for the `registry` image: its defaults hold, and it is open as that image is.
+    pub drop_in: bool,
+    /// Headers that every answer of the data listeners carries, besides our own.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// What bounds clients and memory.
+    pub limits: LimitsConfig,
+    /// Where clients connect; at least one.
+    pub listeners: Vec<ListenerConfig>,
+    /// What is logged, and how.
+    pub log: LogConfig,
+    /// Where content lies, and how much of it.
+    pub store: StoreConfig,
+    /// Whose `X-Forwarded-For` and PROXY headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The registries that are mirrored; at least one. The first answers requests that name none.
+    pub upstreams: Vec<UpstreamConfig>,
+}
+
+/// One address on which the registry API is served.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ListenerConfig {
+    /// Address and port; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Each connection starts with a PROXY protocol header (v1 or v2), believed from `trusted_proxies` only.
+    pub proxy_protocol: bool,
+    /// HTTPS with this pair; plain HTTP without.
+    pub tls: Option<TlsFiles>,
+}
+
+/// A certificate chain and its key, as PEM files. Links are followed at each look, since certbot swaps links.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TlsFiles {
+    /// The leaf first, then its intermediates.
+    pub certificate: PathBuf,
+    /// PKCS#8, PKCS#1 or SEC1.
+    pub key: PathBuf,
+}
+
+/// The operator's own listener.
+#[derive(Clone, Debug)]
+pub struct AdminConfig {
+    /// Loopback unless `token` is set or only metrics are asked.
+    pub address: SocketAddr,
+    /// `/metrics`, `/healthz` and `/readyz` need no token.
+    pub open_metrics: bool,
+    /// `Authorization: Bearer …` for everything else, and needed beyond loopback.
+    pub token: Option<Secret>,
+}
+
+/// A registry that is mirrored.
+#[derive(Clone, Debug)]
+pub struct UpstreamConfig {
+    /// Who we are there.
+    pub account: Option<AccountConfig>,
+    /// Other addresses of the same content, tried in order when the first fails.
+    pub alternates: Vec<Url>,
+    /// What clients call it in `ns` and in a path's first component, lower case: `docker.io`, `ghcr.io`.
+    pub answers_to: Vec<String>,
+    /// An additional CA bundle (PEM) for its TLS.
+    pub ca: Option<PathBuf>,
+    /// Docker Hub's naming holds: a name of one component is in `library/`.
+    pub hub: bool,
+    /// Which of its private repositories may be served at all; `None`: all that the account may read.
+    pub private: Option<Vec<Pattern>>,
+    /// Its name in paths, logs and metrics.
+    pub name: UpstreamName,
+    /// A proxy for this upstream alone; else the system's variables hold.
+    pub proxy: Option<Url>,
+    /// Hosts besides its own registrable domain whose token service may have the account's password.
+    pub realms: Vec<String>,
+    /// Which of its repositories are served; `None`: all.
+    pub repositories: Option<Vec<Pattern>>,
+    /// How long a tag's answer holds before the upstream is asked again. Default one second.
+    pub tag_window: Duration,
+    /// `http://` or `https://`, host, port; a path is kept before `/v2/`.
+    pub url: Url,
+}
+
+/// An account at an upstream.
+#[derive(Clone, Debug)]
+pub struct AccountConfig {
+    /// Where its password is.
+    pub password: PasswordSource,
+    /// Its name; never empty.
+    pub user: String,
+}
+
+/// Where a password is taken from; read again at each reload.
+#[derive(Clone, Debug)]
+pub enum PasswordSource {
+    /// The first line of a file.
+    File(PathBuf),
+    /// A docker credential helper (`docker-credential-…`): a program and its arguments; it is asked with `get`.
+    Helper(Vec<String>),
+    /// The value itself, from a file, a flag or a variable.
+    Value(Secret),
+}
+
+/// Who may read what. There is no third state: either somebody said "open", or rules decide and the default is no.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// Everybody who can connect reads everything that is served.
+    Open,
+    /// The first rule that fits allows; none: refused.
+    Rules(Vec<AccessRule>),
+}
+
+/// Clients from `networks` may read `repositories`.
+#[derive(Clone, Debug)]
+pub struct AccessRule {
+    /// What the log calls it.
+    pub name: String,
+    /// From where.
+    pub networks: Vec<IpNet>,
+    /// What, as `upstream/repository` patterns (`docker.io/acme/*`); empty: everything.
+    pub repositories: Vec<Pattern>,
+}
+
+/// The store's place and bounds.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// What happens to a tag that its upstream deleted.
+    pub deleted_tags: DeletedTags,
+    /// How the store's health is checked.
+    pub health: HealthConfig,
+    /// Content that nobody read for so long goes; `None`: it stays until room is needed.
+    pub keep_unused: Option<Duration>,
+    /// Most that the store may take; `None`: only `min_free` bounds it.
+    pub max_size: Option<Limit>,
+    /// What stays free on its file system. Default 5 %.
+    pub min_free: Limit,
+    /// Its folder.
+    pub root: PathBuf,
+    /// Bytes a second that the background check of stored content may read; `None`: no such check.
+    pub scrub_rate: Option<ByteSize>,
+}
+
+/// A tag that the upstream no longer knows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DeletedTags {
+    /// So long it is still served, with a warning.
+    pub grace: Duration,
+    /// Afterwards it is served for ever (`true`) or answered 404.
+    pub keep: bool,
+}
+
+/// A small write and read in the store's folder, now and then.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct HealthConfig {
+    /// Off: the store always counts as healthy until a write fails.
+    pub enabled: bool,
+    /// Between two checks.
+    pub interval: Duration,
+    /// So many failures in a row make it unhealthy.
+    pub threshold: u32,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogConfig {
+    /// One line a request.
+    pub access: bool,
+    /// Fields that every line carries.
+    pub fields: Vec<(String, String)>,
+    /// JSON or for humans.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug` or `trace`; or a filter as tracing's `EnvFilter` reads it.
+    pub level: String,
+    /// Standard output (as the `registry` image) rather than standard error.
+    pub to_stdout: bool,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For a terminal.
+    Text,
+}
+
+/// What bounds clients and memory.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LimitsConfig {
+    /// Bytes that all readers' buffers take together.
+    pub buffers: ByteSize,
+    /// Connections at once; more wait in the kernel's queue.
+    pub connections: usize,
+    /// How long a stop waits for running requests.
+    pub drain: Duration,
+    /// Blob downloads at once from one upstream; more wait.
+    pub upstream_blobs: usize,
+    /// Manifest requests at once to one upstream, in a lane of their own.
+    pub upstream_manifests: usize,
+}

@@ -1,0 +1,3 @@
+//! What chandler promises, each promise quoted by the test that keeps it.
+//!
+//! One binary for all of them, one module a subject.

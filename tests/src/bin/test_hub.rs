@@ -1,0 +1,2 @@
+//! The test Hub, alone.
+fn main() {}

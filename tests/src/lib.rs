@@ -1,0 +1,5 @@
+//! What the promises are tested with: the test Hub with its faults, and the harness for real engines.
+//!
+//! Nothing here uses the mirror's own code: bugs that both sides share would cancel out.
+
+pub mod hub;
