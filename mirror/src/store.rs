@@ -1,0 +1,218 @@
+//! Everything that outlives the process: blobs, manifests, and what is known of repositories, as plain files.
+//!
+//! Pieces: `layout` (names), `open` (lock, version, left-overs), `disk` (what all share), `tree` (folders, records), `index` and `account` (what is there
+//! and what it takes), `spool` and `blob` (writing and reading content), `repository` and `records`, and the tasks in the background: `scan`,
+//! `health`, `cleanup`, `scrub`.
+//!
+//! Invariants:
+//! * A file under its final name is whole: it was written, synced, renamed, and its folder synced, in this order. kill -9 at any moment leaves nothing or all of it.
+//! * Content comes before the record that names it.
+//! * What is allocated on disk, downloads under way and metadata included, is in the account before it is written, and the account stays within the cap.
+//! * What is read or written is not evicted. Bytes leave the account when the last reader has closed the file.
+//! * A file that is not ours is never touched, such as a `docker/registry/v2` tree in the same folder.
+//!
+//! Nobody outside this module knows a path. It does not know what an upstream is, nor who may read what, and it hashes only what it reads itself
+//! (manifests, and the check in the background): whoever writes or reads a blob hashes the bytes as they pass.
+//! All calls block for the time of a few system calls, writes for an fsync; callers decide whether that needs a thread.
+
+mod account;
+mod blob;
+mod cleanup;
+mod disk;
+mod error;
+mod health;
+mod index;
+mod layout;
+mod lock;
+mod metrics;
+mod open;
+mod quarantine;
+mod records;
+mod repository;
+mod scan;
+mod scrub;
+mod spool;
+mod tree;
+
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use blob::Stored;
+pub use error::{OpenError, SpoolError, StoreError};
+pub use health::Health;
+pub use metrics::Metrics;
+pub use records::{ManifestRecord, RepositoryState, TagRecord, Visibility};
+pub use repository::{Held, Repository};
+pub use spool::Spool;
+
+use self::cleanup::Cleanup;
+use self::disk::{Disk, ScanState};
+use self::repository::Repositories;
+use crate::config::{StoreConfig, UpstreamName};
+use crate::oci::{ChildKind, Digest, MAX_MANIFEST_BYTES, RepoName};
+
+/// The store of one process; clones are the same store. Its folder is free again when the last clone, [`Stored`], [`Spool`] and [`Repository`] is gone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    config: StoreConfig,
+    disk: Arc<Disk>,
+    repositories: Arc<Repositories>,
+}
+
+/// How much is stored.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Figures {
+    /// Bytes that everything of ours takes on disk; complete once `scanned`.
+    pub allocated: u64,
+    /// Layers and configs.
+    pub blobs: u64,
+    /// Most bytes that the store may take.
+    pub cap: Option<u64>,
+    /// Files removed for room or age since the start.
+    pub evicted: u64,
+    /// Bytes free on the file system.
+    pub free: u64,
+    /// Manifests.
+    pub manifests: u64,
+    /// Files found damaged since the start.
+    pub quarantined: u64,
+    /// The scan at start is done.
+    pub scanned: bool,
+}
+
+impl Store {
+    /// Opens the folder for this process alone; hits work from now on.
+    pub fn open(config: &StoreConfig) -> Result<Self, OpenError> {
+        let disk = Arc::new(open::open(config)?);
+        Ok(Self { config: config.clone(), disk, repositories: Arc::new(Repositories::new()) })
+    }
+
+    /// Starts the work in the background: the scan, the health check, clean-up, the slow check of content. All of it ends with `cancel`.
+    pub fn spawn(&self, tasks: &TaskTracker, cancel: &CancellationToken) {
+        self.disk.set_scan_state(ScanState::Running);
+        let (disk, stop) = (Arc::clone(&self.disk), cancel.clone());
+        let scan = tasks.spawn_blocking(move || {
+            scan::run(&disk, &stop);
+            disk.trim();
+        });
+        tasks.spawn(health::watch(Arc::clone(&self.disk), self.config.health, cancel.clone()));
+        tasks.spawn(self.cleanup().watch(cancel.clone()));
+        if let Some(rate) = self.config.scrub_rate.filter(|rate| rate.0 > 0) {
+            let (disk, cancel) = (Arc::clone(&self.disk), cancel.clone());
+            tasks.spawn(async move {
+                if scan.await.is_ok() {
+                    scrub::watch(disk, rate.0, cancel).await;
+                }
+            });
+        }
+    }
+
+    /// The file of `digest`, a blob or a manifest, as a use of it: one lease, one `open`, one `fstat`.
+    pub fn blob(&self, digest: &Digest) -> Option<Stored> {
+        Stored::open(&self.disk, digest, Some(disk::now()))
+    }
+
+    /// A manifest's bytes, read and hashed. One that is damaged is quarantined, and not there.
+    pub fn manifest(&self, digest: &Digest) -> Option<Bytes> {
+        let stored = self.blob(digest)?;
+        let size = usize::try_from(stored.size()).ok().filter(|size| *size <= MAX_MANIFEST_BYTES);
+        let Some(size) = size else {
+            if stored.kind() == ChildKind::Manifest {
+                self.disk.quarantine(digest, "a manifest cannot be that large");
+            }
+            return None;
+        };
+        let mut bytes = vec![0; size];
+        if let Err(error) = stored.file().read_exact_at(&mut bytes, 0) {
+            tracing::warn!(blob.digest = %digest, error = %error, "cannot read a stored manifest");
+            return None;
+        }
+        if Digest::of(digest.algorithm(), &bytes) != *digest {
+            self.disk.quarantine(digest, "a manifest's hash is another");
+            return None;
+        }
+        stored.mark_verified();
+        stored.touch();
+        Some(bytes.into())
+    }
+
+    /// Stores a manifest whose hash was checked, durably.
+    pub fn put_manifest(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        let is_whole = |stored: &Stored| stored.kind() == ChildKind::Manifest && stored.size() == bytes.len() as u64;
+        if self.blob(digest).as_ref().is_some_and(is_whole) {
+            return Ok(());
+        }
+        let mut spool = self.spool(digest, Some(bytes.len() as u64))?;
+        spool.append(bytes)?;
+        spool.publish(ChildKind::Manifest).map(drop)
+    }
+
+    /// Starts to store a blob, of `size` bytes where that is known: its room is taken now, from older blobs where it must.
+    pub fn spool(&self, digest: &Digest, size: Option<u64>) -> Result<Spool, SpoolError> {
+        Spool::new(&self.disk, digest, size)
+    }
+
+    /// Moves a damaged blob aside, so that it is fetched again.
+    pub fn quarantine(&self, digest: &Digest) {
+        self.disk.quarantine(digest, "a full read computed another hash");
+    }
+
+    /// What is known of a repository; empty where nothing is.
+    pub fn repository(&self, upstream: &UpstreamName, name: &RepoName) -> Arc<Repository> {
+        self.repositories.get(&self.disk, upstream, name)
+    }
+
+    /// Up to `limit` repositories that hold something, as `UPSTREAM/REPO` in their order, after `after`.
+    pub fn catalog(&self, after: Option<&str>, limit: usize) -> Vec<String> {
+        let mut named: Vec<_> = cleanup::repositories(&self.disk).into_iter().map(|one| (format!("{}/{}", one.0, one.1), one)).collect();
+        named.sort_unstable();
+        let later = named.into_iter().filter(|(name, _)| after.is_none_or(|after| name.as_str() > after));
+        let holding = later.filter(|(_, (upstream, name))| cleanup::holds_something(&self.disk, upstream, name));
+        holding.map(|(name, _)| name).take(limit).collect()
+    }
+
+    /// Whether the store takes writes, and each change of that.
+    pub fn health(&self) -> tokio::sync::watch::Receiver<Health> {
+        self.disk.health.watch()
+    }
+
+    /// How much is stored, now.
+    pub fn figures(&self) -> Figures {
+        self.disk.settle();
+        Figures {
+            allocated: self.disk.account.used(),
+            blobs: self.disk.index.count(ChildKind::Blob),
+            cap: self.disk.account.cap(),
+            evicted: self.disk.metrics.evicted.get(),
+            free: self.disk.free(),
+            manifests: self.disk.index.count(ChildKind::Manifest),
+            quarantined: self.disk.metrics.quarantined.get(),
+            scanned: self.disk.scan_state() == ScanState::Done,
+        }
+    }
+
+    /// The store's metrics, with its gauges as they are now.
+    pub fn metrics(&self) -> Metrics {
+        let (figures, metrics) = (self.figures(), self.disk.metrics.clone());
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        metrics.allocated.set(gauge(figures.allocated));
+        metrics.blobs.set(gauge(figures.blobs));
+        metrics.free.set(gauge(figures.free));
+        metrics.manifests.set(gauge(figures.manifests));
+        metrics
+    }
+
+    fn cleanup(&self) -> Cleanup {
+        Cleanup { disk: Arc::clone(&self.disk), keep_unused: self.config.keep_unused, repositories: Arc::clone(&self.repositories) }
+    }
+}
+
+/// The version of what lies on the disk.
+const VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! A stored blob that somebody reads.
+
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
+
+use super::disk::{self, Claim, Disk, is_of_nothing};
+use super::index::Seconds;
+use super::layout::KINDS;
+use crate::oci::{ChildKind, Digest};
+
+/// An open file of the store: a blob, or a manifest read as one.
+///
+/// While it, or any clone of its [`file`](Self::file), lives, the blob is not evicted; and when it goes all the same, as it is damaged, its
+/// readers keep what they have.
+#[derive(Debug)]
+pub struct Stored {
+    digest: Digest,
+    disk: Arc<Disk>,
+    file: Arc<File>,
+    generation: u16,
+    kind: ChildKind,
+    size: u64,
+}
+
+impl Stored {
+    /// Opens `digest` where it is stored. `used` is `None` for a check of our own, which does not keep the blob from eviction for long.
+    pub(super) fn open(disk: &Arc<Disk>, digest: &Digest, used: Option<Seconds>) -> Option<Self> {
+        // The lease comes before the file, so that eviction cannot come in between.
+        let Some(lease) = disk.index.lease(digest, used) else { return Self::find(disk, digest) };
+        let Some((file, metadata)) = open(disk, lease.kind, digest) else {
+            disk.index.release(digest, lease.generation);
+            disk.vanished(digest);
+            return None;
+        };
+        Self::new(disk, digest, lease.kind, Arc::new(file), lease.generation, &metadata)
+    }
+
+    /// A file that was just published with one reader, which is this.
+    pub(super) fn published(disk: &Arc<Disk>, digest: &Digest, kind: ChildKind, file: Arc<File>, generation: u16, size: u64) -> Self {
+        Self { digest: digest.clone(), disk: Arc::clone(disk), file, generation, kind, size }
+    }
+
+    /// A file that the index does not know.
+    fn find(disk: &Arc<Disk>, digest: &Digest) -> Option<Self> {
+        let (kind, (file, metadata)) = KINDS.into_iter().find_map(|kind| Some((kind, open(disk, kind, digest)?)))?;
+        let generation = disk.adopt(digest, kind, &metadata)?;
+        Self::new(disk, digest, kind, Arc::new(file), generation, &metadata)
+    }
+
+    fn new(disk: &Arc<Disk>, digest: &Digest, kind: ChildKind, file: Arc<File>, generation: u16, metadata: &Metadata) -> Option<Self> {
+        let stored = Self::published(disk, digest, kind, file, generation, metadata.size());
+        if stored.size == 0 && !is_of_nothing(digest) {
+            drop(stored);
+            disk.quarantine(digest, "the file has no bytes");
+            return None;
+        }
+        Some(stored)
+    }
+
+    /// In bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The open file. A clone keeps the blob from eviction as well.
+    pub fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
+    /// Whether this process has hashed the file: when it was published, at a full read, or in the background.
+    pub fn is_verified(&self) -> bool {
+        self.disk.index.is_verified(&self.digest, self.generation)
+    }
+
+    /// Notes that the file was hashed and is right.
+    pub fn mark_verified(&self) {
+        self.disk.index.mark_verified(&self.digest, self.generation);
+    }
+
+    /// Notes a use; the file itself learns of it at most once a minute.
+    pub fn touch(&self) {
+        let now = disk::now();
+        if self.disk.index.touch(&self.digest, now).is_some_and(|(_, due)| due) {
+            // A use that is not noted makes the blob a little older than it is: nothing to fail for.
+            let _ = rustix::fs::futimens(&self.file, &used_at(now));
+        }
+    }
+
+    /// What it is stored as.
+    pub(super) fn kind(&self) -> ChildKind {
+        self.kind
+    }
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        self.disk.let_go(&self.file, Claim::Lease(self.digest.clone(), self.generation));
+    }
+}
+
+/// Notes a use of `digest` without opening it.
+pub(super) fn touch(disk: &Disk, digest: &Digest, now: Seconds) {
+    if let Some((kind, true)) = disk.index.touch(digest, now) {
+        let _ = rustix::fs::utimensat(CWD, disk.layout.content(kind, digest), &used_at(now), AtFlags::SYMLINK_NOFOLLOW);
+    }
+}
+
+fn open(disk: &Disk, kind: ChildKind, digest: &Digest) -> Option<(File, Metadata)> {
+    let file = File::open(disk.layout.content(kind, digest)).ok()?;
+    let metadata = file.metadata().ok().filter(Metadata::is_file)?;
+    Some((file, metadata))
+}
+
+fn used_at(now: Seconds) -> Timestamps {
+    let time = Timespec { tv_sec: i64::from(now), tv_nsec: 0 };
+    Timestamps { last_access: time, last_modification: time }
+}

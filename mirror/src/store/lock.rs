@@ -1,0 +1,56 @@
+//! The lock on the store's folder: one process, and one store in it.
+//!
+//! `flock` belongs to the open file, so a second store in the same process is refused as well, and the kernel frees it at any death.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+
+use rustix::fs::FlockOperation;
+
+use super::error::OpenError;
+use super::layout::Layout;
+
+/// Held as long as it lives.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock at once or says who has it.
+    pub(super) fn take(layout: &Layout) -> Result<Self, OpenError> {
+        let path = layout.lock();
+        let failed = |doing, source| OpenError::Io { doing, path: path.clone(), source };
+        // Not truncated before the lock is ours: it holds the other's process id.
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| failed("open the lock file", error))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(OpenError::InUse { path: layout.root().to_owned(), pid: holder(&mut file) });
+            }
+            Err(error) => return Err(failed("lock", error.into())),
+        }
+        sign(&mut file).map_err(|error| failed("write our process id to", error))?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn holder(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+fn sign(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}

@@ -1,0 +1,225 @@
+//! What is known of one repository: which content it holds, where its tags point, whether it is private.
+//!
+//! All reads are from memory, after one load at its first use. Writes go to the disk and then to memory; when the disk refuses, memory learns
+//! all the same and the caller is told, so that pulls go on while a disk is full. What only memory knows is written when it is told again.
+//!
+//! That a digest is *held* is a proof, not a guess: a manifest linked here names it, or the upstream itself said so. Content that was
+//! evicted stays held: that is the answer to a cold HEAD.
+
+mod known;
+mod load;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+
+use self::known::Known;
+use super::blob;
+use super::disk::{self, Disk, locked};
+use super::error::StoreError;
+use super::layout::{BLOBS, MANIFESTS, STATE, TAGS, file_name};
+use super::records::{self, BlobRecord, ManifestRecord, RepositoryState, TagRecord};
+use crate::config::UpstreamName;
+use crate::oci::{ChildKind, Digest, MediaType, RepoName, Tag};
+
+/// Content that a repository is known to hold.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Held {
+    /// Whether it is asked for as a manifest or as a blob.
+    pub kind: ChildKind,
+    /// What it is served as.
+    pub media_type: MediaType,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// One repository of one upstream.
+pub struct Repository {
+    disk: Arc<Disk>,
+    folder: PathBuf,
+    known: RwLock<Known>,
+    /// One writer at a time, so that memory and disk change in the same order.
+    writes: Mutex<()>,
+}
+
+impl Repository {
+    /// What the repository holds under `digest`; `None`: nobody has proved that it holds it.
+    pub fn held(&self, digest: &Digest) -> Option<Held> {
+        self.read().held(digest)
+    }
+
+    /// The record of a manifest that is linked.
+    pub fn record(&self, digest: &Digest) -> Option<ManifestRecord> {
+        self.read().manifests.get(digest).map(|linked| linked.record.clone())
+    }
+
+    /// Notes that the repository holds a manifest, and so all that it names.
+    pub fn link_manifest(&self, record: &ManifestRecord) -> Result<(), StoreError> {
+        let _writing = locked(&self.writes);
+        if self.read().manifests.get(&record.digest).is_some_and(|linked| linked.saved && linked.record == *record) {
+            return Ok(());
+        }
+        let written = self.write(MANIFESTS, &file_name(&record.digest), &records::write(record));
+        self.change().link(record.clone(), written.is_ok());
+        written
+    }
+
+    /// Notes that the upstream itself said that the repository holds a blob of `size` bytes.
+    pub fn link_blob(&self, digest: &Digest, size: u64) -> Result<(), StoreError> {
+        let _writing = locked(&self.writes);
+        if self.read().blobs.get(digest) == Some(&(size, true)) {
+            return Ok(());
+        }
+        let written = self.write(BLOBS, &file_name(digest), &records::write(&BlobRecord { size }));
+        self.change().blobs.insert(digest.clone(), (size, written.is_ok()));
+        written
+    }
+
+    /// Forgets that the repository holds `digest`, and whatever only this manifest proved.
+    pub fn unlink(&self, digest: &Digest) {
+        let _writing = locked(&self.writes);
+        let (manifest, blob) = self.change().unlink(digest);
+        for (folder, known) in [(MANIFESTS, manifest), (BLOBS, blob)] {
+            if known {
+                self.disk.tree.remove(&self.disk, &self.folder.join(folder).join(file_name(digest)));
+            }
+        }
+    }
+
+    /// Where `tag` points, whether or not the upstream still has it.
+    pub fn tag(&self, tag: &Tag) -> Option<TagRecord> {
+        self.read().tags.get(tag).map(|(record, _)| record.clone())
+    }
+
+    /// Points `tag` somewhere. What it points to should be stored and linked before.
+    pub fn set_tag(&self, tag: &Tag, record: &TagRecord) -> Result<(), StoreError> {
+        let _writing = locked(&self.writes);
+        if self.read().tags.get(tag).is_some_and(|(known, saved)| *saved && known == record) {
+            return Ok(());
+        }
+        let written = self.write(TAGS, tag.as_str(), &records::write(record));
+        self.change().tags.insert(tag.clone(), (record.clone(), written.is_ok()));
+        written
+    }
+
+    /// Forgets a tag.
+    pub fn remove_tag(&self, tag: &Tag) {
+        let _writing = locked(&self.writes);
+        if self.change().tags.remove(tag).is_some() {
+            self.disk.tree.remove(&self.disk, &self.folder.join(TAGS).join(tag.as_str()));
+        }
+    }
+
+    /// All tags, in their order, those that the upstream deleted included.
+    pub fn tags(&self) -> Vec<Tag> {
+        self.read().tags.keys().cloned().collect()
+    }
+
+    /// What is known of the repository as a whole.
+    pub fn state(&self) -> RepositoryState {
+        self.read().state.0
+    }
+
+    /// Notes what is known of the repository as a whole.
+    pub fn set_state(&self, state: RepositoryState) -> Result<(), StoreError> {
+        let _writing = locked(&self.writes);
+        if self.read().state == (state, true) {
+            return Ok(());
+        }
+        let written = self.disk.tree.write(&self.disk, &self.folder.join(STATE), &records::write(&state));
+        self.change().state = (state, written.is_ok());
+        written
+    }
+
+    /// Notes a use of a linked manifest and of all that it names, through indexes too, so that a hot image keeps the layers that engines have
+    /// and nobody asks for. At most once a minute a manifest, so a hit may call it each time; then it sets the time of each stored file.
+    pub fn touch_manifest(&self, digest: &Digest) {
+        let now = disk::now();
+        let used = self.read().use_at(digest, now);
+        for digest in used {
+            blob::touch(&self.disk, &digest, now);
+        }
+    }
+
+    pub(super) fn load(disk: &Arc<Disk>, upstream: &UpstreamName, name: &RepoName) -> Self {
+        let folder = disk.layout.repository(upstream, name);
+        let known = RwLock::new(load::load(disk, &folder));
+        Self { disk: Arc::clone(disk), folder, known, writes: Mutex::new(()) }
+    }
+
+    /// Every digest that is linked by a record of its own, and every tag with its digest.
+    pub(super) fn linked(&self) -> (HashSet<Digest>, Vec<(Tag, Digest)>) {
+        let known = self.read();
+        let digests = known.manifests.keys().chain(known.blobs.keys()).cloned().collect();
+        (digests, known.tags.iter().map(|(tag, (record, _))| (tag.clone(), record.digest.clone())).collect())
+    }
+
+    pub(super) fn folder(&self) -> &std::path::Path {
+        &self.folder
+    }
+
+    fn write(&self, folder: &str, name: &str, document: &[u8]) -> Result<(), StoreError> {
+        self.disk.tree.write(&self.disk, &self.folder.join(folder).join(name), document)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Repository").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+/// The repositories in use, and the last few that were.
+#[derive(Debug)]
+pub(super) struct Repositories {
+    /// Those that somebody holds: there is never a second one beside them, or the two would know different things.
+    alive: Mutex<HashMap<Key, Weak<Repository>>>,
+    recent: moka::sync::Cache<Key, Arc<Repository>>,
+}
+
+type Key = (UpstreamName, RepoName);
+
+impl Repositories {
+    pub(super) fn new() -> Self {
+        Self { alive: Mutex::default(), recent: moka::sync::Cache::new(MOST_RECENT) }
+    }
+
+    /// Loads it where nobody has it.
+    pub(super) fn get(&self, disk: &Arc<Disk>, upstream: &UpstreamName, name: &RepoName) -> Arc<Repository> {
+        let key = (upstream.clone(), name.clone());
+        if let Some(repository) = self.recent.get(&key) {
+            return repository;
+        }
+        self.recent.get_with(key.clone(), || self.alive(disk, key))
+    }
+
+    fn alive(&self, disk: &Arc<Disk>, key: Key) -> Arc<Repository> {
+        if let Some(repository) = locked(&self.alive).get(&key).and_then(Weak::upgrade) {
+            return repository;
+        }
+        let loaded = Arc::new(Repository::load(disk, &key.0, &key.1));
+        let mut alive = locked(&self.alive);
+        if alive.len() > 2 * MOST_RECENT as usize {
+            alive.retain(|_, repository| repository.strong_count() > 0);
+        }
+        let known = alive.get(&key).and_then(Weak::upgrade);
+        let repository = known.unwrap_or(loaded);
+        alive.insert(key, Arc::downgrade(&repository));
+        repository
+    }
+}
+
+/// So many repositories stay in memory though nobody uses them.
+const MOST_RECENT: u64 = 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+//! Folders and records: small files that are written whole, and folders that count what they take.
+//!
+//! A record is written to a temporary file, synced, renamed over the old one, and its folder synced: a reader finds the old or the new one.
+//! One lock for all of it, held for a rename and two `stat`s: the bytes of a folder that grows are counted once. While the scan at start walks
+//! the tree, only folders that it has been to are counted; what is written into others it will find.
+
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::account::in_blocks;
+use super::disk::{Disk, allocated, folder_bytes, locked};
+use super::error::{StoreError, is_full};
+
+/// The lock over folders and records.
+#[derive(Debug)]
+pub(super) struct Tree {
+    counted: Mutex<Counted>,
+}
+
+/// Which folders below `repos` are in the account.
+#[derive(Debug)]
+enum Counted {
+    All,
+    Only(HashSet<PathBuf>),
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self { counted: Mutex::new(Counted::Only(HashSet::new())) }
+    }
+}
+
+impl Tree {
+    /// Does `change` in `folder`, and counts what the folder itself grew by.
+    pub(super) fn within<T>(&self, disk: &Disk, folder: &Path, change: impl FnOnce() -> T) -> T {
+        let _counted = locked(&self.counted);
+        let before = folder_bytes(folder);
+        let outcome = change();
+        disk.account.change(before, folder_bytes(folder));
+        outcome
+    }
+
+    /// Makes a shard's folder. Its parent is counted since the store was opened; the shard counts itself.
+    pub(super) fn make_shard(&self, disk: &Disk, folder: &Path) -> io::Result<()> {
+        let parent = folder.parent().expect("a shard lies in its algorithm's folder");
+        self.within(disk, parent, || make(folder))?;
+        sync(parent)
+    }
+
+    /// Makes a new file of our own in the spool.
+    pub(super) fn temporary(&self, disk: &Disk) -> io::Result<(PathBuf, File)> {
+        let folder = disk.layout.spool();
+        let path = folder.join(disk.temporaries.next());
+        let open = || OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let file = self.within(disk, &folder, open)?;
+        Ok((path, file))
+    }
+
+    /// Writes a record whole and durably.
+    pub(super) fn write(&self, disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        if let Some(reason) = disk.health.illness() {
+            return Err(StoreError::Unhealthy(reason));
+        }
+        let room = in_blocks(bytes.len() as u64);
+        disk.admit(room).map_err(StoreError::Full)?;
+        let outcome = self.temporary(disk).and_then(|(temporary, file)| {
+            let placed = fill(file, bytes).and_then(|allocated| self.place(disk, &temporary, path, allocated));
+            placed.inspect_err(|_| drop(fs::remove_file(&temporary)))
+        });
+        disk.account.sub(room); // What it really takes was counted where it was placed.
+        outcome.map_err(|source| {
+            disk.health.failed(&source);
+            if is_full(&source) { StoreError::Full(room) } else { StoreError::Io { doing: "write", path: path.to_owned(), source } }
+        })
+    }
+
+    /// Removes a record; one that is not there is removed already.
+    pub(super) fn remove(&self, disk: &Disk, path: &Path) {
+        let parent = folder_of(path);
+        let mut counted = locked(&self.counted);
+        let before = (folder_bytes(parent), file_bytes(path));
+        match fs::remove_file(path) {
+            Ok(()) if counted.has(parent) => disk.account.change(before.0 + before.1, folder_bytes(parent)),
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => {
+                warn!(path = %path.display(), error = %error, "cannot remove a record");
+                disk.health.failed(&error);
+                return;
+            }
+        }
+        drop(counted);
+        // Best effort: after a crash of the machine the record may be back, which every reader of records can stand.
+        let _ = sync(parent);
+    }
+
+    /// Removes a folder if it is empty.
+    pub(super) fn remove_empty(&self, disk: &Disk, folder: &Path) -> bool {
+        let parent = folder_of(folder);
+        let mut counted = locked(&self.counted);
+        let before = folder_bytes(parent) + folder_bytes(folder);
+        let gone = fs::remove_dir(folder).is_ok();
+        if gone && counted.has(parent) {
+            disk.account.change(before, folder_bytes(parent));
+        }
+        if let Counted::Only(folders) = &mut *counted {
+            folders.remove(folder);
+        }
+        gone
+    }
+
+    /// Counts everything below `repos`. Files that are not ours count too: they lie in a folder that is.
+    pub(super) fn scan(&self, disk: &Disk, cancel: &CancellationToken) -> io::Result<()> {
+        let mut ahead = vec![disk.layout.repos()];
+        while let Some(folder) = ahead.pop() {
+            if cancel.is_cancelled() {
+                return Ok(());
+            }
+            let mut counted = locked(&self.counted);
+            if !counted.has(&folder) {
+                ahead.extend(count(disk, &folder)?);
+                counted.note(folder);
+            }
+        }
+        *locked(&self.counted) = Counted::All;
+        Ok(())
+    }
+
+    fn place(&self, disk: &Disk, temporary: &Path, path: &Path, bytes: u64) -> io::Result<()> {
+        let folder = folder_of(path);
+        let mut counted = locked(&self.counted);
+        if !folder.is_dir() {
+            self.make_all(disk, &mut counted, folder)?;
+        }
+        let before = folder_bytes(folder) + file_bytes(path);
+        fs::rename(temporary, path)?;
+        if counted.has(folder) {
+            disk.account.change(before, folder_bytes(folder) + bytes);
+        }
+        drop(counted);
+        sync(folder)
+    }
+
+    fn make_all(&self, disk: &Disk, counted: &mut MutexGuard<'_, Counted>, folder: &Path) -> io::Result<()> {
+        let parent = folder_of(folder);
+        if !parent.is_dir() {
+            self.make_all(disk, counted, parent)?;
+        }
+        let before = folder_bytes(parent);
+        make(folder)?;
+        if counted.has(parent) {
+            disk.account.change(before, folder_bytes(parent) + folder_bytes(folder));
+            counted.note(folder.to_owned());
+        }
+        sync(parent)
+    }
+}
+
+impl Counted {
+    fn has(&mut self, folder: &Path) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(folders) => folders.contains(folder),
+        }
+    }
+
+    fn note(&mut self, folder: PathBuf) {
+        if let Self::Only(folders) = self {
+            folders.insert(folder);
+        }
+    }
+}
+
+/// Makes the folder; that it is there already is fine.
+pub(super) fn make(folder: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Has a folder's entries on the disk: a file whose name is not there after a crash was never published.
+pub(super) fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Writes and syncs a new file; what it takes.
+fn fill(mut file: File, bytes: &[u8]) -> io::Result<u64> {
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(allocated(&file.metadata()?))
+}
+
+/// Counts one folder and its files; the folders in it.
+fn count(disk: &Disk, folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    let mut bytes = folder_bytes(folder);
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(folders), // Emptied and removed since it was seen.
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            folders.push(entry.path());
+        } else {
+            bytes += entry.metadata().map_or(0, |file| allocated(&file));
+        }
+    }
+    disk.account.add(bytes);
+    Ok(folders)
+}
+
+fn file_bytes(path: &Path) -> u64 {
+    fs::symlink_metadata(path).map_or(0, |file| allocated(&file))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().expect("everything of the store lies in its folder")
+}
