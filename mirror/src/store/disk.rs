@@ -1,7 +1,8 @@
 //! What every part of the store shares: the folder, its lock, the index, the account, and the few moves that keep those in step.
 //!
 //! Locks, outermost first: `admission` (one at a time makes room) → a shard's (its two folders and their entries in the index change together)
-//! → `tree` (folders and records) → `orphans`. Nothing waits for the network, and nobody holds one across an fsync.
+//! → `tree` (folders and records) → `orphans`. Nothing waits for the network, and nobody holds one while content is synced (a new folder's first sync is short).
+//! A hit takes none of them, only its entry's lock in the index.
 //!
 //! A reader holds a lease on its entry. When the file goes all the same (damaged, or replaced), the lease lives on as an *orphan*, and the bytes
 //! stay in the account until its last reader closes: the kernel frees them no sooner.
@@ -172,9 +173,13 @@ impl Disk {
         within_cap && self.shortage(need) == 0
     }
 
-    /// Bytes that an ordinary user may still take from the file system; 0 where it does not answer.
+    /// Bytes that an ordinary user may still take from the file system; 0 where it does not answer, and no limit where it knows no size.
     pub(super) fn free(&self) -> u64 {
-        rustix::fs::statvfs(self.layout.root()).map_or(0, |system| system.f_bavail * system.f_frsize)
+        match rustix::fs::statvfs(self.layout.root()) {
+            Ok(system) if system.f_blocks == 0 => u64::MAX / 2,
+            Ok(system) => system.f_bavail * system.f_frsize,
+            Err(_) => 0,
+        }
     }
 
     // === content ===

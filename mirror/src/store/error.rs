@@ -57,11 +57,13 @@ impl OpenError {
     pub fn hint(&self) -> String {
         match self {
             Self::InUse { .. } => "stop the other process, or give this one a folder of its own".into(),
-            Self::Io { source, path, .. } => match source.kind() {
-                io::ErrorKind::PermissionDenied => format!("let the mirror's user own it: chown -R USER {}", path.display()),
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied => "let the mirror's user own the store's folder with all that is in it (chown -R)".into(),
                 io::ErrorKind::ReadOnlyFilesystem => "mount it writable, or choose another folder for the store".into(),
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space on its file system".into(),
-                io::ErrorKind::NotADirectory => "a file is in the way: move it, or choose another folder for the store".into(),
+                io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                    "a file is in the way: move it, or choose another folder for the store".into()
+                }
                 _ => "check the path and the file system's health".into(),
             },
             Self::Marker { .. } => "if nothing else uses the folder, remove the file: content is kept".into(),

@@ -7,7 +7,7 @@
 //! An entry's *generation* tells one file of a digest from the next one: whoever still reads the old file must not count for the new.
 
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::oci::{ChildKind, Digest};
@@ -23,8 +23,8 @@ pub(super) struct Index {
     counts: [AtomicU64; 2],
     idle: [AtomicU64; 2],
     generation: AtomicU16,
-    /// The last use of the youngest that is queued for eviction; whoever becomes evictable and is not younger makes the queue stale.
-    horizon: AtomicU32,
+    /// The last place in the order of eviction that is queued; whoever becomes evictable with no later place makes the queue stale.
+    horizon: AtomicU64,
     stale: AtomicBool,
 }
 
@@ -64,7 +64,7 @@ impl Index {
             counts: Default::default(),
             idle: Default::default(),
             generation: AtomicU16::new(0),
-            horizon: AtomicU32::new(0),
+            horizon: AtomicU64::new(0),
             stale: AtomicBool::new(true),
         }
     }
@@ -152,7 +152,12 @@ impl Index {
     }
 
     pub(super) fn contains(&self, digest: &Digest) -> bool {
-        self.shard(digest).contains_key(digest)
+        self.kind(digest).is_some()
+    }
+
+    /// What `digest` is stored as.
+    pub(super) fn kind(&self, digest: &Digest) -> Option<ChildKind> {
+        self.shard(digest).get(digest).map(Entry::kind)
     }
 
     /// Entries of a kind.
@@ -219,13 +224,16 @@ impl Index {
 
     fn became_idle(&self, entry: &Entry) {
         self.idle[slot(entry.kind())].fetch_add(entry.bytes(), Ordering::Relaxed);
-        if entry.last_use <= self.horizon.load(Ordering::Relaxed) {
+        if place(entry.kind(), entry.last_use) <= self.horizon.load(Ordering::Relaxed) {
             self.stale.store(true, Ordering::Relaxed);
         }
     }
 
-    fn is_idle_since(&self, digest: &Digest, last_use: Seconds) -> bool {
-        self.shard(digest).get(digest).is_some_and(|entry| entry.readers == 0 && entry.last_use == last_use)
+    /// The last use of an entry that nobody reads, and its place in the order.
+    fn idle_since(&self, digest: &Digest) -> Option<(Seconds, u64)> {
+        let shard = self.shard(digest);
+        let entry = shard.get(digest).filter(|entry| entry.readers == 0)?;
+        Some((entry.last_use, place(entry.kind(), entry.last_use)))
     }
 
     fn shard(&self, digest: &Digest) -> MutexGuard<'_, HashMap<Digest, Entry>> {
@@ -240,25 +248,26 @@ impl Index {
 pub(super) struct Queue {
     batch: usize,
     candidates: VecDeque<(Seconds, Digest)>,
-    kind: ChildKind,
 }
 
 impl Queue {
     /// Finds `batch` candidates in one pass over the index.
     pub(super) fn new(batch: usize) -> Self {
-        Self { batch, candidates: VecDeque::new(), kind: ChildKind::Blob }
+        Self { batch, candidates: VecDeque::new() }
     }
 
     /// The one to evict now; `None` when all that is left is read. It stays in the index until the caller removes it.
     pub(super) fn next(&mut self, index: &Index) -> Option<Digest> {
-        let layers_came = self.kind == ChildKind::Manifest && index.idle[slot(ChildKind::Blob)].load(Ordering::Relaxed) > 0;
-        if layers_came || index.stale.swap(false, Ordering::Relaxed) {
+        if index.stale.swap(false, Ordering::Relaxed) {
             self.candidates.clear();
         }
         loop {
             while let Some((last_use, digest)) = self.candidates.pop_front() {
-                if index.is_idle_since(&digest, last_use) {
-                    return Some(digest);
+                match index.idle_since(&digest) {
+                    Some((now, _)) if now == last_use => return Some(digest),
+                    // Used since, and still older than some that are queued.
+                    Some((_, place)) if place <= index.horizon.load(Ordering::Relaxed) => self.candidates.clear(),
+                    _ => {}
                 }
             }
             if !self.refill(index) {
@@ -269,9 +278,8 @@ impl Queue {
 
     fn refill(&mut self, index: &Index) -> bool {
         for kind in [ChildKind::Blob, ChildKind::Manifest] {
-            self.kind = kind;
             self.candidates = index.oldest(kind, self.batch);
-            index.horizon.store(self.candidates.back().map_or(0, |(last_use, _)| *last_use), Ordering::Relaxed);
+            index.horizon.store(self.candidates.back().map_or(0, |(last_use, _)| place(kind, *last_use)), Ordering::Relaxed);
             if !self.candidates.is_empty() {
                 return true;
             }
@@ -313,6 +321,11 @@ impl Entry {
 /// A panic elsewhere leaves a map whole: each change is a single insert or remove.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// In the order of eviction.
+fn place(kind: ChildKind, last_use: Seconds) -> u64 {
+    ((slot(kind) as u64) << 32) | u64::from(last_use)
 }
 
 fn slot(kind: ChildKind) -> usize {

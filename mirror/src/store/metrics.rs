@@ -36,7 +36,11 @@ pub struct Metrics {
 impl Metrics {
     /// Puts all of them into `registry`.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register(ALLOCATED, "Bytes that the store takes on disk, downloads under way and metadata included", self.allocated.clone());
+        registry.register(
+            ALLOCATED,
+            "Bytes that the store takes on disk, downloads under way and metadata included",
+            self.allocated.clone(),
+        );
         registry.register(BLOBS, "Stored layers and configs", self.blobs.clone());
         registry.register(CAP, "Most bytes that the store may take, 0 without a cap", self.cap.clone());
         registry.register(EVICTED, "Stored files removed for room or for age", self.evicted.clone());

@@ -18,7 +18,7 @@ use super::error::OpenError;
 use super::health::Monitor;
 use super::layout::{ALGORITHMS, KINDS, Layout, Temporaries, is_temporary};
 use super::lock::Lock;
-use super::quarantine::{Quarantine, KEPT};
+use super::quarantine::{KEPT, Quarantine};
 use super::tree;
 use crate::config::StoreConfig;
 

@@ -89,8 +89,11 @@ fn scan_folder(disk: &Disk, kind: ChildKind, algorithm: Algorithm, shard: u8, ho
         }
         let last_use = Seconds::try_from(file.st_mtime).unwrap_or(0).min(latest); // A clock that was ahead would keep it for ever.
         let new = New { kind, bytes: allocated(&file), last_use, verified: false, leased: false };
-        if disk.index.insert(digest, new).is_some() {
+        if disk.index.insert(digest.clone(), new).is_some() {
             bytes += allocated(&file);
+        } else if kind == ChildKind::Blob && disk.index.kind(&digest) == Some(ChildKind::Manifest) {
+            // A crash came between giving a manifest its name and removing the blob that it was before.
+            rustix::fs::unlinkat(&folder, entry.file_name(), AtFlags::empty())?;
         }
     }
     disk.account.add(bytes);

@@ -41,6 +41,8 @@ async fn round(disk: &Arc<Disk>, rate: u64, cancel: &CancellationToken) {
 pub(super) async fn check(disk: &Arc<Disk>, digest: &Digest, rate: u64, cancel: &CancellationToken) {
     let Some(stored) = Stored::open(disk, digest, None) else { return };
     let file = Arc::clone(stored.file());
+    // So that what clients read stays in the page cache; a kernel that does not know the advice works as well.
+    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::NoReuse);
     let mut hasher = Hasher::new(digest.algorithm());
     let mut offset = 0;
     loop {

@@ -26,10 +26,15 @@ pub(super) fn load(disk: &Disk, folder: &Path) -> Known {
         known.blobs.insert(digest, (record.size, true));
         true
     });
-    each(disk, &folder.join(TAGS), |name| name.parse().ok(), |tag, record: TagRecord| {
-        known.tags.insert(tag, (record, true));
-        true
-    });
+    each(
+        disk,
+        &folder.join(TAGS),
+        |name| name.parse().ok(),
+        |tag, record: TagRecord| {
+            known.tags.insert(tag, (record, true));
+            true
+        },
+    );
     if let Some(state) = one(disk, &folder.join(STATE)) {
         known.state = (state, true);
     }

@@ -186,3 +186,20 @@ fn a_manifest_fetched_as_a_blob_is_stored_once() {
     assert_eq!(files(&folder.path().join("blobs")), Vec::<std::path::PathBuf>::new());
     assert_eq!(store.figures().allocated, du(folder.path()));
 }
+
+#[test]
+fn a_crash_between_two_names_of_a_manifest_leaves_one() {
+    let folder = folder();
+    let digest = digest_of(b"{}");
+    {
+        let store = opened(&config(folder.path()));
+        store.put_manifest(&digest, b"{}").expect("room");
+        let blob = store.disk.layout.content(ChildKind::Blob, &digest);
+        fs::create_dir_all(blob.parent().expect("a folder")).expect("a folder");
+        fs::copy(store.disk.layout.content(ChildKind::Manifest, &digest), blob).expect("a copy");
+    }
+    let store = opened(&config(folder.path()));
+    assert_eq!((store.figures().manifests, store.figures().blobs), (1, 0));
+    assert!(files(&folder.path().join("blobs")).is_empty());
+    assert_eq!(store.figures().allocated, du(folder.path()));
+}

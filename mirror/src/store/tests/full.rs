@@ -24,7 +24,10 @@ fn a_full_disk_takes_nothing_new_and_serves_what_it_has() {
     let repository = repository(&store, "library/alpine");
     let record = manifest(b"{}", vec![layer(&digest, 1 << 20)]);
     assert!(matches!(repository.link_manifest(&record), Err(StoreError::Full(_))));
-    assert!(matches!(repository.set_tag(&tag("latest"), &TagRecord { digest: record.digest.clone(), gone_since: None }), Err(StoreError::Full(_))));
+    assert!(matches!(
+        repository.set_tag(&tag("latest"), &TagRecord { digest: record.digest.clone(), gone_since: None }),
+        Err(StoreError::Full(_))
+    ));
     assert_eq!(repository.held(&digest).expect("in memory").size, 1 << 20);
     assert_eq!(repository.tag(&tag("latest")).expect("in memory").digest, record.digest);
     assert_eq!(*store.health().borrow(), Health::Healthy, "a full disk is not ill");
@@ -69,17 +72,35 @@ fn the_reserve_stays_free() {
     assert!(store.figures().evicted >= 12);
 }
 
+#[test]
+fn a_file_system_that_cannot_allocate_ahead_is_accounted_for_ahead() {
+    let Some(mount) = Tmpfs::of("ramfs", "mode=700") else { return };
+    let store = opened(&capped(mount.path(), 4 << 20));
+    let bytes = content(1, 1 << 20);
+    let mut spool = store.spool(&digest_of(&bytes), Some(1 << 20)).expect("room");
+    spool.append(&bytes[..1000]).expect("room");
+    assert!(matches!(store.spool(&digest_of(b"large"), Some(3 << 20)), Err(SpoolError::Full(_))), "its rest is promised");
+    spool.append(&bytes[1000..]).expect("room");
+    spool.publish(ChildKind::Blob).expect("published");
+    assert_eq!(read(&store.blob(&digest_of(&bytes)).expect("stored")), bytes);
+    assert_eq!(store.figures().allocated, du(mount.path()));
+}
+
 /// Mounted until dropped.
 pub(super) struct Tmpfs(TempDir);
 
 impl Tmpfs {
     /// `None` where we may not mount: then the test says so, and fails where that must not be.
     pub(super) fn mount(size: &str) -> Option<Self> {
+        Self::of("tmpfs", &format!("size={size},mode=700"))
+    }
+
+    fn of(kind: &str, options: &str) -> Option<Self> {
         if !is_root() {
             return None;
         }
         let folder = folder();
-        run("mount", &["-t", "tmpfs", "-o", &format!("size={size},mode=700"), "chandler-test"], folder.path());
+        run("mount", &["-t", kind, "-o", options, "chandler-test"], folder.path());
         Some(Self(folder))
     }
 

@@ -3,7 +3,7 @@
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use super::full::Tmpfs;
+use super::full::{Tmpfs, is_root};
 use super::*;
 
 #[test]
@@ -95,7 +95,7 @@ fn a_folder_of_another_user_is_named_with_what_to_do() {
         println!("{error}; {}", error.hint());
         return;
     }
-    if !super::full::is_root() {
+    if !is_root() {
         return;
     }
     let folder = folder();
@@ -113,7 +113,10 @@ fn a_folder_of_another_user_is_named_with_what_to_do() {
         .expect("the child ran");
     let said = String::from_utf8_lossy(&child.stdout);
     let lock = folder.path().join("chandler.lock");
-    assert!(said.contains(&format!("cannot open the lock file `{}`; let the mirror's user own it: chown", lock.display())), "{said}");
+    assert!(
+        said.contains(&format!("cannot open the lock file `{}`; let the mirror's user own the store's folder", lock.display())),
+        "{said}"
+    );
 }
 
 const FOREIGN_ROOT: &str = "CHANDLER_TEST_FOREIGN_ROOT";
