@@ -67,11 +67,11 @@ impl Quarantine {
 }
 
 fn remove(disk: &Disk, file: Damaged) -> u64 {
-    if let Err(error) = fs::remove_file(&file.path) {
-        if error.kind() != std::io::ErrorKind::NotFound {
-            tracing::warn!(path = %file.path.display(), error = %error, "a damaged file stays in quarantine");
-            return 0; // It stays in the account as well.
-        }
+    if let Err(error) = fs::remove_file(&file.path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %file.path.display(), error = %error, "a damaged file stays in quarantine");
+        return 0; // It stays in the account as well.
     }
     disk.unlinked(file.readers, file.bytes)
 }

@@ -104,16 +104,13 @@ impl Spool {
             return Ok(());
         }
         self.disk.admit(more).map_err(SpoolError::Full)?;
-        self.reserved += more;
-        let allocated = self.allocate(end, more);
-        match allocated {
-            Ok(()) => self.room = in_blocks(end),
-            Err(_) => {
-                self.disk.account.sub(more);
-                self.reserved -= more;
-            }
+        if let Err(source) = self.allocate(end, more) {
+            self.disk.account.sub(more);
+            return Err(failed(&self.disk, more, "take room for", self.path.clone(), source.into()));
         }
-        allocated.map_err(|source| failed(&self.disk, more, "take room for", self.path.clone(), source.into()))
+        self.reserved += more;
+        self.room = in_blocks(end);
+        Ok(())
     }
 
     fn allocate(&mut self, end: u64, more: u64) -> Result<(), Errno> {

@@ -102,9 +102,9 @@ fn du(folder: &Path) -> u64 {
     let own = fs::symlink_metadata(folder).expect("there").blocks() * 512;
     let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
     own + entries
-        .map(|entry| match entry.file_type().expect("a type").is_dir() {
-            true => du(&entry.path()),
-            false => entry.metadata().expect("there").blocks() * 512,
+        .map(|entry| {
+            let metadata = entry.metadata().expect("there");
+            if metadata.is_dir() { du(&entry.path()) } else { metadata.blocks() * 512 }
         })
         .sum::<u64>()
 }

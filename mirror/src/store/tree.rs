@@ -9,7 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -84,7 +84,7 @@ impl Tree {
     /// Removes a record; one that is not there is removed already.
     pub(super) fn remove(&self, disk: &Disk, path: &Path) {
         let parent = folder_of(path);
-        let mut counted = locked(&self.counted);
+        let counted = locked(&self.counted);
         let before = (folder_bytes(parent), file_bytes(path));
         match fs::remove_file(path) {
             Ok(()) if counted.has(parent) => disk.account.change(before.0 + before.1, folder_bytes(parent)),
@@ -137,7 +137,7 @@ impl Tree {
         let folder = folder_of(path);
         let mut counted = locked(&self.counted);
         if !folder.is_dir() {
-            self.make_all(disk, &mut counted, folder)?;
+            make_all(disk, &mut counted, folder)?;
         }
         let before = folder_bytes(folder) + file_bytes(path);
         fs::rename(temporary, path)?;
@@ -147,24 +147,10 @@ impl Tree {
         drop(counted);
         sync(folder)
     }
-
-    fn make_all(&self, disk: &Disk, counted: &mut MutexGuard<'_, Counted>, folder: &Path) -> io::Result<()> {
-        let parent = folder_of(folder);
-        if !parent.is_dir() {
-            self.make_all(disk, counted, parent)?;
-        }
-        let before = folder_bytes(parent);
-        make(folder)?;
-        if counted.has(parent) {
-            disk.account.change(before, folder_bytes(parent) + folder_bytes(folder));
-            counted.note(folder.to_owned());
-        }
-        sync(parent)
-    }
 }
 
 impl Counted {
-    fn has(&mut self, folder: &Path) -> bool {
+    fn has(&self, folder: &Path) -> bool {
         match self {
             Self::All => true,
             Self::Only(folders) => folders.contains(folder),
@@ -176,6 +162,21 @@ impl Counted {
             folders.insert(folder);
         }
     }
+}
+
+/// Makes a folder and those above it.
+fn make_all(disk: &Disk, counted: &mut Counted, folder: &Path) -> io::Result<()> {
+    let parent = folder_of(folder);
+    if !parent.is_dir() {
+        make_all(disk, counted, parent)?;
+    }
+    let before = folder_bytes(parent);
+    make(folder)?;
+    if counted.has(parent) {
+        disk.account.change(before, folder_bytes(parent) + folder_bytes(folder));
+        counted.note(folder.to_owned());
+    }
+    sync(parent)
 }
 
 /// Makes the folder; that it is there already is fine.

@@ -51,10 +51,8 @@ fn each<N, T: DeserializeOwned>(disk: &Disk, folder: &Path, parse: impl Fn(&str)
     for entry in entries.flatten() {
         let Some(name) = entry.file_name().to_str().and_then(&parse) else { continue };
         let path = entry.path();
-        if let Some(record) = one(disk, &path) {
-            if !take(name, record) {
-                discard(disk, &path);
-            }
+        if one(disk, &path).is_some_and(|record| !take(name, record)) {
+            discard(disk, &path);
         }
     }
 }

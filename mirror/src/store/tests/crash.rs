@@ -97,13 +97,13 @@ fn churn(root: &Path, is_capped: bool) -> ! {
 fn one(store: &Store, seed: u64) {
     let bytes = content(seed, (seed % 7 * 30_000) as usize + 9);
     let digest = digest_of(&bytes);
-    let Ok(mut spool) = store.spool(&digest, (seed % 3 != 0).then_some(bytes.len() as u64)) else { return };
+    let Ok(mut spool) = store.spool(&digest, (!seed.is_multiple_of(3)).then_some(bytes.len() as u64)) else { return };
     for part in bytes.chunks(20_000) {
         if spool.append(part).is_err() {
             return;
         }
     }
-    if seed % 11 == 0 {
+    if seed.is_multiple_of(11) {
         return; // A download that was given up.
     }
     let Ok(stored) = spool.publish(ChildKind::Blob) else { return };

@@ -135,6 +135,7 @@ impl Drop for Tmpfs {
 }
 
 /// Says so where we are not.
+#[expect(clippy::print_stdout, reason = "a test's own output")]
 pub(super) fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {

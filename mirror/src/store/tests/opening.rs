@@ -89,6 +89,7 @@ fn a_part_of_the_store_on_another_file_system_is_refused() {
 
 /// Root may do everything, so the one who may not is a process of another user: this test again.
 #[test]
+#[expect(clippy::print_stdout, reason = "the child tells the parent")]
 fn a_folder_of_another_user_is_named_with_what_to_do() {
     if let Some(root) = std::env::var_os(FOREIGN_ROOT) {
         let error = Store::open(&config(Path::new(&root))).expect_err("it is not ours");
