@@ -182,7 +182,7 @@ impl Store {
     /// How much is stored, now.
     pub fn figures(&self) -> Figures {
         self.disk.settle();
-        Figures {
+        let figures = Figures {
             allocated: self.disk.account.used(),
             blobs: self.disk.index.count(ChildKind::Blob),
             cap: self.disk.account.cap(),
@@ -191,18 +191,14 @@ impl Store {
             manifests: self.disk.index.count(ChildKind::Manifest),
             quarantined: self.disk.metrics.quarantined.get(),
             scanned: self.disk.scan_state() == ScanState::Done,
-        }
+        };
+        self.disk.metrics.show(&figures);
+        figures
     }
 
-    /// The store's metrics, with its gauges as they are now.
+    /// The store's metrics, to be registered once. Gauges are as old as the last call of [`figures`](Self::figures): call it before a scrape is answered.
     pub fn metrics(&self) -> Metrics {
-        let (figures, metrics) = (self.figures(), self.disk.metrics.clone());
-        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        metrics.allocated.set(gauge(figures.allocated));
-        metrics.blobs.set(gauge(figures.blobs));
-        metrics.free.set(gauge(figures.free));
-        metrics.manifests.set(gauge(figures.manifests));
-        metrics
+        self.disk.metrics.clone()
     }
 
     fn cleanup(&self) -> Cleanup {

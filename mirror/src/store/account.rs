@@ -39,8 +39,8 @@ impl Account {
 
     /// What counted `before` counts `after` now.
     pub(super) fn change(&self, before: u64, after: u64) {
-        self.add(after);
-        self.sub(before);
+        // In one step: nobody is to see both.
+        if after >= before { self.add(after - before) } else { self.sub(before - after) }
     }
 
     pub(super) fn promise(&self, bytes: u64) {

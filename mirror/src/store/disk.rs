@@ -3,21 +3,21 @@
 //! Locks, outermost first: `admission` (one at a time makes room) → a shard's (its two folders and their entries in the index change together)
 //! → `tree` (folders and records) → `orphans`. Nothing waits for the network, and nobody holds one while content is synced (a new folder's first sync is short).
 //! A hit takes none of them, only its entry's lock in the index.
-//!
-//! A reader holds a lease on its entry. When the file goes all the same (damaged, or replaced), the lease lives on as an *orphan*, and the bytes
-//! stay in the account until its last reader closes: the kernel frees them no sooner.
 
-use std::collections::HashMap;
-use std::fs::{self, File, Metadata};
+mod readers;
+mod room;
+
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, SystemTime};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use tracing::warn;
 
+pub(super) use self::readers::Claim;
+use self::readers::Readers;
 use super::account::Account;
 use super::health::Monitor;
 use super::index::{Index, New, Queue, Seconds};
@@ -40,9 +40,7 @@ pub(super) struct Disk {
     pub(super) temporaries: Temporaries,
     pub(super) tree: Tree,
     admission: Mutex<Queue>,
-    lingering: Mutex<Vec<Lingering>>,
-    lingerers: AtomicUsize,
-    orphans: Mutex<HashMap<(Digest, u16), Orphan>>,
+    readers: Readers,
     scan: (Mutex<ScanState>, Condvar),
     /// Each holds whether its folders were scanned, so that their own bytes are in the account.
     shards: [Mutex<bool>; 256],
@@ -57,30 +55,6 @@ pub(super) enum ScanState {
     Done,
 }
 
-/// A file whose owner let go of it while somebody still reads it.
-#[derive(Debug)]
-struct Lingering {
-    file: Weak<File>,
-    claim: Claim,
-}
-
-/// What somebody has a right to until the file is closed.
-#[derive(Clone, Debug)]
-pub(super) enum Claim {
-    /// Bytes of a file without a name.
-    Bytes(u64),
-    /// A reader's place at an entry.
-    Lease(Digest, u16),
-}
-
-#[derive(Debug)]
-struct Orphan {
-    bytes: u64,
-    readers: u16,
-    /// It has a name in quarantine, which pays for its bytes.
-    named: bool,
-}
-
 impl Disk {
     pub(super) fn new(parts: Parts) -> Self {
         Self {
@@ -93,96 +67,12 @@ impl Disk {
             temporaries: parts.temporaries,
             tree: Tree::default(),
             admission: Mutex::new(Queue::new(EVICTION_BATCH)),
-            lingering: Mutex::default(),
-            lingerers: AtomicUsize::new(0),
-            orphans: Mutex::default(),
+            readers: Readers::default(),
             scan: (Mutex::new(ScanState::Waiting), Condvar::new()),
             shards: std::array::from_fn(|_| Mutex::new(false)),
             _lock: parts.lock,
         }
     }
-
-    // === room ===
-
-    /// Takes `need` bytes into the account, after eviction where that makes the room; else how many bytes were asked for in vain.
-    pub(super) fn admit(&self, need: u64) -> Result<(), u64> {
-        let outcome = self.make_room(need);
-        if outcome.is_err() {
-            self.metrics.full.inc();
-        }
-        outcome
-    }
-
-    /// Evicts until the cap and the reserve hold again: others fill the disk too, and a cap may have become smaller.
-    pub(super) fn trim(&self) {
-        let mut queue = locked(&self.admission);
-        self.settle();
-        let shortage = self.shortage(0);
-        if shortage > 0 && self.scan_state() == ScanState::Done {
-            self.free_up(&mut queue, shortage);
-        }
-    }
-
-    /// The system found no space although the account had it: quotas and reserves that we cannot see. `true`: it is worth another try.
-    pub(super) fn relieve(&self, need: u64) -> bool {
-        let mut queue = locked(&self.admission);
-        need <= self.reclaimable() && self.free_up(&mut queue, need) > 0
-    }
-
-    fn make_room(&self, need: u64) -> Result<(), u64> {
-        if self.scan_state() != ScanState::Done && !self.fits_unscanned(need) && !self.wait_for_scan() {
-            return Err(need);
-        }
-        let mut queue = locked(&self.admission);
-        self.settle();
-        let shortage = self.shortage(need);
-        if shortage > 0 && (shortage > self.reclaimable() || self.free_up(&mut queue, shortage) < shortage) {
-            return Err(need);
-        }
-        self.account.add(need);
-        Ok(())
-    }
-
-    fn shortage(&self, need: u64) -> u64 {
-        self.account.shortage(need, self.free())
-    }
-
-    fn reclaimable(&self) -> u64 {
-        self.index.idle() + self.quarantine.bytes()
-    }
-
-    /// Damaged files first, then by the queue.
-    fn free_up(&self, queue: &mut Queue, wanted: u64) -> u64 {
-        let mut freed = self.quarantine.trim(self, 0);
-        let mut missed = 0;
-        while freed < wanted && missed < MOST_MISSES {
-            let Some(digest) = queue.next(&self.index) else { break };
-            match self.evict(&digest) {
-                Some(bytes) => freed += bytes,
-                None => missed += 1, // Opened in between, or the disk refuses.
-            }
-        }
-        freed
-    }
-
-    /// Before the scan is done nobody knows what is used, except that it is no more than all that the file system holds.
-    fn fits_unscanned(&self, need: u64) -> bool {
-        let Ok(system) = rustix::fs::statvfs(self.layout.root()) else { return false };
-        let everything = system.f_blocks.saturating_sub(system.f_bfree) * system.f_frsize;
-        let within_cap = self.account.cap().is_none_or(|cap| everything + need < cap);
-        within_cap && self.shortage(need) == 0
-    }
-
-    /// Bytes that an ordinary user may still take from the file system; 0 where it does not answer, and no limit where it knows no size.
-    pub(super) fn free(&self) -> u64 {
-        match rustix::fs::statvfs(self.layout.root()) {
-            Ok(system) if system.f_blocks == 0 => u64::MAX / 2,
-            Ok(system) => system.f_bavail * system.f_frsize,
-            Err(_) => 0,
-        }
-    }
-
-    // === content ===
 
     /// Gives the file at `temporary`, of `bytes` allocated bytes and on the disk already, its name. Its entry starts with one reader.
     /// The caller syncs [`Layout::shard`]'s folder. The account has the bytes already.
@@ -280,77 +170,6 @@ impl Disk {
         }
     }
 
-    /// Takes the entry out of the index, and its bytes out of the account unless somebody reads it or it got a name in quarantine.
-    fn forget(&self, digest: &Digest, named: bool) -> Option<(Digest, u16)> {
-        let mut orphans = locked(&self.orphans);
-        let removed = self.index.remove(digest)?;
-        if removed.readers == 0 {
-            self.account.sub(if named { 0 } else { removed.bytes });
-            return None;
-        }
-        let key = (digest.clone(), removed.generation);
-        orphans.insert(key.clone(), Orphan { bytes: removed.bytes, readers: removed.readers, named });
-        Some(key)
-    }
-
-    /// A named orphan lost its name; the bytes that are free now.
-    pub(super) fn unlinked(&self, readers: Option<(Digest, u16)>, bytes: u64) -> u64 {
-        let mut orphans = locked(&self.orphans);
-        if let Some(orphan) = readers.and_then(|key| orphans.get_mut(&key)) {
-            orphan.named = false;
-            return 0;
-        }
-        self.account.sub(bytes);
-        bytes
-    }
-
-    // === readers ===
-
-    /// Gives up `claim` when `file`, which the caller is about to drop, has no other owner; else as soon as it has none.
-    pub(super) fn let_go(&self, file: &std::sync::Arc<File>, claim: Claim) {
-        self.settle();
-        if std::sync::Arc::strong_count(file) == 1 {
-            return self.give_up(&claim);
-        }
-        let mut lingering = locked(&self.lingering);
-        lingering.push(Lingering { file: std::sync::Arc::downgrade(file), claim });
-        self.lingerers.store(lingering.len(), Ordering::Release);
-    }
-
-    /// Gives up the claims of files that were closed meanwhile.
-    pub(super) fn settle(&self) {
-        if self.lingerers.load(Ordering::Acquire) == 0 {
-            return;
-        }
-        let mut lingering = locked(&self.lingering);
-        let closed: Vec<Lingering> = lingering.extract_if(.., |one| one.file.strong_count() == 0).collect();
-        self.lingerers.store(lingering.len(), Ordering::Release);
-        drop(lingering);
-        for one in closed {
-            self.give_up(&one.claim);
-        }
-    }
-
-    fn give_up(&self, claim: &Claim) {
-        let (digest, generation) = match claim {
-            Claim::Bytes(bytes) => return self.account.sub(*bytes),
-            Claim::Lease(digest, generation) => (digest, *generation),
-        };
-        if self.index.release(digest, generation) {
-            return;
-        }
-        let mut orphans = locked(&self.orphans);
-        let key = (digest.clone(), generation);
-        let Some(orphan) = orphans.get_mut(&key) else { return };
-        orphan.readers -= 1;
-        if orphan.readers == 0 {
-            self.account.sub(if orphan.named { 0 } else { orphan.bytes });
-            orphans.remove(&key);
-        }
-    }
-
-    // === the scan ===
-
     pub(super) fn scan_state(&self) -> ScanState {
         *locked(&self.scan.0)
     }
@@ -358,13 +177,6 @@ impl Disk {
     pub(super) fn set_scan_state(&self, state: ScanState) {
         *locked(&self.scan.0) = state;
         self.scan.1.notify_all();
-    }
-
-    /// Whether the scan is done, at the latest after a time that a client does not mind.
-    fn wait_for_scan(&self) -> bool {
-        let state = locked(&self.scan.0);
-        let waited = self.scan.1.wait_timeout_while(state, SCAN_PATIENCE, |state| *state == ScanState::Running);
-        *waited.unwrap_or_else(PoisonError::into_inner).0 == ScanState::Done
     }
 
     /// The lock of the shard that `digest` is in.
@@ -436,7 +248,3 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Found in one pass over the index.
 const EVICTION_BATCH: usize = 1024;
-/// Evictions that may fail before making room is given up.
-const MOST_MISSES: usize = 64;
-/// A download that must know what is used waits so long for the scan, and is not stored otherwise.
-const SCAN_PATIENCE: Duration = Duration::from_secs(2);

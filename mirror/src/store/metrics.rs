@@ -4,6 +4,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::Figures;
+
 /// The store's metrics; clones count into the same ones.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -34,6 +36,16 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Sets the gauges.
+    pub(super) fn show(&self, figures: &Figures) {
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.allocated.set(gauge(figures.allocated));
+        self.blobs.set(gauge(figures.blobs));
+        self.free.set(gauge(figures.free));
+        self.manifests.set(gauge(figures.manifests));
+        self.scanned.set(i64::from(figures.scanned));
+    }
+
     /// Puts all of them into `registry`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(

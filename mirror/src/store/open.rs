@@ -74,7 +74,9 @@ fn make_folders(layout: &Layout) -> Result<Vec<std::path::PathBuf>, OpenError> {
             return Err(OpenError::OtherFileSystem { path: folder.clone() });
         }
     }
-    attempt("sync", layout.root(), tree::sync(layout.root()))?;
+    for folder in &folders {
+        attempt("sync", folder, tree::sync(folder))?; // A shard that is synced into a folder which is lost is lost too.
+    }
     Ok(folders)
 }
 

@@ -43,7 +43,6 @@ pub(super) fn run(disk: &Disk, cancel: &CancellationToken) {
         return disk.set_scan_state(ScanState::Waiting);
     }
     disk.set_scan_state(ScanState::Done);
-    disk.metrics.scanned.set(1);
     let (blobs, manifests) = (disk.index.count(ChildKind::Blob), disk.index.count(ChildKind::Manifest));
     info!(blobs, manifests, bytes = disk.account.used(), elapsed = ?start.elapsed(), "the store is scanned");
 }

@@ -70,12 +70,14 @@ impl Tree {
         }
         let room = in_blocks(bytes.len() as u64);
         disk.admit(room).map_err(StoreError::Full)?;
-        let outcome = self.temporary(disk).and_then(|(temporary, file)| {
-            let placed = fill(file, bytes).and_then(|allocated| self.place(disk, &temporary, path, allocated));
+        let placed = self.temporary(disk).and_then(|(temporary, file)| {
+            let placed = fill(file, bytes).and_then(|allocated| self.place(disk, &temporary, path, (room, allocated)));
             placed.inspect_err(|_| drop(fs::remove_file(&temporary)))
         });
-        disk.account.sub(room); // What it really takes was counted where it was placed.
-        outcome.map_err(|source| {
+        if placed.is_err() {
+            disk.account.sub(room);
+        }
+        placed.and_then(|()| sync(folder_of(path))).map_err(|source| {
             disk.health.failed(&source);
             if is_full(&source) { StoreError::Full(room) } else { StoreError::Io { doing: "write", path: path.to_owned(), source } }
         })
@@ -133,7 +135,8 @@ impl Tree {
         Ok(())
     }
 
-    fn place(&self, disk: &Disk, temporary: &Path, path: &Path, bytes: u64) -> io::Result<()> {
+    /// Gives a record its name. What was taken for it becomes what it takes.
+    fn place(&self, disk: &Disk, temporary: &Path, path: &Path, (taken, takes): (u64, u64)) -> io::Result<()> {
         let folder = folder_of(path);
         let mut counted = locked(&self.counted);
         if !folder.is_dir() {
@@ -141,11 +144,9 @@ impl Tree {
         }
         let before = folder_bytes(folder) + file_bytes(path);
         fs::rename(temporary, path)?;
-        if counted.has(folder) {
-            disk.account.change(before, folder_bytes(folder) + bytes);
-        }
-        drop(counted);
-        sync(folder)
+        let (before, after) = if counted.has(folder) { (before, folder_bytes(folder) + takes) } else { (0, 0) };
+        disk.account.change(before + taken, after);
+        Ok(())
     }
 }
 

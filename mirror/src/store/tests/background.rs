@@ -92,6 +92,7 @@ fn metrics_are_named_by_the_conventions() {
     put(&store, b"x").expect("room");
     let mut registry = prometheus_client::registry::Registry::default();
     store.metrics().register(&mut registry);
+    store.figures();
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).expect("text");
     let values = text.lines().filter(|line| !line.starts_with('#') && !line.contains("free") && !line.contains("allocated"));
