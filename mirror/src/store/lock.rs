@@ -14,7 +14,7 @@ use super::layout::Layout;
 /// Held as long as it lives.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -39,7 +39,15 @@ impl Lock {
             Err(error) => return Err(failed("lock", error.into())),
         }
         sign(&mut file).map_err(|error| failed("write our process id to", error))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for Lock {
+    /// Closing is not enough: a process that is being started elsewhere in this one has a copy of the descriptor until it runs its own program.
+    fn drop(&mut self) {
+        // An error leaves it to the close.
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
     }
 }
 
