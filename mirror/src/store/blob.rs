@@ -31,7 +31,7 @@ impl Stored {
         // The lease comes before the file, so that eviction cannot come in between.
         let Some(lease) = disk.index.lease(digest, used) else { return Self::find(disk, digest) };
         let Some((file, metadata)) = open(disk, lease.kind, digest) else {
-            disk.index.release(digest, lease.generation);
+            disk.give_up(&Claim::Lease(digest.clone(), lease.generation)); // The entry may be gone as well by now.
             disk.vanished(digest);
             return None;
         };

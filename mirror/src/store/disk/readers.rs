@@ -71,7 +71,8 @@ impl Disk {
         }
     }
 
-    fn give_up(&self, claim: &Claim) {
+    /// Gives up `claim` now.
+    pub(in crate::store) fn give_up(&self, claim: &Claim) {
         let (digest, generation) = match claim {
             Claim::Bytes(bytes) => return self.account.sub(*bytes),
             Claim::Lease(digest, generation) => (digest, *generation),
