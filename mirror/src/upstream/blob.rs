@@ -41,6 +41,7 @@ struct Blob {
     digest: Digest,
     identity: Identity,
     repo: RepoName,
+    subject: Subject,
 }
 
 /// One answer's share of the blob.
@@ -58,20 +59,20 @@ impl Upstream {
     /// The size of a blob, where the upstream tells it. Where HEAD does not work (some registries answer 401, 404 or 405 to it), a GET of one byte decides.
     pub async fn head_blob(&self, repo: &RepoName, digest: &Digest, as_: Identity) -> Result<Option<u64>, FetchError> {
         let deadline = Instant::now() + self.0.tuning.budget;
-        let blob = Blob { digest: digest.clone(), identity: as_, repo: repo.clone() };
-        let ask = self.blob_ask(&blob, Method::HEAD, None);
+        let blob = self.named(repo, digest, as_);
+        let ask = blob.ask(Method::HEAD, None);
         let _place = self.0.lanes.manifest(&ask.subject, deadline).await?;
         match self.0.fetch(&ask, deadline).await {
             Ok(answer) => match body::length(answer.headers()) {
                 Some(size) if body::is_plain(answer.headers()) => return Ok(Some(size)),
                 _ => {}
             },
-            Err(error) if error.is_transient() || matches!(error, FetchError::AccountRefused { .. } | FetchError::Loop { .. }) => {
-                return Err(error);
-            }
-            Err(_) => {}
+            // Some registries, and addresses that are signed for GET, do not let HEAD in.
+            Err(FetchError::Denied { .. } | FetchError::NotFound { .. }) => {}
+            Err(FetchError::Status { status, .. }) if status.is_client_error() => {}
+            Err(error) => return Err(error),
         }
-        let ask = self.blob_ask(&blob, Method::GET, Some(FirstByte::Only));
+        let ask = blob.ask(Method::GET, Some(FirstByte::Only));
         let answer = self.0.fetch(&ask, deadline).await?;
         match answer.status() {
             StatusCode::PARTIAL_CONTENT => Ok(range_of(answer.headers()).and_then(|range| range.size)),
@@ -82,8 +83,8 @@ impl Upstream {
     /// The blob from byte `from` on. Waits for the answer's headers only.
     pub async fn blob(&self, repo: &RepoName, digest: &Digest, from: u64, as_: Identity) -> Result<BlobStream, FetchError> {
         let deadline = Instant::now() + self.0.tuning.budget;
-        let blob = Blob { digest: digest.clone(), identity: as_, repo: repo.clone() };
-        let place = self.0.lanes.blob(&self.blob_ask(&blob, Method::GET, None).subject, deadline).await?;
+        let blob = self.named(repo, digest, as_);
+        let place = self.0.lanes.blob(&blob.subject, deadline).await?;
         let part = self.part(&blob, from, None, deadline).await?;
         let size = part.size;
         let upstream = self.clone();
@@ -102,7 +103,7 @@ impl Upstream {
     }
 
     async fn part(&self, blob: &Blob, from: u64, size: Option<u64>, deadline: Instant) -> Result<Part, FetchError> {
-        let ask = self.blob_ask(blob, Method::GET, Some(FirstByte::At(from)));
+        let ask = blob.ask(Method::GET, Some(FirstByte::At(from)));
         let answer = self.0.fetch(&ask, deadline).await?;
         let part = Part::read(answer, from).map_err(|what| malformed(&ask, what));
         let part = part.and_then(|part| match (size, part.size) {
@@ -112,11 +113,17 @@ impl Upstream {
         part.inspect_err(|error| self.0.remember(error))
     }
 
-    fn blob_ask<'a>(&self, blob: &'a Blob, method: Method, from: Option<FirstByte>) -> Ask<'a> {
-        let Blob { digest, identity, repo } = blob;
+    fn named(&self, repo: &RepoName, digest: &Digest, identity: Identity) -> Blob {
+        Blob { digest: digest.clone(), identity, repo: repo.clone(), subject: self.subject(format_args!("{repo}@{digest}")) }
+    }
+}
+
+impl Blob {
+    fn ask(&self, method: Method, from: Option<FirstByte>) -> Ask<'_> {
+        let Blob { digest, identity, repo, subject } = self;
         let kind = if method == Method::HEAD { Kind::BlobHead } else { Kind::Blob };
-        let (path, subject) = (format!("/v2/{repo}/blobs/{digest}"), self.subject(format_args!("{repo}@{digest}")));
-        Ask { accept: "*/*", from, identity: *identity, kind, method, path, repo: Some(repo), subject }
+        let path = format!("/v2/{repo}/blobs/{digest}");
+        Ask { accept: "*/*", from, identity: *identity, kind, method, path, repo: Some(repo), subject: subject.clone() }
     }
 }
 
@@ -156,14 +163,13 @@ impl BlobStream {
                 self.resume().await?;
                 continue;
             };
-            let subject = self.upstream.blob_ask(&self.blob, Method::GET, None).subject;
             let since = *self.waiting_since.get_or_insert_with(Instant::now);
-            match part.next(&subject, since, stall).await {
+            match part.next(&self.blob.subject, since, stall).await {
                 Ok(Some(bytes)) => return self.take(bytes).map(Some),
                 Ok(None) if self.size.is_none() && part.end.is_none_or(|end| self.position >= end) => {
                     self.size = Some(self.position); // All that can be known of an end without a length; the digest tells whether it was one.
                 }
-                Ok(None) => self.lose(FetchError::Cut { subject, source: None }),
+                Ok(None) => self.lose(FetchError::Cut { subject: self.blob.subject.clone(), source: None }),
                 Err(error) => self.lose(error),
             }
         }
@@ -175,8 +181,7 @@ impl BlobStream {
         self.position += bytes.len() as u64;
         self.upstream.0.received.inc_by(bytes.len() as u64);
         if self.size.is_some_and(|size| self.position > size) {
-            let ask = self.upstream.blob_ask(&self.blob, Method::GET, None);
-            return Err(malformed(&ask, "more bytes came than it has"));
+            return Err(FetchError::Malformed { subject: self.blob.subject.clone(), what: "more bytes came than it has".into() });
         }
         Ok(bytes)
     }
@@ -191,9 +196,8 @@ impl BlobStream {
     /// A new part from the next byte on, after a pause; or why there is none.
     async fn resume(&mut self) -> Result<(), FetchError> {
         let Upstream(inner) = &self.upstream;
-        let subject = self.upstream.blob_ask(&self.blob, Method::GET, None).subject;
         let Some(wait) = retry::before_resume(self.idle, inner.tuning.pace) else {
-            return Err(self.lost.clone().unwrap_or(FetchError::Cut { subject, source: None }));
+            return Err(self.lost.clone().unwrap_or_else(|| FetchError::Cut { subject: self.blob.subject.clone(), source: None }));
         };
         tracing::debug!(error = self.lost.as_ref().map(tracing::field::display), blob.digest = %self.blob.digest, position = self.position, "fetching on from the next byte");
         sleep(wait).await;

@@ -173,6 +173,14 @@ mod tests {
     }
 
     #[test]
+    fn the_kept_lines_hold_what_they_say() {
+        for line in include_str!("seeds/challenges.txt").lines().filter(|line| !line.starts_with('#')) {
+            let (count, header) = line.split_once('\t').expect("a count and a header");
+            assert_eq!(parse([header]).len().to_string(), count, "{header}");
+        }
+    }
+
+    #[test]
     fn challenges_in_several_lines_all_count() {
         assert_eq!(parse(["Basic realm=x", r#"Bearer realm="https://a/t""#]).len(), 2);
     }

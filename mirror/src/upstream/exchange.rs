@@ -75,6 +75,12 @@ impl Inner {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
+            // Addresses that are signed for GET refuse HEAD; a GET is tried next, and nothing is gained by insisting.
+            let has_second_opinion =
+                ask.kind == Kind::BlobHead && matches!(&error, FetchError::Status { status, .. } if status.is_client_error());
+            if has_second_opinion {
+                return Err(error);
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             let Some(wait) = retry::before_next(&error, tries, self.tuning.pace, left) else { return Err(error) };
             tracing::debug!(error = %error, upstream.host = %self.origins[0].host, "asking the upstream again");

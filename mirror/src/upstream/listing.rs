@@ -149,6 +149,8 @@ const UNKNOWN_API: [StatusCode; 4] =
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn page(link: &str) -> Option<NextPage> {
@@ -168,6 +170,13 @@ mod tests {
         assert_eq!(page(r#"</v2/x/tags/list?next_page=abc>; rel="next""#).expect("a page").query, "next_page=abc");
         for link in [r#"</v2/x/tags/list?n=1>; rel="prev""#, r#"</v2/x/tags/list>; rel="next""#, "", "<"] {
             assert_eq!(page(link), None, "{link}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_link_makes_the_reader_panic(link in "(<|>|;|,|=|\"|rel=next|last|n=|/|\\?|&|%|[ -~]){0,20}") {
+            let _ = page(&link);
         }
     }
 }

@@ -231,6 +231,22 @@ async fn the_size_of_a_blob_is_found_whatever_the_registry_thinks_of_head() {
     }
 }
 
+/// S3 signs an address for GET alone.
+#[tokio::test]
+async fn a_signature_that_is_for_get_alone_does_not_hide_a_blobs_size() {
+    let cdn =
+        Server::listen(
+            "127.0.0.2:0",
+            |seen| if seen.method == "HEAD" { Reply::new(403) } else { Reply::partial(content(1), "bytes 0-0/7") },
+        )
+        .await;
+    let to = cdn.url("/layer");
+    let hub = Server::start(move |_| Reply::new(307).header("Location", &to)).await;
+    let size = upstream(&config(&hub)).head_blob(&repo(), &digest_of(b""), Identity::Account).await;
+    assert_eq!(size.expect("a size"), Some(7));
+    assert_eq!(cdn.seen().len(), 2);
+}
+
 #[tokio::test]
 async fn a_stream_that_is_dropped_while_it_waits_loses_nothing() {
     let hub = Server::start(|seen| {
