@@ -104,11 +104,13 @@ fn guarded(seen: &Seen, content: impl Fn(&Seen) -> Reply) -> Reply {
     }
 }
 
-/// 401, with the server's own token service.
+/// 401, with the server's own token service and a scope for the repository that was asked for.
 fn challenge(seen: &Seen) -> Reply {
     let host = seen.header("host").expect("a host");
-    Reply::new(401)
-        .header("WWW-Authenticate", format!(r#"Bearer realm="http://{host}/token",service="hub",scope="repository:team/app:pull""#))
+    let path = seen.path.trim_start_matches("/v2/");
+    let repo = path.split_once("/manifests/").or(path.split_once("/blobs/")).map_or("", |(repo, _)| repo);
+    let challenge = format!(r#"Bearer realm="http://{host}/token",service="hub",scope="repository:{repo}:pull""#);
+    Reply::new(401).header("WWW-Authenticate", challenge)
 }
 
 const PASSWORD: &str = "hunter2-is-secret";
