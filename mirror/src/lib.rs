@@ -9,3 +9,4 @@
 pub mod config;
 pub mod oci;
 pub mod store;
+pub mod upstream;

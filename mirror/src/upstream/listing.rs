@@ -1,0 +1,182 @@
+//! What an upstream lists: the tags of a repository, and what refers to a digest. Bodies are checked to be what they should be, and passed on.
+
+use bytes::Bytes;
+use http::header::LINK;
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::Value;
+use tokio::time::Instant;
+use url::Url;
+
+use super::account::{Account, AccountStatus};
+use super::error::FetchError;
+use super::exchange::{Ask, malformed};
+use super::metrics::Kind;
+use super::{Identity, Upstream};
+use crate::oci::{Digest, MediaType, Reference, RepoName, Tag};
+
+/// A page of a repository's tags.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TagPage {
+    /// The upstream's JSON: an object with `tags`.
+    pub body: Bytes,
+    /// Where the list goes on.
+    pub next: Option<NextPage>,
+}
+
+/// The query of the next page, as the upstream's `Link` tells it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NextPage {
+    /// `last`, decoded; some registries have a word of their own instead.
+    pub last: Option<String>,
+    /// `n`.
+    pub n: Option<u64>,
+    /// All of it, as it was written: what the next request's query must be.
+    pub query: String,
+}
+
+impl Upstream {
+    /// A page of the tags of `repo`. `query` goes to the upstream as it is (`n=…&last=…`, or a [`NextPage::query`]).
+    pub async fn tags(&self, repo: &RepoName, query: &str) -> Result<TagPage, FetchError> {
+        let deadline = Instant::now() + self.0.tuning.budget;
+        let path = format!("/v2/{repo}/tags/list{}{query}", if query.is_empty() { "" } else { "?" });
+        let ask = self.listing_ask(Kind::Tags, path, repo, format_args!("{repo} (tags)"));
+        let (headers, body) = self.listing(&ask, deadline).await?;
+        let document: Value = serde_json::from_slice(&body).map_err(|_| malformed(&ask, "no JSON"))?;
+        match document.get("tags") {
+            Some(Value::Array(_) | Value::Null) => Ok(TagPage { next: next_page(&headers), body }),
+            _ => Err(malformed(&ask, "no list of tags")),
+        }
+    }
+
+    /// What refers to `digest`, as an OCI index: all of it, or that of `artifact_type` alone (then it is filtered here where the upstream did not).
+    /// An upstream without this API is asked by the tag schema (`sha256-HEX`); `None`: it has nothing there either.
+    pub async fn referrers(&self, repo: &RepoName, digest: &Digest, artifact_type: Option<&str>) -> Result<Option<Bytes>, FetchError> {
+        let deadline = Instant::now() + self.0.tuning.budget;
+        let mut path = format!("/v2/{repo}/referrers/{digest}");
+        if let Some(artifact_type) = artifact_type {
+            let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("artifactType", artifact_type).finish();
+            path = format!("{path}?{query}");
+        }
+        let ask = self.listing_ask(Kind::Referrers, path, repo, format_args!("{repo}@{digest} (referrers)"));
+        let found = match self.listing(&ask, deadline).await {
+            Ok((_, body)) => index(&body).map(|document| (body, document)),
+            Err(FetchError::NotFound { .. }) => None,
+            Err(FetchError::Status { status, .. }) if UNKNOWN_API.contains(&status) => None,
+            Err(error) => return Err(error),
+        };
+        let found = match found {
+            Some(found) => Some(found),
+            None => self.referrers_by_tag(repo, digest, deadline).await?,
+        };
+        Ok(found.map(|(body, document)| artifact_type.map_or(body, |artifact_type| only(document, artifact_type))))
+    }
+
+    /// HEAD first: most digests have no such tag, and a GET would cost quota.
+    async fn referrers_by_tag(&self, repo: &RepoName, digest: &Digest, deadline: Instant) -> Result<Option<(Bytes, Value)>, FetchError> {
+        let tag: Tag = format!("{}-{}", digest.algorithm(), digest.hex().get(..64).unwrap_or_default())
+            .parse()
+            .expect("a digest's letters make a tag");
+        let reference = Reference::Tag(tag);
+        let identity = match self.0.account.as_ref().map(Account::status) {
+            Some(AccountStatus::Refused { .. }) => Identity::Anonymous,
+            _ => Identity::Account,
+        };
+        let fetched = match self.head_manifest_by(repo, &reference, identity, deadline).await {
+            Ok(_) => self.manifest_by(repo, &reference, identity, deadline).await,
+            Err(error) => Err(error),
+        };
+        match fetched {
+            Ok(manifest) => Ok(index(&manifest.bytes).map(|document| (manifest.bytes, document))),
+            Err(FetchError::NotFound { .. } | FetchError::Denied { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn listing(&self, ask: &Ask<'_>, deadline: Instant) -> Result<(HeaderMap, Bytes), FetchError> {
+        let _place = self.0.lanes.manifest(&ask.subject, deadline).await?;
+        let answer = match self.0.fetch(ask, deadline).await {
+            // What is public is listed all the same.
+            Err(FetchError::AccountRefused { .. }) => self.0.fetch(&Ask { identity: Identity::Anonymous, ..ask.clone() }, deadline).await?,
+            answer => answer?,
+        };
+        let headers = answer.headers().clone();
+        Ok((headers, self.0.read(answer, MOST_BYTES, ask, deadline).await?))
+    }
+
+    fn listing_ask<'a>(&self, kind: Kind, path: String, repo: &'a RepoName, what: std::fmt::Arguments<'_>) -> Ask<'a> {
+        let accept = if kind == Kind::Referrers { MediaType::OCI_INDEX } else { "application/json" };
+        Ask {
+            accept,
+            from: None,
+            identity: Identity::Account,
+            kind,
+            method: Method::GET,
+            path,
+            repo: Some(repo),
+            subject: self.subject(what),
+        }
+    }
+}
+
+/// `</v2/x/tags/list?n=10&last=b>; rel="next"`
+fn next_page(headers: &HeaderMap) -> Option<NextPage> {
+    let links = headers.get_all(LINK).into_iter().filter_map(|link| link.to_str().ok());
+    let link = links.flat_map(|link| link.split(",<")).find(|link| link.contains("rel=\"next\"") || link.contains("rel=next"))?;
+    let (target, _) = link.trim().trim_start_matches('<').split_once('>')?;
+    let base: Url = "http://upstream.invalid/".parse().expect("an address");
+    let target = base.join(target).ok()?;
+    let value = |name: &str| target.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+    Some(NextPage { last: value("last"), n: value("n").and_then(|n| n.parse().ok()), query: target.query()?.to_owned() })
+}
+
+/// The document, where it is an index.
+fn index(body: &[u8]) -> Option<Value> {
+    let document: Value = serde_json::from_slice(body).ok()?;
+    document.get("manifests")?.is_array().then_some(document)
+}
+
+fn only(mut document: Value, artifact_type: &str) -> Bytes {
+    if let Some(Value::Array(manifests)) = document.get_mut("manifests") {
+        manifests.retain(|manifest| manifest.get("artifactType").and_then(Value::as_str) == Some(artifact_type));
+    }
+    document.to_string().into()
+}
+
+const MOST_BYTES: usize = 16 << 20;
+/// What registries answer to an address that they never heard of.
+const UNKNOWN_API: [StatusCode; 4] =
+    [StatusCode::BAD_REQUEST, StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED, StatusCode::NOT_ACCEPTABLE];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn page(link: &str) -> Option<NextPage> {
+        next_page(&HeaderMap::from_iter([(LINK, link.parse().expect("a header"))]))
+    }
+
+    #[test]
+    fn the_next_page_is_read_from_any_registrys_link() {
+        let expected = NextPage { last: Some("b+c".to_owned()), n: Some(10), query: "last=b%2Bc&n=10".to_owned() };
+        for link in [
+            r#"</v2/x/tags/list?last=b%2Bc&n=10>; rel="next""#,
+            r#"<https://hub.test/v2/x/tags/list?last=b%2Bc&n=10>; rel="next""#,
+            r"</v2/x/tags/list?last=b%2Bc&n=10>;rel=next",
+        ] {
+            assert_eq!(page(link).as_ref(), Some(&expected), "{link}");
+        }
+        assert_eq!(page(r#"</v2/x/tags/list?next_page=abc>; rel="next""#).expect("a page").query, "next_page=abc");
+        for link in [r#"</v2/x/tags/list?n=1>; rel="prev""#, r#"</v2/x/tags/list>; rel="next""#, "", "<"] {
+            assert_eq!(page(link), None, "{link}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_link_makes_the_reader_panic(link in "(<|>|;|,|=|\"|rel=next|last|n=|/|\\?|&|%|[ -~]){0,20}") {
+            let _ = page(&link);
+        }
+    }
+}
