@@ -8,3 +8,4 @@
 
 pub mod config;
 pub mod oci;
+pub mod tls;
