@@ -8,4 +8,5 @@
 
 pub mod config;
 pub mod oci;
+pub mod server;
 pub mod tls;
