@@ -8,5 +8,7 @@
 
 pub mod config;
 pub mod oci;
+pub mod server;
 pub mod store;
+pub mod tls;
 pub mod upstream;

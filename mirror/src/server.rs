@@ -1,0 +1,202 @@
+//! Sockets, connections and their end: everything between the kernel and a service that answers requests.
+//!
+//! A connection's way: `accept` (the loop that only accepts) → `connection` (PROXY header, TLS handshake, HTTP) → the service. Its bytes
+//! pass `wire`, its answers pass `outgoing`; both only count. What the counts mean is judged by `keeper`, one task for all connections:
+//! it ends those that are idle, stalled or never send a request, and it drains them at a stop. So a request costs no timer and no lock.
+//!
+//! Invariants: no handshake inside the accept loop; a full file table pauses it, never ends or spins it; a panic in the service is one
+//! answer 500. What this does not do: routes, access, `X-Forwarded-For` (that is `telemetry::client_address`).
+
+mod accept;
+mod connection;
+mod filter;
+mod keeper;
+mod metrics;
+mod outgoing;
+mod proxy_protocol;
+mod socket;
+pub mod systemd;
+mod wire;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use ipnet::IpNet;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{LimitsConfig, ListenerConfig};
+use crate::tls::{self, Pair, PairError, Resolver};
+
+pub use filter::{FilterBody, serve_filter};
+pub use metrics::Metrics;
+
+/// Who is at the other end: an extension of every request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Peer {
+    /// Its address, after a PROXY header; IPv4 clients of a dual-stack socket appear as IPv4.
+    pub address: SocketAddr,
+    /// Over HTTPS.
+    pub tls: bool,
+}
+
+/// Bound sockets that do not accept yet.
+#[derive(Debug)]
+pub struct Server {
+    metrics: Metrics,
+    sockets: Vec<Socket>,
+    tls_metrics: tls::Metrics,
+}
+
+/// A bound socket with what its connections speak.
+#[derive(Debug)]
+struct Socket {
+    address: SocketAddr,
+    config: ListenerConfig,
+    listener: TcpListener,
+    resolver: Option<Arc<Resolver>>,
+}
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address is taken, not ours, or not allowed.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// Its certificate or key is not usable.
+    #[error("cannot serve HTTPS on {address}")]
+    Tls {
+        /// As configured.
+        address: SocketAddr,
+        /// Which file, and how to mend it.
+        source: PairError,
+    },
+}
+
+impl Server {
+    /// Binds every listener and loads its certificate; a socket from `inherited` (see [`systemd::inherited`]) is used where its address
+    /// fits, else in order. Nothing is accepted before [`Server::spawn`]: the kernel queues.
+    pub fn bind(listeners: &[ListenerConfig], inherited: Vec<TcpListener>) -> Result<Self, BindError> {
+        let tls_metrics = tls::Metrics::default();
+        let mut sockets = Vec::with_capacity(listeners.len());
+        for (config, inherited) in listeners.iter().zip(socket::matched(listeners, inherited)) {
+            let failed = |source| BindError::Listen { address: config.address, source };
+            let resolver = config.tls.as_ref().map(|files| Pair::load(files, SystemTime::now())).transpose();
+            let pair = resolver.map_err(|source| BindError::Tls { address: config.address, source })?;
+            let listener = inherited.map_or_else(|| socket::listen(config.address), Ok).map_err(failed)?;
+            listener.set_nonblocking(true).map_err(failed)?;
+            let address = listener.local_addr().map_err(failed)?;
+            let resolver = pair.map(|pair| Arc::new(Resolver::new(pair)));
+            sockets.push(Socket { address, config: config.clone(), listener, resolver });
+        }
+        Ok(Self { metrics: Metrics::default(), sockets, tls_metrics })
+    }
+
+    /// Where it listens, in the order of the configuration, with the ports that the kernel chose.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.sockets.iter().map(|socket| socket.address).collect()
+    }
+
+    /// The certificates in use, in the order of the listeners that have one.
+    pub fn resolvers(&self) -> Vec<Arc<Resolver>> {
+        self.sockets.iter().filter_map(|socket| socket.resolver.clone()).collect()
+    }
+
+    /// Connections, what was cut and why.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Certificates: until when they hold, and reloads.
+    pub fn tls_metrics(&self) -> &tls::Metrics {
+        &self.tls_metrics
+    }
+
+    /// Serves until `cancel`, then closes the listeners, lets running answers finish for `limits.drain`, and cuts the rest. All of it runs
+    /// on `tasks`, inside a tokio runtime; a handler dies with its client.
+    pub fn spawn<S, F, B>(self, service: S, limits: &LimitsConfig, trusted: &[IpNet], tasks: &TaskTracker, cancel: &CancellationToken)
+    where
+        S: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes, Error = io::Error> + Send + Unpin + 'static,
+    {
+        self.spawn_with(service, limits, trusted, tasks, cancel, Times::default());
+    }
+
+    fn spawn_with<S, F, B>(
+        self,
+        service: S,
+        limits: &LimitsConfig,
+        trusted: &[IpNet],
+        tasks: &TaskTracker,
+        cancel: &CancellationToken,
+        times: Times,
+    ) where
+        S: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes, Error = io::Error> + Send + Unpin + 'static,
+    {
+        let keeper = keeper::Keeper::new(times, self.metrics.clone());
+        tasks.spawn(keeper.clone().keep(limits.drain, cancel.clone()));
+        let slots = Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
+        let http = Arc::new(connection::Http::new(service, trusted, keeper, times, self.metrics.clone()));
+        for socket in self.sockets {
+            if let (Some(files), Some(resolver)) = (socket.config.tls.clone(), socket.resolver.clone()) {
+                tasks.spawn(tls::watch(files, resolver, self.tls_metrics.clone(), times.certificate_look, cancel.clone()));
+            }
+            let lane = Arc::new(connection::Lane::new(&socket, Arc::clone(&http)));
+            tasks.spawn(accept::run(socket.listener, lane, Arc::clone(&slots), tasks.clone(), cancel.clone()));
+        }
+    }
+}
+
+/// Every limit in time; a test shortens them.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    /// How long a full file table pauses the accept loop.
+    accept_pause: Duration,
+    /// Between two looks at the certificates' files.
+    certificate_look: Duration,
+    /// For the TLS handshake.
+    handshake: Duration,
+    /// From a connection's start, or a request's first byte, to the end of that request's head.
+    head: Duration,
+    /// Between two requests. Longer than the 90 s after which Go's clients close by themselves, so that they, not we, decide.
+    idle: Duration,
+    /// For the PROXY header.
+    proxy_header: Duration,
+    /// A reader that takes less than `keeper::PROGRESS` bytes in this time is cut.
+    stall: Duration,
+    /// Between two looks at all connections.
+    sweep: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            accept_pause: Duration::from_millis(250),
+            certificate_look: tls::WATCH_INTERVAL,
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(30),
+            idle: Duration::from_secs(120),
+            proxy_header: Duration::from_secs(5),
+            stall: Duration::from_secs(60),
+            sweep: Duration::from_secs(2),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
