@@ -116,6 +116,15 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
 }
 
 /// Waits for a condition; `what` says which one was waited for in vain.
+fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(30), "waited in vain: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// The same beside tasks.
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
