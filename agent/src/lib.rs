@@ -1,8 +1,66 @@
 //! chandler: the command line.
+//!
+//! `cli` says what may be written, `load` finds and resolves the configuration, `logging` starts the log, `mirror` runs the service, `report`
+//! is the one place that prints an error. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration.
 
+mod cli;
+mod load;
+mod logging;
+mod mirror;
+mod report;
+
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Runs the program.
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Invocation};
+use crate::load::Loader;
+use crate::report::Failure;
+
+/// Runs the program: `main` of the binary, and of the copy that tests start.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    // Once for the whole process; an embedding test may have done it already, with the same provider.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match cli::parse(std::env::args_os()) {
+        Ok(invocation) => run(invocation).map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS),
+        Err(error) => report::usage(&error),
+    }
+}
+
+fn run(invocation: Invocation) -> Result<(), Failure> {
+    match invocation {
+        Invocation::Completions(shell) => {
+            let mut out = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "chandler", &mut out);
+            print(&String::from_utf8_lossy(&out))
+        }
+        Invocation::ConfigReference => print(&::mirror::config::markdown()),
+        Invocation::DefaultConfig => print(&::mirror::config::default_file()),
+        Invocation::Help => print(&Cli::command().render_help().to_string()),
+        Invocation::Mirror(run) => {
+            let loader = Loader::new(run.source, run.flags);
+            let resolved = loader.load()?;
+            if run.show {
+                print(&resolved.show())?;
+            }
+            if run.check {
+                report::notes(&resolved.notes);
+                return if run.show { Ok(()) } else { print("the configuration is valid\n") };
+            }
+            logging::init(&resolved.config.log)?;
+            for note in &resolved.notes {
+                tracing::warn!("{note}");
+            }
+            Ok(mirror::run_mirror(resolved.config, &loader)?)
+        }
+    }
+}
+
+/// Data goes to standard output; a reader that left early (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Print(error)),
+        _ => Ok(()),
+    }
 }

@@ -4,8 +4,21 @@
 //! weight, or from what the `registry` image reads ([`registry`]). Every problem is collected with its origin and told at once.
 //! Nothing here opens a socket or a store; files are read only to resolve the configuration itself.
 
+mod environment;
+mod keys;
+mod lower;
+mod parse;
+mod problem;
+mod reader;
+mod reference;
+pub mod registry;
+mod resolve;
+mod rules;
+mod show;
+mod tree;
 mod values;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,10 +27,14 @@ use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use url::Url;
 
+pub use problem::{Note, Origin, Problem, Problems};
+pub use reference::{default_file, markdown};
+pub use resolve::{Flag, Resolved, Sources, resolve};
+pub use show::render;
 pub use values::{ByteSize, Limit, Pattern, Secret, UpstreamName, ValueError};
 
 /// Everything the mirror needs to know to start.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Who may read what.
     pub access: Access,
@@ -62,7 +79,7 @@ pub struct TlsFiles {
 }
 
 /// The operator's own listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AdminConfig {
     /// Loopback unless `token` is set or only metrics are asked.
     pub address: SocketAddr,
@@ -73,7 +90,7 @@ pub struct AdminConfig {
 }
 
 /// A registry that is mirrored.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq)]
 pub struct UpstreamConfig {
     /// Who we are there.
     pub account: Option<AccountConfig>,
@@ -101,8 +118,37 @@ pub struct UpstreamConfig {
     pub url: Url,
 }
 
+impl fmt::Debug for UpstreamConfig {
+    /// By hand, since a proxy's URL may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamConfig")
+            .field("name", &self.name)
+            .field("url", &self.url.as_str())
+            .field("answers_to", &self.answers_to)
+            .field("hub", &self.hub)
+            .field("account", &self.account)
+            .field("alternates", &self.alternates.iter().map(Url::as_str).collect::<Vec<_>>())
+            .field("ca", &self.ca)
+            .field("private", &self.private)
+            .field("proxy", &self.proxy.as_ref().map(without_password))
+            .field("realms", &self.realms)
+            .field("repositories", &self.repositories)
+            .field("tag_window", &self.tag_window)
+            .finish()
+    }
+}
+
+/// A URL for people and logs: its password is replaced.
+fn without_password(url: &Url) -> String {
+    let mut url = url.clone();
+    if url.password().is_some() && url.set_password(Some("secret")).is_err() {
+        return "(a URL)".into();
+    }
+    url.to_string()
+}
+
 /// An account at an upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AccountConfig {
     /// Where its password is.
     pub password: PasswordSource,
@@ -111,7 +157,7 @@ pub struct AccountConfig {
 }
 
 /// Where a password is taken from; read again at each reload.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum PasswordSource {
     /// The first line of a file.
     File(PathBuf),
@@ -122,7 +168,7 @@ pub enum PasswordSource {
 }
 
 /// Who may read what. There is no third state: either somebody said "open", or rules decide and the default is no.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Access {
     /// Everybody who can connect reads everything that is served.
     Open,
@@ -131,7 +177,7 @@ pub enum Access {
 }
 
 /// Clients from `networks` may read `repositories`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AccessRule {
     /// What the log calls it.
     pub name: String,
@@ -142,7 +188,7 @@ pub struct AccessRule {
 }
 
 /// The store's place and bounds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StoreConfig {
     /// What happens to a tag that its upstream deleted.
     pub deleted_tags: DeletedTags,

@@ -1,0 +1,147 @@
+//! The log: JSON or text, to standard error or output, each line with the configured fields.
+
+use std::fmt;
+use std::io;
+
+use mirror::config::{LogConfig, LogFormat};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, ParseError};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, format};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LogError {
+    #[error("log.level {level:?} is no filter")]
+    Filter { level: String, source: ParseError },
+    #[error("a log was started already")]
+    Twice(#[source] TryInitError),
+}
+
+/// Starts the process's log.
+pub(crate) fn init(config: &LogConfig) -> Result<(), LogError> {
+    let writer = if config.to_stdout { BoxMakeWriter::new(io::stdout) } else { BoxMakeWriter::new(io::stderr) };
+    subscriber(config, writer)?.try_init().map_err(LogError::Twice)
+}
+
+fn subscriber(config: &LogConfig, writer: BoxMakeWriter) -> Result<Box<dyn Subscriber + Send + Sync>, LogError> {
+    let filter = EnvFilter::try_new(&config.level).map_err(|source| LogError::Filter { level: config.level.clone(), source })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
+    let fields = FixedFields::new(config);
+    Ok(match config.format {
+        LogFormat::Json => Box::new(builder.json().event_format(WithFields { inner: format().json().flatten_event(true), fields }).finish()),
+        LogFormat::Text => Box::new(builder.event_format(WithFields { inner: format(), fields }).finish()),
+    })
+}
+
+/// An event's format, with the same fields at the end of each line.
+struct WithFields<F> {
+    fields: FixedFields,
+    inner: F,
+}
+
+struct FixedFields {
+    /// What the line of the inner format ends with, and is put back after the fields.
+    end: &'static str,
+    text: String,
+}
+
+impl FixedFields {
+    fn new(config: &LogConfig) -> Self {
+        let quoted = |text: &str| format!("{text:?}");
+        match config.format {
+            LogFormat::Json => {
+                let text = config.fields.iter().map(|(name, value)| format!(",{}:{}", json(name), json(value))).collect();
+                Self { end: "}\n", text }
+            }
+            LogFormat::Text => {
+                let text = config.fields.iter().map(|(name, value)| format!(" {name}={}", quoted(value))).collect();
+                Self { end: "\n", text }
+            }
+        }
+    }
+}
+
+/// A JSON string.
+fn json(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c < ' ' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+impl<S, N, F> FormatEvent<S, N> for WithFields<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        if self.fields.text.is_empty() {
+            return self.inner.format_event(context, writer, event);
+        }
+        let mut line = String::new();
+        self.inner.format_event(context, Writer::new(&mut line), event)?;
+        let body = line.strip_suffix(self.fields.end).unwrap_or(&line);
+        writer.write_str(body)?;
+        writer.write_str(&self.fields.text)?;
+        writer.write_str(self.fields.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no writer panics").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn line(format: LogFormat, fields: &[(&str, &str)]) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let config = LogConfig { access: true, fields, format, level: "info".into(), to_stdout: false };
+        let subscriber = subscriber(&config, BoxMakeWriter::new(move || writer.clone())).expect("a level");
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::debug!("not this");
+            tracing::info!(repo.name = "library/alpine", "served");
+        });
+        let bytes = lines.0.lock().expect("no writer panics").clone();
+        let line = String::from_utf8(bytes).expect("a log is text");
+        // The time is the one thing that differs from run to run.
+        match format {
+            LogFormat::Json => line.split_once(',').expect("a time and more").1.to_owned(),
+            LogFormat::Text => line.split_once(' ').expect("a time and more").1.to_owned(),
+        }
+    }
+
+    #[test]
+    fn every_line_carries_the_configured_fields() {
+        let fields = [("service", "registry"), ("site", "a \"b\"")];
+        insta::assert_snapshot!(line(LogFormat::Json, &fields), @"");
+        insta::assert_snapshot!(line(LogFormat::Text, &fields), @"");
+        insta::assert_snapshot!(line(LogFormat::Json, &[]), @"");
+    }
+}

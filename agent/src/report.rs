@@ -1,0 +1,77 @@
+//! The one place that prints errors: the chain of causes, then one `hint:` line. Nothing else writes to standard error but the log.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use mirror::config::Note;
+
+use crate::load::LoadError;
+use crate::logging::LogError;
+use crate::mirror::RunError;
+
+/// Why the program ends without having done its work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("cannot write to standard output")]
+    Print(#[source] io::Error),
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+impl Failure {
+    /// Prints what happened, and says the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        // With standard error closed there is nobody to tell.
+        let _ = io::stderr().lock().write_all(self.text().as_bytes());
+        ExitCode::from(self.code())
+    }
+
+    /// 1 failed, 2 usage or configuration.
+    fn code(&self) -> u8 {
+        match self {
+            Self::Load(_) | Self::Log(_) => 2,
+            Self::Print(_) | Self::Run(_) => 1,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Load(LoadError::Both(_)) => Some("unset one of them; CHANDLER_… variables and flags work beside either"),
+            Self::Load(LoadError::Read { .. }) => Some("`chandler mirror --print-default-config` prints a file to start from"),
+            Self::Load(LoadError::Wrong(_)) => Some("`chandler mirror --print-default-config` shows every key; `chandler mirror --check` tries a change"),
+            Self::Log(_) => Some("log.level is error, warn, info, debug or trace, or a filter such as info,mirror::upstream=debug"),
+            Self::Print(_) | Self::Run(_) => None,
+        }
+    }
+
+    /// The chain, one cause a line, and the hint.
+    pub(crate) fn text(&self) -> String {
+        let mut text = format!("error: {self}\n");
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text.push_str(&format!("  caused by: {error}\n"));
+            cause = error.source();
+        }
+        if let Some(hint) = self.hint() {
+            text.push_str(&format!("hint: {hint}\n"));
+        }
+        text
+    }
+}
+
+/// What an operator should know, on standard error.
+pub(crate) fn notes(notes: &[Note]) {
+    let text: String = notes.iter().map(|note| format!("note: {note}\n")).collect();
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Help and version go to standard output and are no failure; clap's own errors say what was meant.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS }
+}

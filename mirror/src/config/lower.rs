@@ -1,0 +1,261 @@
+//! Tree → [`Config`]: each key's value, with its default. What concerns several keys is in `rules`.
+
+mod upstreams;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+use super::reader::Reader;
+use super::resolve::Sources;
+use super::tree::{Node, Value};
+use super::{
+    Access, AccessRule, AdminConfig, ByteSize, Config, DeletedTags, HealthConfig, Limit, LimitsConfig, ListenerConfig, LogConfig, LogFormat,
+    Secret, StoreConfig, TlsFiles, parse,
+};
+
+pub(super) use upstreams::{authority, from_shorthand, is_hub_host, name_of};
+
+/// The configuration that a tree says; problems are left in `reader`, and a value that has one is its default.
+pub(super) fn config(reader: &mut Reader<'_>, sources: &Sources) -> Config {
+    let listeners = listeners(reader, sources.drop_in);
+    Config {
+        access: access(reader),
+        admin: admin(reader, sources),
+        drop_in: sources.drop_in,
+        headers: headers(reader),
+        limits: limits(reader),
+        listeners,
+        log: log(reader, sources),
+        store: store(reader, sources),
+        trusted_proxies: reader.list("trusted_proxies", parse::network).unwrap_or_default(),
+        upstreams: upstreams::upstreams(reader, sources),
+    }
+}
+
+fn listeners(reader: &mut Reader<'_>, drop_in: bool) -> Vec<ListenerConfig> {
+    let default = parse::address(if drop_in { ":5000" } else { "127.0.0.1:5000" }).expect("our own default");
+    if !reader.has("listeners") {
+        return vec![ListenerConfig { address: default, proxy_protocol: false, tls: None }];
+    }
+    let count = reader.items("listeners");
+    if count == 0 {
+        reader.problem("listeners", "listeners is empty: without an address nobody can connect; leave the key out for the default");
+    }
+    (0..count)
+        .map(|index| {
+            let at = |key: &str| format!("listeners.{index}.{key}");
+            ListenerConfig {
+                address: reader.read(&at("address"), parse::address).unwrap_or(default),
+                proxy_protocol: reader.read(&at("proxy_protocol"), parse::switch).unwrap_or(false),
+                tls: tls(reader, &at("tls")),
+            }
+        })
+        .collect()
+}
+
+fn tls(reader: &mut Reader<'_>, path: &str) -> Option<TlsFiles> {
+    reader.section(path);
+    let certificate = reader.read(&format!("{path}.certificate"), parse::filled::<PathBuf>);
+    let key = reader.read(&format!("{path}.key"), parse::filled::<PathBuf>);
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+        (None, None) => None,
+        (Some(_), None) => {
+            reader.problem(path, format!("{path} has a certificate and no key; HTTPS needs both: add {path}.key (--tls-key)"));
+            None
+        }
+        (None, Some(_)) => {
+            reader.problem(path, format!("{path} has a key and no certificate; HTTPS needs both: add {path}.certificate (--tls-cert)"));
+            None
+        }
+    }
+}
+
+fn access(reader: &mut Reader<'_>) -> Access {
+    let Some(node) = reader.tree.at("access") else { return Access::Open };
+    if node.as_text() == Some("open") {
+        return Access::Open;
+    }
+    let count = reader.items("access");
+    if count == 0 && node.len() == 0 {
+        reader.problem("access", "access has no rule, so nobody could read anything; write `open`, networks, or a list of rules");
+    }
+    Access::Rules((0..count).map(|index| access_rule(reader, index)).collect())
+}
+
+fn access_rule(reader: &mut Reader<'_>, index: usize) -> AccessRule {
+    let path = format!("access.{index}");
+    let networks = reader.list(&format!("{path}.networks"), parse::network).unwrap_or_default();
+    if networks.is_empty() {
+        reader.problem(&path, format!("{path} has no networks; say from where, or 0.0.0.0/0 and ::/0 for everywhere"));
+    }
+    AccessRule {
+        name: reader.read(&format!("{path}.name"), parse::filled::<String>).unwrap_or_else(|| format!("rule-{}", index + 1)),
+        networks,
+        repositories: reader.list(&format!("{path}.repositories"), parse::of).unwrap_or_default(),
+    }
+}
+
+fn admin(reader: &mut Reader<'_>, sources: &Sources) -> Option<AdminConfig> {
+    reader.section("admin");
+    let off = reader.read("admin.off", parse::switch).unwrap_or(false);
+    let default = parse::address("127.0.0.1:5001").expect("our own default");
+    let token = reader.read("admin.token", parse::filled::<String>).map(|text| Secret::new(&text));
+    let config = AdminConfig {
+        address: reader.read("admin.address", parse::address).unwrap_or(default),
+        open_metrics: reader.read("admin.open_metrics", parse::switch).unwrap_or(false),
+        token: token.or_else(|| token_file(reader, sources)),
+    };
+    (!off).then_some(config)
+}
+
+fn token_file(reader: &mut Reader<'_>, sources: &Sources) -> Option<Secret> {
+    let path: PathBuf = reader.read("admin.token_file", parse::filled)?;
+    match (sources.read)(&path) {
+        Ok(text) => match text.lines().next().map(str::trim).filter(|line| !line.is_empty()) {
+            Some(line) => return Some(Secret::new(line)),
+            None => reader.problem("admin.token_file", format!("admin.token_file: the first line of {} is empty", path.display())),
+        },
+        Err(error) => reader.problem("admin.token_file", format!("admin.token_file: {} cannot be read: {error}", path.display())),
+    }
+    None
+}
+
+fn headers(reader: &mut Reader<'_>) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::new();
+    for (name, node) in reader.pairs("headers") {
+        let parsed = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(node.as_text().unwrap_or_default()));
+        match parsed {
+            (Ok(name), _) if OUR_HEADERS.contains(&name.as_str()) => {
+                reader.problem_at(node.origin, format!("headers: {name} is the registry protocol's own; it cannot be set"));
+            }
+            (Ok(name), Ok(value)) => headers.push((name, value)),
+            (Err(_), _) => reader.problem_at(node.origin, format!("headers: {name:?} is no header's name")),
+            (_, Err(_)) => reader.problem_at(node.origin, format!("headers: the value of {name} holds what no header may hold")),
+        }
+    }
+    if !headers.iter().any(|(name, _)| *name == http::header::X_CONTENT_TYPE_OPTIONS) {
+        headers.insert(0, (http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
+    }
+    headers
+}
+
+fn limits(reader: &mut Reader<'_>) -> LimitsConfig {
+    reader.section("limits");
+    let buffers = |text: &str| match parse::of::<ByteSize>(text)? {
+        size if size.0 >= 1 << 20 => Ok(size),
+        _ => Err("must be at least 1MiB".into()),
+    };
+    LimitsConfig {
+        buffers: reader.read("limits.buffers", buffers).unwrap_or(ByteSize(16 << 20)),
+        connections: reader.read("limits.connections", parse::count).unwrap_or(4096),
+        drain: reader.read("limits.drain", parse::duration).unwrap_or(Duration::from_secs(30)),
+        upstream_blobs: reader.read("limits.upstream_blobs", parse::count).unwrap_or(32),
+        upstream_manifests: reader.read("limits.upstream_manifests", parse::count).unwrap_or(32),
+    }
+}
+
+fn log(reader: &mut Reader<'_>, sources: &Sources) -> LogConfig {
+    reader.section("log");
+    let format = |text: &str| match text {
+        "json" => Ok(LogFormat::Json),
+        "text" => Ok(LogFormat::Text),
+        _ => Err("not a format: write text or json".into()),
+    };
+    let output = |text: &str| match text {
+        "stdout" => Ok(true),
+        "stderr" => Ok(false),
+        _ => Err("not an output: write stderr or stdout".into()),
+    };
+    let default = if sources.terminal || sources.drop_in { LogFormat::Text } else { LogFormat::Json };
+    LogConfig {
+        access: reader.read("log.access", parse::switch).unwrap_or(true),
+        fields: reader.pairs("log.fields").into_iter().map(|(name, node)| (name, node.as_text().unwrap_or_default().to_owned())).collect(),
+        format: reader.read("log.format", format).unwrap_or(default),
+        level: reader.read("log.level", level).unwrap_or_else(|| "info".into()),
+        to_stdout: reader.read("log.output", output).unwrap_or(sources.drop_in),
+    }
+}
+
+/// A level, or a filter: it names at least one level after `=`, or is one. What the filter says is checked by the log itself.
+fn level(text: &str) -> Result<String, String> {
+    let word = |part: &str| matches!(part, "off" | "error" | "warn" | "info" | "debug" | "trace");
+    let fine = !text.is_empty() && text.split(',').all(|part| word(part.rsplit('=').next().unwrap_or_default().trim()));
+    let mend = "not a level: write error, warn, info, debug or trace, or a filter such as info,mirror::upstream=debug";
+    if fine { Ok(text.to_owned()) } else { Err(mend.into()) }
+}
+
+fn store(reader: &mut Reader<'_>, sources: &Sources) -> StoreConfig {
+    for section in ["store", "store.deleted_tags", "store.health"] {
+        reader.section(section);
+    }
+    let max_size = |text: &str| match parse::of::<Limit>(text)? {
+        Limit::Percent(0) | Limit::Bytes(ByteSize(0)) => Err("must be more than zero".into()),
+        limit => Ok(limit),
+    };
+    let min_free = |text: &str| match parse::of::<Limit>(text)? {
+        Limit::Percent(100) => Err("leaves no room for anything".into()),
+        limit => Ok(limit),
+    };
+    let scrub_rate = |text: &str| match parse::of::<ByteSize>(text)? {
+        ByteSize(0) => Err("must be more than zero".to_owned()),
+        rate => Ok(rate),
+    };
+    let then = |text: &str| match text {
+        "keep" => Ok(true),
+        "remove" => Ok(false),
+        _ => Err("not an outcome: write keep or remove".into()),
+    };
+    StoreConfig {
+        deleted_tags: DeletedTags {
+            grace: reader.read("store.deleted_tags.grace", parse::duration).unwrap_or(DAY),
+            keep: reader.read("store.deleted_tags.then", then).unwrap_or(true),
+        },
+        health: HealthConfig {
+            enabled: reader.read("store.health.enabled", parse::switch).unwrap_or(true),
+            interval: reader.read("store.health.interval", parse::interval).unwrap_or(Duration::from_secs(10)),
+            threshold: reader.read("store.health.threshold", parse::count).unwrap_or(3),
+        },
+        keep_unused: reader.read_or_off("store.keep_unused", None, parse::interval),
+        max_size: reader.read_or_off("store.max_size", None, max_size),
+        min_free: reader.read("store.min_free", min_free).unwrap_or(Limit::Percent(5)),
+        root: reader.read("store.path", parse::filled::<PathBuf>).unwrap_or_else(|| default_root(sources)),
+        scrub_rate: reader.read_or_off("store.scrub_rate", Some(ByteSize(4 << 20)), scrub_rate),
+    }
+}
+
+fn default_root(sources: &Sources) -> PathBuf {
+    if sources.drop_in {
+        return "/var/lib/registry".into();
+    }
+    if sources.root {
+        return "/var/lib/chandler/cache".into();
+    }
+    // The XDG rules: a relative folder is not one.
+    let data = sources.variable("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || sources.variable("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+    data.or_else(home).unwrap_or_else(|| "/var/tmp".into()).join("chandler/cache")
+}
+
+/// Whether the node says anything, or is an empty section.
+pub(super) fn is_said(node: Option<&Node>) -> bool {
+    node.is_some_and(|node| !matches!(node.value, Value::Null))
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What only the protocol decides; a challenge above all would make engines send their users' passwords.
+const OUR_HEADERS: &[&str] = &[
+    "accept-ranges",
+    "connection",
+    "content-length",
+    "content-range",
+    "content-type",
+    "docker-content-digest",
+    "etag",
+    "location",
+    "transfer-encoding",
+    "www-authenticate",
+];

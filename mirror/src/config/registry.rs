@@ -1,0 +1,172 @@
+//! What the `registry` image (CNCF distribution) reads, in our own keys: its `config.yml` and its `REGISTRY_…` variables.
+//!
+//! The reader translates and no more: the result is a tree of our keys whose values keep their origin, so that everything after it (our own
+//! variables, flags, rules) is the same for both. A key that guards something or says where data lives and that we do not have is refused
+//! with what replaces it; what is harmless and unknown is named in one note. `keys` says which is which.
+
+mod keys;
+mod variables;
+
+use super::lower::{authority, is_hub_host, is_said, name_of};
+use super::problem::{Note, Origin, Problem};
+use super::tree::{Node, Value};
+use keys::{Fate, TABLE, Verdict};
+
+pub use variables::{config_path, is_drop_in};
+
+/// Our tree, and what the image's configuration held besides.
+pub(super) struct Translated {
+    pub(super) tree: Node,
+    pub(super) problems: Vec<Problem>,
+    pub(super) notes: Vec<Note>,
+}
+
+/// Reads the image's file and variables; a variable beats the file.
+pub(super) fn translate(mut file: Node, environment: &[(String, String)]) -> Translated {
+    let mut translation = Translation {
+        out: Translated { tree: Node::empty(), problems: Vec::new(), notes: Vec::new() },
+        unknown: Vec::new(),
+    };
+    let unknown = variables::apply(&mut file, environment);
+    translation.unknown.extend(unknown);
+    translation.walk(&file, "");
+    translation.upstream(&file, environment);
+    translation.name_unknown();
+    translation.out
+}
+
+struct Translation {
+    out: Translated,
+    /// Path or variable of what is neither used nor refused.
+    unknown: Vec<String>,
+}
+
+impl Translation {
+    fn walk(&mut self, node: &Node, path: &str) {
+        let Value::Map(entries) = &node.value else { return };
+        for entry in entries {
+            let path = if path.is_empty() { entry.name.clone() } else { format!("{path}.{}", entry.name) };
+            if is_nothing(&entry.node) {
+                continue;
+            }
+            let is_map = matches!(entry.node.value, Value::Map(_));
+            match TABLE.iter().find(|(key, _)| *key == path) {
+                Some((_, fate)) if !(is_map && is_section(&path)) => self.meet(&path, fate, &entry.node),
+                None if path.starts_with("storage.") && !is_section(&path) && path.matches('.').count() == 1 => self.refuse(&path, &entry.node.origin, OTHER_DRIVER),
+                _ if is_map && is_section(&path) => self.walk(&entry.node, &path),
+                _ if is_section(&path) => self.problem(&entry.node.origin, format!("{path} is a section of keys, not a single value")),
+                _ => self.unknown.push(match &entry.node.origin {
+                    Origin::Variable(name) => name.to_string(),
+                    _ => path,
+                }),
+            }
+        }
+    }
+
+    fn meet(&mut self, path: &str, fate: &Fate, node: &Node) {
+        match fate {
+            Fate::Quiet => {}
+            Fate::Refused(mend) => self.refuse(path, &node.origin, mend),
+            Fate::Map(key) => self.put(key, node),
+            Fate::Judged(judge) => match node.as_text() {
+                Some(text) => self.judge(path, judge(text), &node.origin),
+                None => self.problem(&node.origin, format!("{path} is a single value")),
+            },
+        }
+    }
+
+    fn judge(&mut self, path: &str, verdict: Verdict, origin: &Origin) {
+        match verdict {
+            Verdict::Means(key, text) => self.put(key, &Node::text(text, origin)),
+            Verdict::Quiet => {}
+            Verdict::Noted(text) => self.out.notes.push(Note { origin: origin.clone(), text: format!("{path} {text}") }),
+            Verdict::Refused(mend) => self.refuse(path, origin, mend),
+            Verdict::Wrong(error) => self.problem(origin, format!("{path} is {error}")),
+        }
+    }
+
+    /// The upstream: what the proxy section says, taken as one.
+    fn upstream(&mut self, file: &Node, environment: &[(String, String)]) {
+        let said = |path: &str| file.at(path).filter(|node| !is_nothing(node));
+        let own = environment.iter().any(|(name, _)| name.starts_with("CHANDLER_UPSTREAMS"));
+        match said("proxy.remoteurl") {
+            Some(node) => self.remote(node),
+            None if !own => self.problem(
+                &file.at("proxy").map_or(Origin::Default, |node| node.origin.clone()),
+                "proxy.remoteurl (REGISTRY_PROXY_REMOTEURL) is missing: chandler mirrors a registry and takes no pushes; \
+                 for Docker Hub write https://registry-1.docker.io"
+                    .into(),
+            ),
+            None => {}
+        }
+        let (user, password) = (said("proxy.username"), said("proxy.password"));
+        let without = |have: &str, lack: &str, variable: &str| format!("proxy.{have} needs proxy.{lack} too: set {variable}, or neither for anonymous pulls");
+        match (user, password) {
+            (Some(user), Some(password)) => {
+                self.put("upstreams.0.account.user", user);
+                self.put("upstreams.0.account.password", password);
+            }
+            (Some(user), None) => self.problem(&user.origin, without("username", "password", "REGISTRY_PROXY_PASSWORD")),
+            (None, Some(password)) => self.problem(&password.origin, without("password", "username", "REGISTRY_PROXY_USERNAME")),
+            (None, None) if is_said(file.at("proxy.username")) => {
+                let origin = file.at("proxy.username").map_or(Origin::Default, |node| node.origin.clone());
+                self.out.notes.push(Note { origin, text: "proxy.username is empty: pulls are anonymous".into() });
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Clients of a stand-in ask for `docker.io` whatever is behind it: dockerd's `registry-mirrors` sends nothing else.
+    fn remote(&mut self, node: &Node) {
+        self.put("upstreams.0.url", node);
+        let Some(url) = node.as_text().and_then(|text| super::parse::upstream_url(text).ok()) else { return };
+        if !is_hub_host(&url) {
+            self.put("upstreams.0.name", &Node::text(name_of(&url).as_str(), &node.origin));
+            self.put("upstreams.0.answers_to", &Node::texts(["docker.io".to_owned(), authority(&url)], &node.origin));
+            self.put("upstreams.0.hub", &Node::text("false", &node.origin));
+        }
+    }
+
+    fn name_unknown(&mut self) {
+        if !self.unknown.is_empty() {
+            let text = format!("not used by chandler, and harmless: {}", self.unknown.join(", "));
+            self.out.notes.push(Note { origin: Origin::Default, text });
+        }
+    }
+
+    fn put(&mut self, key: &str, node: &Node) {
+        // The debug server had no token: what it showed stays open, the rest is not served there.
+        if key == "admin.address" {
+            self.put("admin.open_metrics", &Node::text("true", &node.origin));
+        }
+        self.out.tree.set(key, node).expect("only the first item of a list is written");
+    }
+
+    fn refuse(&mut self, path: &str, origin: &Origin, mend: &str) {
+        self.problem(origin, format!("{path} {mend}"));
+    }
+
+    fn problem(&mut self, origin: &Origin, text: String) {
+        self.out.problems.push(Problem { origin: origin.clone(), text });
+    }
+}
+
+/// Go reads an empty value as one that was not given.
+fn is_nothing(node: &Node) -> bool {
+    match &node.value {
+        Value::Null => true,
+        Value::Text(text) => text.is_empty(),
+        Value::List(items) => items.iter().all(is_nothing),
+        Value::Map(entries) => entries.iter().all(|entry| is_nothing(&entry.node)),
+    }
+}
+
+fn is_section(path: &str) -> bool {
+    TABLE.iter().any(|(key, _)| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+const OTHER_DRIVER: &str = "names another storage driver: chandler keeps plain files on a disk of its own; \
+                            write storage.filesystem.rootdirectory (REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY) instead";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! What concerns several keys: who would see whose images, and names that must not meet.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::problem::Origin;
+use super::reader::Reader;
+use super::{Access, Config, UpstreamConfig};
+
+/// Adds what is wrong or worth a note.
+pub(super) fn check(reader: &mut Reader<'_>, config: &mut Config) {
+    names(reader, config);
+    listeners(reader, config);
+    admin(reader, config);
+    for (index, upstream) in config.upstreams.iter().enumerate() {
+        plaintext_password(reader, index, upstream);
+    }
+    // While something is wrong with an account or a listener, this would be a guess.
+    if reader.problems.is_empty() {
+        open_accounts(reader, config);
+    }
+}
+
+fn names(reader: &mut Reader<'_>, config: &Config) {
+    let mut taken: HashMap<&str, usize> = HashMap::new();
+    for (index, upstream) in config.upstreams.iter().enumerate() {
+        let path = format!("upstreams.{index}");
+        let mut own: Vec<&str> = upstream.answers_to.iter().map(String::as_str).collect();
+        own.push(upstream.name.as_str());
+        own.sort_unstable();
+        own.dedup();
+        for name in own {
+            if RESERVED.contains(&name) {
+                reader.problem(&path, format!("{path}: {name} is a path of the mirror's own; give the upstream another name"));
+            }
+            if let Some(first) = taken.insert(name, index) {
+                reader.problem(&path, format!("{path}: {name} is also upstreams.{first}; each upstream needs names of its own (name, answers_to)"));
+            }
+        }
+    }
+}
+
+fn listeners(reader: &mut Reader<'_>, config: &Config) {
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let path = format!("listeners.{index}");
+        let first = config.listeners[..index].iter().position(|other| other.address == listener.address && other.address.port() != 0);
+        if let Some(first) = first {
+            reader.problem(&path, format!("{path}: {} is also listeners.{first}; leave one out", listener.address));
+        }
+        if listener.proxy_protocol && config.trusted_proxies.is_empty() {
+            reader.problem(&path, format!("{path}: with proxy_protocol, trusted_proxies must name the networks of the proxies; else no connection is believed"));
+        }
+    }
+}
+
+fn admin(reader: &mut Reader<'_>, config: &mut Config) {
+    let Some(admin) = &config.admin else { return };
+    let clashes = config.listeners.iter().any(|listener| clash(listener.address, admin.address));
+    if clashes && reader.has("admin.address") {
+        return reader.problem("admin.address", format!("admin.address: {} is a listener's; give it another port, or write admin: off", admin.address));
+    }
+    if clashes {
+        reader.note("listeners", format!("the admin listener is off, since {} is taken by a listener; admin.address moves it", admin.address));
+        config.admin = None;
+        return;
+    }
+    if !admin.address.ip().is_loopback() && admin.token.is_none() && !admin.open_metrics {
+        let text = format!(
+            "admin.address: {} is reached by others: set admin.token_file, or admin.open_metrics: true for nothing but metrics and health",
+            admin.address
+        );
+        reader.problem("admin.address", text);
+    }
+}
+
+fn clash(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}
+
+fn plaintext_password(reader: &mut Reader<'_>, index: usize, upstream: &UpstreamConfig) {
+    let local = match upstream.url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    if upstream.account.is_some() && upstream.url.scheme() == "http" && !local {
+        let path = format!("upstreams.{index}.url");
+        reader.note(&path, format!("{}: the account's password travels unencrypted; use https://", upstream.name));
+    }
+}
+
+/// An account's private images must not become everybody's without somebody saying so.
+fn open_accounts(reader: &mut Reader<'_>, config: &Config) {
+    let Some(listener) = config.listeners.iter().position(|listener| !listener.address.ip().is_loopback()) else { return };
+    let Access::Open = config.access else { return };
+    let address = config.listeners[listener].address;
+    for upstream in &config.upstreams {
+        let Some(account) = &upstream.account else { continue };
+        if upstream.private.as_ref().is_some_and(Vec::is_empty) {
+            continue;
+        }
+        let (user, name) = (&account.user, &upstream.name);
+        if config.drop_in && !reader.has("access") {
+            let text = format!(
+                "private images of {user} at {name} are open to everybody who reaches {address}; \
+                 CHANDLER_ACCESS=10.0.0.0/8,… names who may read, CHANDLER_UPSTREAMS_0_PRIVATE=… which of them, CHANDLER_ACCESS=open ends this warning"
+            );
+            reader.notes.push(super::Note { origin: Origin::Default, text });
+        } else if !config.drop_in && !reader.has("access") {
+            let text = format!(
+                "{address} is reached by others, who could then read the private images of {user} at {name}: \
+                 say who may (access: [10.0.0.0/8], --allow 10.0.0.0/8), or that everybody may (access: open, --allow open), \
+                 or listen on 127.0.0.1"
+            );
+            reader.problem(&format!("listeners.{listener}.address"), text);
+            return;
+        }
+    }
+}
+
+/// First components of paths that the mirror answers itself.
+const RESERVED: [&str; 2] = ["v2", "chandler-canary"];

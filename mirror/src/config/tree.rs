@@ -1,0 +1,152 @@
+//! A configuration as it was written: a tree of texts, each with its origin.
+//!
+//! Scalars stay the text that was written, so that YAML's guesses (`no`, `0123`, `1e5`) never change a password or a name; what a text means
+//! is decided by the key it stands under. Paths are the keys joined by dots, list items by their number: `upstreams.0.account.user`.
+//! Nothing here knows a key by name. There is no `Debug`, since a tree holds passwords.
+
+mod print;
+mod yaml;
+
+use super::problem::Origin;
+
+pub(super) use print::print;
+pub(super) use yaml::parse;
+
+/// A value and where it was said.
+#[derive(Clone)]
+pub(super) struct Node {
+    pub(super) origin: Origin,
+    pub(super) value: Value,
+}
+
+/// What can be written.
+#[derive(Clone)]
+pub(super) enum Value {
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+    Null,
+    Text(String),
+}
+
+/// A key of a map, where the key stands, and its value.
+#[derive(Clone)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) origin: Origin,
+    pub(super) node: Node,
+}
+
+impl Node {
+    /// A map without keys.
+    pub(super) fn empty() -> Self {
+        Self { origin: Origin::Default, value: Value::Map(Vec::new()) }
+    }
+
+    /// A scalar.
+    pub(super) fn text(text: impl Into<String>, origin: &Origin) -> Self {
+        Self { origin: origin.clone(), value: Value::Text(text.into()) }
+    }
+
+    /// A list of scalars.
+    pub(super) fn texts<T: Into<String>>(texts: impl IntoIterator<Item = T>, origin: &Origin) -> Self {
+        let items = texts.into_iter().map(|text| Self::text(text, origin)).collect();
+        Self { origin: origin.clone(), value: Value::List(items) }
+    }
+
+    /// The node under `name` of a map, or at that number of a list.
+    pub(super) fn child(&self, name: &str) -> Option<&Self> {
+        match &self.value {
+            Value::Map(entries) => entries.iter().find(|entry| entry.name == name).map(|entry| &entry.node),
+            Value::List(items) => items.get(name.parse::<usize>().ok()?),
+            Value::Null | Value::Text(_) => None,
+        }
+    }
+
+    /// The node at a path.
+    pub(super) fn at(&self, path: &str) -> Option<&Self> {
+        path.split('.').try_fold(self, |node, name| node.child(name))
+    }
+
+    /// The number of items, where this is a list.
+    pub(super) fn len(&self) -> usize {
+        match &self.value {
+            Value::List(items) => items.len(),
+            _ => 0,
+        }
+    }
+
+    /// The text, where this is one.
+    pub(super) fn as_text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Puts `node` at a path, making the maps and lists on the way; a number may be at most one past a list's end, and `[]` means each item
+    /// (the first, where there is none). `Err` is the list's length when the number is beyond it.
+    pub(super) fn set(&mut self, path: &str, node: &Self) -> Result<(), usize> {
+        let Some((name, rest)) = path.split_once('.') else { return self.put(path, "", node) };
+        self.put(name, rest, node)
+    }
+
+    fn put(&mut self, name: &str, rest: &str, node: &Self) -> Result<(), usize> {
+        if name == "[]" {
+            return (0..self.len().max(1)).try_for_each(|index| self.put(&index.to_string(), rest, node));
+        }
+        let slot = match name.parse::<usize>() {
+            Ok(index) => self.item(index, &node.origin)?,
+            Err(_) => self.entry(name, &node.origin),
+        };
+        if rest.is_empty() {
+            *slot = node.clone();
+            return Ok(());
+        }
+        slot.set(rest, node)
+    }
+
+    fn item(&mut self, index: usize, origin: &Origin) -> Result<&mut Self, usize> {
+        if !matches!(self.value, Value::List(_)) {
+            self.value = Value::List(Vec::new());
+        }
+        let Value::List(items) = &mut self.value else { unreachable!("made a list above") };
+        if index > items.len() {
+            return Err(items.len());
+        }
+        if index == items.len() {
+            items.push(Self { origin: origin.clone(), ..Self::empty() });
+        }
+        Ok(&mut items[index])
+    }
+
+    fn entry(&mut self, name: &str, origin: &Origin) -> &mut Self {
+        if !matches!(self.value, Value::Map(_)) {
+            self.value = Value::Map(Vec::new());
+        }
+        let Value::Map(entries) = &mut self.value else { unreachable!("made a map above") };
+        let index = entries.iter().position(|entry| entry.name == name).unwrap_or_else(|| {
+            let node = Self { origin: origin.clone(), ..Self::empty() };
+            entries.push(Entry { name: name.to_owned(), origin: origin.clone(), node });
+            entries.len() - 1
+        });
+        &mut entries[index].node
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_reaches_what_was_set_there() {
+        let mut tree = Node::empty();
+        let node = |text: &str| Node::text(text, &Origin::flag("--x"));
+        assert_eq!(tree.set("a.0.b", &node("1")), Ok(()));
+        assert_eq!(tree.set("a.1.b", &node("2")), Ok(()));
+        assert_eq!(tree.set("a.3.b", &node("4")), Err(2));
+        assert_eq!(tree.set("a.[].c", &node("3")), Ok(()));
+        for (path, text) in [("a.0.b", "1"), ("a.1.b", "2"), ("a.0.c", "3"), ("a.1.c", "3")] {
+            assert_eq!(tree.at(path).and_then(Node::as_text), Some(text), "{path}");
+        }
+    }
+}
