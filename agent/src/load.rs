@@ -54,7 +54,8 @@ impl Loader {
     }
 
     fn file(&self, environment: &[(String, String)]) -> Result<(bool, Option<(PathBuf, String)>), LoadError> {
-        let variable = |name: &str| environment.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| PathBuf::from(value));
+        let variable =
+            |name: &str| environment.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| PathBuf::from(value));
         match &self.source {
             Source::Registry(file) => Ok((true, registry_file(file.as_deref(), environment)?)),
             Source::Own(Some(_)) if registry::is_drop_in(environment) => Err(LoadError::Both("--config")),

@@ -32,7 +32,9 @@ fn subscriber(config: &LogConfig, writer: BoxMakeWriter) -> Result<Box<dyn Subsc
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
     let fields = FixedFields::new(config);
     Ok(match config.format {
-        LogFormat::Json => Box::new(builder.json().event_format(WithFields { inner: format().json().flatten_event(true), fields }).finish()),
+        LogFormat::Json => {
+            Box::new(builder.json().event_format(WithFields { inner: format().json().flatten_event(true), fields }).finish())
+        }
         LogFormat::Text => Box::new(builder.event_format(WithFields { inner: format(), fields }).finish()),
     })
 }
@@ -140,8 +142,8 @@ mod tests {
     #[test]
     fn every_line_carries_the_configured_fields() {
         let fields = [("service", "registry"), ("site", "a \"b\"")];
-        insta::assert_snapshot!(line(LogFormat::Json, &fields), @"");
-        insta::assert_snapshot!(line(LogFormat::Text, &fields), @"");
-        insta::assert_snapshot!(line(LogFormat::Json, &[]), @"");
+        insta::assert_snapshot!(line(LogFormat::Json, &fields), @r#""level":"INFO","message":"served","repo.name":"library/alpine","target":"agent::logging::tests","service":"registry","site":"a \"b\""}"#);
+        insta::assert_snapshot!(line(LogFormat::Text, &fields), @r#" INFO agent::logging::tests: served repo.name="library/alpine" service="registry" site="a \"b\"""#);
+        insta::assert_snapshot!(line(LogFormat::Json, &[]), @r#""level":"INFO","message":"served","repo.name":"library/alpine","target":"agent::logging::tests"}"#);
     }
 }

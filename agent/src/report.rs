@@ -43,7 +43,9 @@ impl Failure {
         match self {
             Self::Load(LoadError::Both(_)) => Some("unset one of them; CHANDLER_… variables and flags work beside either"),
             Self::Load(LoadError::Read { .. }) => Some("`chandler mirror --print-default-config` prints a file to start from"),
-            Self::Load(LoadError::Wrong(_)) => Some("`chandler mirror --print-default-config` shows every key; `chandler mirror --check` tries a change"),
+            Self::Load(LoadError::Wrong(_)) => {
+                Some("`chandler mirror --print-default-config` shows every key; `chandler mirror --check` tries a change")
+            }
             Self::Log(_) => Some("log.level is error, warn, info, debug or trace, or a filter such as info,mirror::upstream=debug"),
             Self::Print(_) | Self::Run(_) => None,
         }

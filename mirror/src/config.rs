@@ -264,3 +264,6 @@ pub struct LimitsConfig {
     /// Manifest requests at once to one upstream, in a lane of their own.
     pub upstream_manifests: usize,
 }
+
+#[cfg(test)]
+mod tests;

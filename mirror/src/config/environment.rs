@@ -61,7 +61,8 @@ fn unknown(rest: &str) -> String {
 
 /// What is not ours to judge: the program's own switches, and what Kubernetes and Docker links set for a service that is called like us.
 pub(super) fn is_others(rest: &str) -> bool {
-    let port = |text: &str| text.split('_').next().is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()));
+    let port =
+        |text: &str| text.split('_').next().is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()));
     matches!(rest, "CONFIG" | "PORT" | "SERVICE_HOST" | "SERVICE_PORT" | "NAME")
         || rest.starts_with("SERVICE_PORT_")
         || rest.starts_with("TEST_")

@@ -22,13 +22,33 @@ const fn key(path: &'static str, kind: &'static str, default: &'static str, abou
 pub(super) const KEYS: &[Key] = &[
     key("listeners", "list", "127.0.0.1:5000", "Where clients connect. A bare address stands for an item with that address."),
     key("listeners[].address", "IP:port", "", "Address and port; `:5000` is every interface, over IPv6 and IPv4."),
-    key("listeners[].tls.certificate", "file", "", "HTTPS with this PEM chain, the leaf first. Watched: a new valid pair is taken without a restart."),
+    key(
+        "listeners[].tls.certificate",
+        "file",
+        "",
+        "HTTPS with this PEM chain, the leaf first. Watched: a new valid pair is taken without a restart.",
+    ),
     key("listeners[].tls.key", "file", "", "The chain's private key, PEM."),
-    key("listeners[].proxy_protocol", "true or false", "false", "Each connection starts with a PROXY protocol header, believed from `trusted_proxies` only."),
-    key("upstreams", "list", "docker.io", "The registries that are mirrored; the first answers requests that name none. `NAME=URL` stands for an item with that name and URL."),
+    key(
+        "listeners[].proxy_protocol",
+        "true or false",
+        "false",
+        "Each connection starts with a PROXY protocol header, believed from `trusted_proxies` only.",
+    ),
+    key(
+        "upstreams",
+        "list",
+        "docker.io",
+        "The registries that are mirrored; the first answers requests that name none. `NAME=URL` stands for an item with that name and URL.",
+    ),
     key("upstreams[].name", "name", "the URL's host", "Its name in paths, logs and metrics."),
     key("upstreams[].url", "URL", "https://registry-1.docker.io", "Where it is. Only Docker Hub (`docker.io`) may leave it out."),
-    key("upstreams[].answers_to", "list of hosts", "its name and host", "What clients call it in `?ns=` and as a path's first component. Docker Hub's four names for Docker Hub."),
+    key(
+        "upstreams[].answers_to",
+        "list of hosts",
+        "its name and host",
+        "What clients call it in `?ns=` and as a path's first component. Docker Hub's four names for Docker Hub.",
+    ),
     key("upstreams[].hub", "true or false", "whether it is Docker Hub", "Docker Hub's naming holds: `alpine` means `library/alpine`."),
     key("upstreams[].account.user", "text", "", "The account to pull with; without one, pulls are anonymous."),
     key("upstreams[].account.password", "text", "", "Its password or access token; better in one of the next three."),
@@ -42,7 +62,12 @@ pub(super) const KEYS: &[Key] = &[
     key("upstreams[].repositories", "list of patterns", "all", "Which of its repositories are served."),
     key("upstreams[].private", "list of patterns", "all", "Which of the account's private repositories are served; `[]` is none."),
     key("upstreams[].tag_window", "duration", "tag_window", "As `tag_window`, for this upstream alone."),
-    key("tag_window", "duration", "1s", "How long a tag's answer holds before the upstream is asked again (by a HEAD, which costs no quota)."),
+    key(
+        "tag_window",
+        "duration",
+        "1s",
+        "How long a tag's answer holds before the upstream is asked again (by a HEAD, which costs no quota).",
+    ),
     key("store.path", "folder", "/var/lib/chandler/cache", "Where content is kept; without root `$XDG_DATA_HOME/chandler/cache`."),
     key("store.max_size", "size, share or off", "off", "Most that the store takes; `80%` is a share of its file system."),
     key("store.min_free", "size or share", "5%", "What stays free on its file system."),
@@ -53,7 +78,12 @@ pub(super) const KEYS: &[Key] = &[
     key("store.health.interval", "duration", "10s", "Between two checks."),
     key("store.health.threshold", "number", "3", "So many failures in a row make it unhealthy: pulls then stream past it."),
     key("store.scrub_rate", "size a second or off", "4MiB", "How fast stored content is read again in the background to find damage."),
-    key("access", "open, networks, or list", "open on loopback or without an account", "Who may read: `open`, networks, or rules. Once there is a rule, what no rule allows is refused."),
+    key(
+        "access",
+        "open, networks, or list",
+        "open on loopback or without an account",
+        "Who may read: `open`, networks, or rules. Once there is a rule, what no rule allows is refused.",
+    ),
     key("access[].name", "text", "rule-N", "What the log calls the rule."),
     key("access[].networks", "list of networks", "", "From where, such as `10.0.0.0/8`."),
     key("access[].repositories", "list of patterns", "all", "What, as `upstream/repository`: `docker.io/acme/*`."),
@@ -64,7 +94,12 @@ pub(super) const KEYS: &[Key] = &[
     key("admin.off", "true or false", "false", "No such listener."),
     key("admin.token", "text", "", "What `Authorization: Bearer` must carry."),
     key("admin.token_file", "file", "", "A file whose first line is the token."),
-    key("admin.open_metrics", "true or false", "false", "`/metrics`, `/healthz` and `/readyz` need no token; beyond loopback and without one, they are all there is."),
+    key(
+        "admin.open_metrics",
+        "true or false",
+        "false",
+        "`/metrics`, `/healthz` and `/readyz` need no token; beyond loopback and without one, they are all there is.",
+    ),
     key("log.level", "level", "info", "`error`, `warn`, `info`, `debug` or `trace`, or a filter such as `info,mirror::upstream=debug`."),
     key("log.format", "text or json", "text on a terminal, else json", "How a line looks."),
     key("log.output", "stderr or stdout", "stderr", "Where lines go."),
@@ -91,7 +126,7 @@ pub(super) fn is_secret(path: &str) -> bool {
 pub(super) fn pattern_of(path: &str) -> String {
     let mut pattern = String::new();
     for name in path.split('.') {
-        match name.bytes().all(|byte| byte.is_ascii_digit()) {
+        match !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
             true => pattern.push_str("[]"),
             false if pattern.is_empty() => pattern.push_str(name),
             false => pattern.extend([".", name]),
@@ -157,9 +192,12 @@ mod tests {
 
     #[test]
     fn a_misspelt_key_is_answered_with_the_one_that_was_meant() {
-        for (section, word, meant) in
-            [("store", "max_sise", Some("max_size")), ("", "listener", Some("listeners")), ("upstreams[].account", "username", Some("user")), ("", "zebra", None)]
-        {
+        for (section, word, meant) in [
+            ("store", "max_sise", Some("max_size")),
+            ("", "listener", Some("listeners")),
+            ("upstreams[].account", "username", Some("user")),
+            ("", "zebra", None),
+        ] {
             assert_eq!(nearest(word, names_under(section)), meant, "{word}");
         }
     }

@@ -11,8 +11,8 @@ use super::reader::Reader;
 use super::resolve::Sources;
 use super::tree::{Node, Value};
 use super::{
-    Access, AccessRule, AdminConfig, ByteSize, Config, DeletedTags, HealthConfig, Limit, LimitsConfig, ListenerConfig, LogConfig, LogFormat,
-    Secret, StoreConfig, TlsFiles, parse,
+    Access, AccessRule, AdminConfig, ByteSize, Config, DeletedTags, HealthConfig, Limit, LimitsConfig, ListenerConfig, LogConfig,
+    LogFormat, Secret, StoreConfig, TlsFiles, parse,
 };
 
 pub(super) use upstreams::{authority, from_shorthand, is_hub_host, name_of};

@@ -49,7 +49,8 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
         return Err(format!("not an address: the port is missing; {mend}"));
     };
     let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    let port: u16 = port.parse().ok().filter(|_| digits).ok_or_else(|| format!("not an address: a port is a number up to 65535; {mend}"))?;
+    let port: u16 =
+        port.parse().ok().filter(|_| digits).ok_or_else(|| format!("not an address: a port is a number up to 65535; {mend}"))?;
     let ip = match host {
         "" | "[::]" | "*" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -98,7 +99,9 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let net = net.ok_or("not a network: write an address and its prefix, such as 10.0.0.0/8 or fd00::/8")?;
     match net.trunc() == net {
         true => Ok(net),
-        false => Err(format!("holds bits beyond its prefix; write {} for the whole network, or the bare address for one host", net.trunc())),
+        false => {
+            Err(format!("holds bits beyond its prefix; write {} for the whole network, or the bare address for one host", net.trunc()))
+        }
     }
 }
 

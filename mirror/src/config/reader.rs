@@ -50,7 +50,9 @@ impl<'a> Reader<'a> {
         let node = self.tree.at(path)?;
         match &node.value {
             Value::Text(text) => return Some(text),
-            Value::Null => self.problem(path, format!("{path} has no value; give one, or leave the key out (quote it if the word itself is meant)")),
+            Value::Null => {
+                self.problem(path, format!("{path} has no value; give one, or leave the key out (quote it if the word itself is meant)"))
+            }
             Value::List(_) | Value::Map(_) => self.problem(path, format!("{path} is a single value, not a {}", shape(node))),
         }
         None
@@ -66,7 +68,7 @@ impl<'a> Reader<'a> {
     pub(super) fn read_or_off<T>(&mut self, path: &str, default: Option<T>, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         match self.tree.at(path).and_then(Node::as_text) {
             Some("off") => None,
-            _ => self.read(path, |text| parse(text).map_err(|error| format!("{error}; or off"))).or(default),
+            _ => self.read(path, |text| parse(text).map_err(|error| format!("{error}, or off"))).or(default),
         }
     }
 
@@ -169,11 +171,15 @@ pub(super) fn split(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn describe(path: &str, text: &str, error: &str) -> String {
+    if keys::is_secret(path) || text.contains('@') || text.is_empty() {
+        return format!("{path} {error}");
+    }
     let shown = text.chars().take(MOST_SHOWN).collect::<String>();
-    match keys::is_secret(path) || text.contains('@') {
-        true => format!("{path} {error}"),
-        false if text.is_empty() && error == "is empty" => format!("{path} is empty"),
-        false => format!("{path}: {shown:?} {}", if error.starts_with("not ") { format!("is {error}") } else { error.to_owned() }),
+    let verb = ["holds ", "is ", "leaves ", "must "].iter().any(|verb| error.starts_with(verb));
+    match error {
+        _ if error.starts_with("not ") => format!("{path}: {shown:?} is {error}"),
+        _ if verb => format!("{path}: {shown:?} {error}"),
+        _ => format!("{path}: {shown:?} does not fit: {error}"),
     }
 }
 

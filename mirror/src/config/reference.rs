@@ -66,8 +66,8 @@ fn has_keys(key: &Key) -> bool {
 }
 
 const INTRODUCTION: &str = "\
-# chandler mirror: every key, what it does, and what holds without it.
-# Remove the first # of a line to set it, and of the sections that it stands in. <…> says what is written there.
-# A key is also a variable (CHANDLER_STORE_MAX_SIZE=80%); a flag beats a variable, a variable beats this file.
-# `chandler mirror --check --show` prints what results and where each value comes from.
+## chandler mirror: every key, what it does, and what holds without it.
+## Remove the first # of a line to set it, and of the sections that it stands in. <…> says what is written there.
+## A key is also a variable (CHANDLER_STORE_MAX_SIZE=80%); a flag beats a variable, a variable beats this file.
+## `chandler mirror --check --show` prints what results and where each value comes from.
 ";

@@ -23,10 +23,8 @@ pub(super) struct Translated {
 
 /// Reads the image's file and variables; a variable beats the file.
 pub(super) fn translate(mut file: Node, environment: &[(String, String)]) -> Translated {
-    let mut translation = Translation {
-        out: Translated { tree: Node::empty(), problems: Vec::new(), notes: Vec::new() },
-        unknown: Vec::new(),
-    };
+    let mut translation =
+        Translation { out: Translated { tree: Node::empty(), problems: Vec::new(), notes: Vec::new() }, unknown: Vec::new() };
     let unknown = variables::apply(&mut file, environment);
     translation.unknown.extend(unknown);
     translation.walk(&file, "");
@@ -52,7 +50,9 @@ impl Translation {
             let is_map = matches!(entry.node.value, Value::Map(_));
             match TABLE.iter().find(|(key, _)| *key == path) {
                 Some((_, fate)) if !(is_map && is_section(&path)) => self.meet(&path, fate, &entry.node),
-                None if path.starts_with("storage.") && !is_section(&path) && path.matches('.').count() == 1 => self.refuse(&path, &entry.node.origin, OTHER_DRIVER),
+                None if path.starts_with("storage.") && !is_section(&path) && path.matches('.').count() == 1 => {
+                    self.refuse(&path, &entry.node.origin, OTHER_DRIVER)
+                }
                 _ if is_map && is_section(&path) => self.walk(&entry.node, &path),
                 _ if is_section(&path) => self.problem(&entry.node.origin, format!("{path} is a section of keys, not a single value")),
                 _ => self.unknown.push(match &entry.node.origin {
@@ -100,11 +100,16 @@ impl Translation {
             None => {}
         }
         let (user, password) = (said("proxy.username"), said("proxy.password"));
-        let without = |have: &str, lack: &str, variable: &str| format!("proxy.{have} needs proxy.{lack} too: set {variable}, or neither for anonymous pulls");
+        let without = |have: &str, lack: &str, variable: &str| {
+            format!("proxy.{have} needs proxy.{lack} too: set {variable}, or neither for anonymous pulls")
+        };
         match (user, password) {
             (Some(user), Some(password)) => {
-                self.put("upstreams.0.account.user", user);
-                self.put("upstreams.0.account.password", password);
+                for (key, node) in [("username", user), ("password", password)] {
+                    let own = if key == "username" { "user" } else { key };
+                    let node = self.without_brackets(key, node);
+                    self.put(&format!("upstreams.0.account.{own}"), &node);
+                }
             }
             (Some(user), None) => self.problem(&user.origin, without("username", "password", "REGISTRY_PROXY_PASSWORD")),
             (None, Some(password)) => self.problem(&password.origin, without("password", "username", "REGISTRY_PROXY_USERNAME")),
@@ -113,6 +118,18 @@ impl Translation {
                 self.out.notes.push(Note { origin, text: "proxy.username is empty: pulls are anonymous".into() });
             }
             (None, None) => {}
+        }
+    }
+
+    /// Documentation writes `username: [username]`, and people put their name between the brackets, where YAML sees a list.
+    fn without_brackets(&mut self, key: &str, node: &Node) -> Node {
+        match &node.value {
+            Value::List(items) if items.len() == 1 => {
+                let text = format!("proxy.{key} stands in brackets, which are taken off; write {key}: followed by the text alone");
+                self.out.notes.push(Note { origin: node.origin.clone(), text });
+                items[0].clone()
+            }
+            _ => node.clone(),
         }
     }
 

@@ -136,10 +136,14 @@ fn base(sources: &Sources, problems: &mut Vec<Problem>, notes: &mut Vec<Note>) -
 }
 
 fn apply(tree: &mut Node, path: &str, node: &Node, problems: &mut Vec<Problem>) {
-    if let Err(length) = tree.set(path, node) {
-        let list = path.split('.').next().unwrap_or(path);
-        let text = format!("{path}: {list} has {length} items, so the next number is {length}");
-        problems.push(Problem { origin: node.origin.clone(), text });
+    let mut changed = tree.clone();
+    match changed.set(path, node) {
+        Ok(()) => *tree = changed,
+        Err(length) => {
+            let list = path.split('.').next().unwrap_or(path);
+            let text = format!("{path}: {list} has {length} items, so the next number is {length}");
+            problems.push(Problem { origin: node.origin.clone(), text });
+        }
     }
     normalise(tree);
 }
@@ -162,7 +166,9 @@ fn normalise(tree: &mut Node) {
 fn expand(node: &mut Node, items_of: fn(&str, &Node) -> Vec<Node>) {
     let items = match &node.value {
         Value::Text(text) => items_of(text, node),
-        Value::List(items) => items.iter().flat_map(|item| item.as_text().map_or_else(|| vec![item.clone()], |text| items_of(text, item))).collect(),
+        Value::List(items) => {
+            items.iter().flat_map(|item| item.as_text().map_or_else(|| vec![item.clone()], |text| items_of(text, item))).collect()
+        }
         Value::Map(_) | Value::Null => return,
     };
     node.value = Value::List(items);

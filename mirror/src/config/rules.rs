@@ -34,7 +34,10 @@ fn names(reader: &mut Reader<'_>, config: &Config) {
                 reader.problem(&path, format!("{path}: {name} is a path of the mirror's own; give the upstream another name"));
             }
             if let Some(first) = taken.insert(name, index) {
-                reader.problem(&path, format!("{path}: {name} is also upstreams.{first}; each upstream needs names of its own (name, answers_to)"));
+                reader.problem(
+                    &path,
+                    format!("{path}: {name} is also upstreams.{first}; each upstream needs names of its own (name, answers_to)"),
+                );
             }
         }
     }
@@ -48,7 +51,12 @@ fn listeners(reader: &mut Reader<'_>, config: &Config) {
             reader.problem(&path, format!("{path}: {} is also listeners.{first}; leave one out", listener.address));
         }
         if listener.proxy_protocol && config.trusted_proxies.is_empty() {
-            reader.problem(&path, format!("{path}: with proxy_protocol, trusted_proxies must name the networks of the proxies; else no connection is believed"));
+            reader.problem(
+                &path,
+                format!(
+                    "{path}: with proxy_protocol, trusted_proxies must name the networks of the proxies; else no connection is believed"
+                ),
+            );
         }
     }
 }
@@ -57,10 +65,16 @@ fn admin(reader: &mut Reader<'_>, config: &mut Config) {
     let Some(admin) = &config.admin else { return };
     let clashes = config.listeners.iter().any(|listener| clash(listener.address, admin.address));
     if clashes && reader.has("admin.address") {
-        return reader.problem("admin.address", format!("admin.address: {} is a listener's; give it another port, or write admin: off", admin.address));
+        return reader.problem(
+            "admin.address",
+            format!("admin.address: {} is a listener's; give it another port, or write admin: off", admin.address),
+        );
     }
     if clashes {
-        reader.note("listeners", format!("the admin listener is off, since {} is taken by a listener; admin.address moves it", admin.address));
+        reader.note(
+            "listeners",
+            format!("the admin listener is off, since {} is taken by a listener; admin.address moves it", admin.address),
+        );
         config.admin = None;
         return;
     }

@@ -23,7 +23,11 @@ fn origin(said: &Node, path: &str) -> Origin {
     let node = said.at(path).or_else(|| said.at(&alias?));
     // A window of the top level holds for each upstream.
     let inherited = || path.ends_with(".tag_window").then(|| said.at("tag_window")).flatten();
-    node.or_else(inherited).filter(|node| !matches!(node.value, Value::Null)).map_or(Origin::Default, |node| node.origin.clone())
+    let header = || said.at("headers")?.child_in_any_case(path.strip_prefix("headers.")?);
+    node.or_else(inherited)
+        .or_else(header)
+        .filter(|node| !matches!(node.value, Value::Null))
+        .map_or(Origin::Default, |node| node.origin.clone())
 }
 
 #[derive(Clone, Copy)]
@@ -88,7 +92,7 @@ impl Writer {
     fn upstream(&mut self, path: &str, upstream: &UpstreamConfig) {
         let at = |key: &str| format!("{path}.{key}");
         self.put(&at("name"), &upstream.name);
-        self.put(&at("url"), &upstream.url);
+        self.put(&at("url"), address(&upstream.url));
         self.list(&at("answers_to"), &upstream.answers_to);
         self.put(&at("hub"), upstream.hub);
         if let Some(account) = &upstream.account {
@@ -105,7 +109,8 @@ impl Writer {
         if let Some(proxy) = &upstream.proxy {
             self.put(&at("proxy"), self.proxy(proxy));
         }
-        self.list(&at("alternates"), &upstream.alternates);
+        let alternates: Vec<_> = upstream.alternates.iter().map(address).collect();
+        self.list(&at("alternates"), &alternates);
         self.list(&at("realms"), &upstream.realms);
         for (key, patterns) in [("repositories", &upstream.repositories), ("private", &upstream.private)] {
             let Some(patterns) = patterns else { continue };
@@ -151,7 +156,8 @@ impl Writer {
 
     fn headers(&mut self, config: &Config) {
         for (name, _) in &config.headers {
-            let values: Vec<_> = config.headers.iter().filter(|(other, _)| other == name).filter_map(|(_, value)| value.to_str().ok()).collect();
+            let values: Vec<_> =
+                config.headers.iter().filter(|(other, _)| other == name).filter_map(|(_, value)| value.to_str().ok()).collect();
             self.list(&format!("headers.{name}"), &values);
         }
     }
@@ -180,6 +186,11 @@ impl Writer {
         }
         self.set("log.fields", &fields);
     }
+}
+
+/// A URL as people write it: without the slash of an empty path.
+fn address(url: &url::Url) -> &str {
+    if url.path() == "/" { url.as_str().trim_end_matches('/') } else { url.as_str() }
 }
 
 fn duration(value: Duration) -> String {

@@ -62,6 +62,12 @@ impl Node {
         }
     }
 
+    /// The node under `name` of a map, whatever the case of its letters.
+    pub(super) fn child_in_any_case(&self, name: &str) -> Option<&Self> {
+        let Value::Map(entries) = &self.value else { return None };
+        entries.iter().find(|entry| entry.name.eq_ignore_ascii_case(name)).map(|entry| &entry.node)
+    }
+
     /// The node at a path.
     pub(super) fn at(&self, path: &str) -> Option<&Self> {
         path.split('.').try_fold(self, |node, name| node.child(name))

@@ -144,7 +144,12 @@ fn default_answers(name: &UpstreamName, url: &Url, is_hub: bool) -> Vec<String> 
     }
     hosts.extend([name.as_str().to_owned(), authority(url)]);
     let mut seen = Vec::new();
-    hosts.retain(|host| !seen.contains(host) && { seen.push(host.clone()); true });
+    hosts.retain(|host| {
+        !seen.contains(host) && {
+            seen.push(host.clone());
+            true
+        }
+    });
     hosts
 }
 

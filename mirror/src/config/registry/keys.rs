@@ -43,7 +43,12 @@ pub(super) const TABLE: &[(&str, Fate)] = &[
     ("storage.maintenance", Fate::Quiet),
     ("storage.redirect", Fate::Quiet),
     ("storage.tag", Fate::Quiet),
-    ("auth", Fate::Refused("is not done here: a challenge makes engines send their users' Docker Hub passwords; CHANDLER_ACCESS=10.0.0.0/8,… names the networks that may read")),
+    (
+        "auth",
+        Fate::Refused(
+            "is not done here: a challenge makes engines send their users' Docker Hub passwords; CHANDLER_ACCESS=10.0.0.0/8,… names the networks that may read",
+        ),
+    ),
     ("middleware", Fate::Refused("has no counterpart; take it out, or put a reverse proxy in front")),
     ("http.addr", Fate::Judged(|text| Verdict::Means("listeners.0.address", text.into()))),
     ("http.net", Fate::Judged(net)),
@@ -54,9 +59,22 @@ pub(super) const TABLE: &[(&str, Fate)] = &[
     ("http.draintimeout", Fate::Judged(|text| duration("limits.drain", text))),
     ("http.tls.certificate", Fate::Judged(|text| Verdict::Means("listeners.0.tls.certificate", text.into()))),
     ("http.tls.key", Fate::Judged(|text| Verdict::Means("listeners.0.tls.key", text.into()))),
-    ("http.tls.clientcas", Fate::Refused("asks for client certificates, which are not checked yet; CHANDLER_ACCESS=10.0.0.0/8,… names the networks that may read")),
-    ("http.tls.clientauth", Fate::Refused("asks for client certificates, which are not checked yet; CHANDLER_ACCESS=10.0.0.0/8,… names the networks that may read")),
-    ("http.tls.letsencrypt", Fate::Refused("is not done yet; give the files of a certificate in http.tls.certificate and http.tls.key, which are watched")),
+    (
+        "http.tls.clientcas",
+        Fate::Refused(
+            "asks for client certificates, which are not checked yet; CHANDLER_ACCESS=10.0.0.0/8,… names the networks that may read",
+        ),
+    ),
+    (
+        "http.tls.clientauth",
+        Fate::Refused(
+            "asks for client certificates, which are not checked yet; CHANDLER_ACCESS=10.0.0.0/8,… names the networks that may read",
+        ),
+    ),
+    (
+        "http.tls.letsencrypt",
+        Fate::Refused("is not done yet; give the files of a certificate in http.tls.certificate and http.tls.key, which are watched"),
+    ),
     ("http.tls.minimumtls", Fate::Judged(minimum_tls)),
     ("http.headers", Fate::Map("headers")),
     ("http.http2.disabled", Fate::Judged(http2)),
@@ -70,8 +88,20 @@ pub(super) const TABLE: &[(&str, Fate)] = &[
     ("proxy.remoteurl", Fate::Quiet),
     ("proxy.username", Fate::Quiet),
     ("proxy.password", Fate::Quiet),
-    ("proxy.ttl", Fate::Judged(|_| Verdict::Noted("is not used: content stays until room is needed; CHANDLER_STORE_KEEP_UNUSED=168h removes what nobody read for so long"))),
-    ("proxy.exec", Fate::Refused("is written CHANDLER_UPSTREAMS_0_ACCOUNT_CREDENTIAL_HELPER here, with the account's name in CHANDLER_UPSTREAMS_0_ACCOUNT_USER")),
+    (
+        "proxy.ttl",
+        Fate::Judged(|_| {
+            Verdict::Noted(
+                "is not used: content stays until room is needed; CHANDLER_STORE_KEEP_UNUSED=168h removes what nobody read for so long",
+            )
+        }),
+    ),
+    (
+        "proxy.exec",
+        Fate::Refused(
+            "is written CHANDLER_UPSTREAMS_0_ACCOUNT_CREDENTIAL_HELPER here, with the account's name in CHANDLER_UPSTREAMS_0_ACCOUNT_USER",
+        ),
+    ),
 ];
 
 fn version(text: &str) -> Verdict {

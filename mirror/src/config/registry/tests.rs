@@ -1,0 +1,239 @@
+//! What people run with the `registry` image runs here, and what would be less safe is refused by name.
+
+use std::time::Duration;
+
+use super::is_drop_in;
+use super::keys::go_duration;
+use crate::config::{Access, PasswordSource, Problems, Resolved, Secret, Sources, TlsFiles, resolve};
+
+fn stand_in(file: &str, variables: &[(&str, &str)]) -> Result<Resolved, Problems> {
+    let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let file = (!file.is_empty()).then(|| ("config.yml".into(), file.to_owned()));
+    resolve(&Sources { drop_in: true, environment, file, ..Sources::default() })
+}
+
+fn right(file: &str, variables: &[(&str, &str)]) -> Resolved {
+    stand_in(file, variables).unwrap_or_else(|problems| panic!("{file}\n{variables:?}\n{problems}"))
+}
+
+fn wrong(file: &str, variables: &[(&str, &str)]) -> String {
+    stand_in(file, variables).map_or_else(|problems| problems.to_string(), |resolved| panic!("resolved: {:?}", resolved.config))
+}
+
+const HUB: (&str, &str) = ("REGISTRY_PROXY_REMOTEURL", "https://registry-1.docker.io");
+
+#[test]
+fn the_classic_docker_run_line_is_understood() {
+    let resolved = right("", &[HUB, ("REGISTRY_PROXY_USERNAME", "acme"), ("REGISTRY_PROXY_PASSWORD", "p#1: 'x")]);
+    let config = &resolved.config;
+    let upstream = &config.upstreams[0];
+    let account = upstream.account.as_ref().expect("an account");
+    assert_eq!((account.user.as_str(), &account.password), ("acme", &PasswordSource::Value(Secret::new("p#1: 'x"))));
+    assert_eq!((upstream.name.as_str(), upstream.hub, config.drop_in, &config.access), ("docker.io", true, true, &Access::Open));
+    assert_eq!((config.listeners[0].address.to_string(), config.store.root.to_str()), ("[::]:5000".into(), Some("/var/lib/registry")));
+    assert!(config.log.to_stdout);
+    insta::assert_snapshot!(resolved.notes[0], @"");
+}
+
+#[test]
+fn the_same_over_https_is_understood() {
+    let resolved = right(
+        "",
+        &[
+            HUB,
+            ("REGISTRY_HTTP_ADDR", "0.0.0.0:443"),
+            ("REGISTRY_HTTP_TLS_CERTIFICATE", "/data/tls/fullchain.pem"),
+            ("REGISTRY_HTTP_TLS_KEY", "/data/tls/privkey.pem"),
+        ],
+    );
+    let listener = &resolved.config.listeners[0];
+    assert_eq!(listener.address.to_string(), "0.0.0.0:443");
+    assert_eq!(listener.tls, Some(TlsFiles { certificate: "/data/tls/fullchain.pem".into(), key: "/data/tls/privkey.pem".into() }));
+    assert!(wrong("", &[HUB, ("REGISTRY_HTTP_TLS_CERTIFICATE", "/c")]).contains("HTTPS needs both"));
+}
+
+#[test]
+fn the_config_file_of_an_https_mirror_is_understood() {
+    let resolved = right(include_str!("../../../seeds/config/registry-2.1-https.yaml"), &[]);
+    assert_eq!(resolved.notes, []);
+    insta::assert_snapshot!(resolved.show(), @"");
+}
+
+#[test]
+fn the_documentations_placeholders_are_understood() {
+    let resolved = right(include_str!("../../../seeds/config/registry-proxy-placeholders.yaml"), &[]);
+    let notes: Vec<_> = resolved.notes.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(notes.join("\n"), @"");
+    assert_eq!(resolved.config.upstreams[0].account.as_ref().expect("an account").user, "username");
+}
+
+#[test]
+fn a_variable_beats_the_file_and_our_own_variable_beats_both() {
+    let file = "storage: {filesystem: {rootdirectory: /file}}\nhttp: {addr: ':1'}\nlog: {level: debug}\nproxy: {remoteurl: 'https://file'}";
+    let resolved = right(
+        file,
+        &[
+            HUB,
+            ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "/variable"),
+            ("REGISTRY_HTTP_ADDR", ":2"),
+            ("CHANDLER_LISTENERS_0_ADDRESS", ":3"),
+            ("CHANDLER_STORE_MAX_SIZE", "80%"),
+        ],
+    );
+    let config = resolved.config;
+    assert_eq!(
+        (config.store.root.to_str(), config.listeners[0].address.port(), config.log.level.as_str()),
+        (Some("/variable"), 3, "debug")
+    );
+    assert!(config.store.max_size.is_some() && config.upstreams[0].hub);
+}
+
+#[test]
+fn in_front_of_another_registry_it_answers_for_docker_io_and_that_host() {
+    for (url, name, host) in
+        [("https://ghcr.io", "ghcr.io", "ghcr.io"), ("http://registry.corp:5000", "registry.corp-5000", "registry.corp:5000")]
+    {
+        let upstream = right("", &[("REGISTRY_PROXY_REMOTEURL", url)]).config.upstreams.remove(0);
+        assert_eq!((upstream.name.as_str(), upstream.hub), (name, false));
+        assert_eq!(upstream.answers_to, ["docker.io", host]);
+    }
+}
+
+#[test]
+fn an_account_is_whole_or_anonymous() {
+    let account = |variables: &[(&str, &str)]| {
+        stand_in("", &[&[HUB], variables].concat()).map(|mut resolved| resolved.config.upstreams.remove(0).account.is_some())
+    };
+    assert_eq!(account(&[("REGISTRY_PROXY_USERNAME", ""), ("REGISTRY_PROXY_PASSWORD", "")]), Ok(false));
+    assert_eq!(account(&[("REGISTRY_PROXY_USERNAME", "a"), ("REGISTRY_PROXY_PASSWORD", "b")]), Ok(true));
+    insta::assert_snapshot!(account(&[("REGISTRY_PROXY_USERNAME", "a")]).expect_err("half"), @"");
+    insta::assert_snapshot!(account(&[("REGISTRY_PROXY_PASSWORD", "a")]).expect_err("half"), @"");
+}
+
+#[test]
+fn what_guards_or_moves_data_is_refused_with_what_replaces_it() {
+    let file = "\
+version: 0.1
+storage: {s3: {bucket: x}}
+auth: {htpasswd: {realm: basic, path: /p}}
+middleware: {registry: [{name: x}]}
+http:
+  addr: :5000
+  net: unix
+  prefix: /mirror/
+  tls: {clientcas: [/ca], clientauth: require-and-verify-client-cert, letsencrypt: {email: a@b}, minimumtls: tls1.3}
+proxy: {remoteurl: 'https://registry-1.docker.io'}
+";
+    insta::assert_snapshot!(wrong(file, &[]), @"");
+    for variable in [
+        ("REGISTRY_AUTH", "htpasswd"),
+        ("REGISTRY_AUTH_HTPASSWD_PATH", "/p"),
+        ("REGISTRY_STORAGE", "s3"),
+        ("REGISTRY_STORAGE_S3_BUCKET", "x"),
+        ("REGISTRY_HTTP_PREFIX", "/x"),
+        ("REGISTRY_HTTP_TLS_CLIENTCAS", "[/ca]"),
+        ("REGISTRY_HTTP_TLS_LETSENCRYPT_CACHEFILE", "/x"),
+        ("REGISTRY_PROXY_EXEC_COMMAND", "x"),
+    ] {
+        let problems = wrong("", &[HUB, variable]);
+        assert!(problems.contains(variable.0), "{variable:?}: {problems}");
+    }
+}
+
+#[test]
+fn what_is_harmless_starts_with_one_note_at_most() {
+    let file = "\
+version: 0.1
+log: {level: warning, formatter: logstash, accesslog: {disabled: true}, hooks: [{type: mail}]}
+storage:
+  filesystem: {rootdirectory: /x, maxthreads: 100}
+  delete: {enabled: true}
+  cache: {blobdescriptor: redis}
+  maintenance: {uploadpurging: {enabled: false}}
+redis: {addrs: [x]}
+http: {addr: 'localhost:5000', host: 'https://x', secret: s, http2: {disabled: false}, draintimeout: 1m30s, debug: {addr: ':5001', prometheus: {enabled: true, path: /metrics}}}
+health: {storagedriver: {enabled: false, interval: 500ms, threshold: 5}, tcp: [{addr: x}]}
+notifications: {endpoints: []}
+proxy: {remoteurl: 'https://index.docker.io', ttl: 168h}
+";
+    let resolved = right(
+        file,
+        &[("REGISTRY_VERSION", "2"), ("OTEL_TRACES_EXPORTER", "none"), ("REGISTRY_LOG_HOOKS", "x"), ("REGISTRY_PORT_5000_TCP", "tcp://x")],
+    );
+    let notes: Vec<_> = resolved.notes.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(notes.join("\n"), @"");
+    let config = resolved.config;
+    assert_eq!((config.log.level.as_str(), config.log.access, config.limits.drain), ("warn", false, Duration::from_secs(90)));
+    assert_eq!(
+        (config.store.health.enabled, config.store.health.interval, config.store.health.threshold),
+        (false, Duration::from_millis(500), 5)
+    );
+    let admin = config.admin.expect("the debug server's place");
+    assert!(admin.address.port() == 5001 && admin.open_metrics && admin.token.is_none());
+}
+
+#[test]
+fn headers_are_sent_as_configured() {
+    let header = |variables: &[(&str, &str)]| {
+        let config = right("http: {headers: {X-A: [one, two]}}", &[&[HUB], variables].concat()).config;
+        config.headers.iter().map(|(name, value)| format!("{name}={}", value.to_str().expect("text"))).collect::<Vec<_>>()
+    };
+    assert_eq!(header(&[]), ["x-content-type-options=nosniff", "x-a=one", "x-a=two"]);
+    assert_eq!(
+        header(&[("REGISTRY_HTTP_HEADERS_X-CONTENT-TYPE-OPTIONS", "[nosniff]")]),
+        ["x-a=one", "x-a=two", "x-content-type-options=nosniff"]
+    );
+    assert_eq!(header(&[("REGISTRY_HTTP_HEADERS", "{X-B: [b]}")]), ["x-content-type-options=nosniff", "x-b=b"]);
+}
+
+#[test]
+fn without_an_upstream_it_says_that_it_takes_no_pushes() {
+    insta::assert_snapshot!(wrong("version: 0.1\n", &[]), @"");
+    assert!(wrong("", &[("REGISTRY_PROXY_REMOTEURL", "registry-1.docker.io")]).contains("scheme is missing"));
+    assert!(stand_in("", &[("CHANDLER_UPSTREAMS", "docker.io")]).is_ok());
+}
+
+#[test]
+fn quotes_that_yaml_would_take_off_are_taken_off() {
+    let password = |text| {
+        let upstream = right("", &[HUB, ("REGISTRY_PROXY_USERNAME", "a"), ("REGISTRY_PROXY_PASSWORD", text)]).config.upstreams.remove(0);
+        upstream.account.expect("an account").password
+    };
+    for (text, meant) in [("\"a b\"", "a b"), ("'x'", "x"), ("'x", "'x"), ("1e5", "1e5"), ("no", "no"), ("a,b", "a,b")] {
+        assert_eq!(password(text), PasswordSource::Value(Secret::new(meant)), "{text}");
+    }
+}
+
+#[test]
+fn only_the_images_own_variables_switch_to_it() {
+    for (name, is) in [
+        ("REGISTRY_PROXY_REMOTEURL", true),
+        ("REGISTRY_HTTP_ADDR", true),
+        ("REGISTRY_AUTH", true),
+        ("REGISTRY_AUTH_FILE", false),
+        ("REGISTRY_SERVICE_HOST", false),
+        ("REGISTRY_PORT_5000_TCP_ADDR", false),
+        ("REGISTRY_HTTPS", false),
+        ("REGISTRY_URL", false),
+        ("REGISTRY_VERSION", false),
+    ] {
+        assert_eq!(is_drop_in(&[(name.to_owned(), "x".to_owned())]), is, "{name}");
+    }
+}
+
+#[test]
+fn durations_read_as_go_writes_them() {
+    for (text, duration) in [
+        ("10s", Some(10_000)),
+        ("1h30m", Some(5_400_000)),
+        ("1.5h", Some(5_400_000)),
+        ("100ms", Some(100)),
+        ("0", Some(0)),
+        ("", None),
+        ("10", None),
+        ("-1s", None),
+        ("1d", None),
+    ] {
+        assert_eq!(go_duration(text), duration.map(Duration::from_millis), "{text}");
+    }
+}

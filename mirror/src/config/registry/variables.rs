@@ -36,7 +36,8 @@ pub(super) fn apply(file: &mut Node, environment: &[(String, String)]) -> Vec<St
 }
 
 fn is_ours(rest: &str) -> bool {
-    rest != "AUTH_FILE" && SECTIONS.iter().any(|section| rest.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('_')))
+    rest != "AUTH_FILE"
+        && SECTIONS.iter().any(|section| rest.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('_')))
 }
 
 /// The longest key that the name fits; what is left is a name under it.
@@ -58,7 +59,8 @@ fn path_of(rest: &str) -> Option<String> {
 
 /// Sections that are taken whole, whatever is in them.
 fn takes_names(key: &str) -> bool {
-    matches!(key, "http.tls.letsencrypt" | "http.tls.clientcas" | "proxy.exec") || (key.starts_with("storage.") && !key.starts_with("storage.filesystem"))
+    matches!(key, "http.tls.letsencrypt" | "http.tls.clientcas" | "proxy.exec")
+        || (key.starts_with("storage.") && !key.starts_with("storage.filesystem"))
 }
 
 /// The image reads a value as YAML: quotes are taken off, brackets are lists and maps. Anything else is the text as it is.

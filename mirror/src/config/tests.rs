@@ -1,0 +1,267 @@
+//! What the configuration promises: right values, every problem at once with its place, and nothing that depends on a reader of YAML.
+
+mod arbitrary;
+mod seeds;
+
+use super::*;
+
+fn resolved(text: &str) -> Resolved {
+    resolve(&Sources::yaml(text)).unwrap_or_else(|problems| panic!("{text}\n{problems}"))
+}
+
+fn problems(text: &str) -> String {
+    resolve(&Sources::yaml(text)).map_or_else(|problems| problems.to_string(), |resolved| panic!("resolved: {:?}", resolved.config))
+}
+
+fn with_environment(text: &str, variables: &[(&str, &str)]) -> Sources {
+    let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Sources { environment, ..Sources::yaml(text) }
+}
+
+#[test]
+fn nothing_said_mirrors_docker_hub_on_loopback() {
+    insta::assert_snapshot!(resolve(&Sources::default()).expect("the defaults are right").show(), @"");
+}
+
+#[test]
+fn the_defaults_of_the_reference_are_the_defaults() {
+    let resolved = resolve(&Sources::default()).expect("the defaults are right");
+    let shown = tree::parse("shown".as_ref(), &render(&resolved.config)).expect("what is shown is YAML");
+    for key in keys::KEYS.iter().filter(|key| !key.default.is_empty() && !key.default.contains([' ', '$'])) {
+        let path = key.path.replace("[]", ".0");
+        let Some(text) = shown.at(&path).and_then(tree::Node::as_text) else { continue };
+        let said = if key.default == "tag_window" { "1s" } else { key.default };
+        assert_eq!(text.trim_end_matches('/'), said, "{}", key.path);
+    }
+}
+
+#[test]
+fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
+    let mut sources = with_environment(
+        "tag_window: 2s\nstore: {max_size: 1GiB, min_free: 7%}\n",
+        &[("CHANDLER_TAG_WINDOW", "3s"), ("CHANDLER_STORE_MAX_SIZE", "2GiB")],
+    );
+    sources.flags.push(Flag::one("store.max_size", "--max-size", "80%"));
+    let shown = resolve(&sources).expect("all of it is right").show();
+    let lines: Vec<_> =
+        shown.lines().filter(|line| line.contains("tag_window") || line.contains("_size") || line.contains("_free")).collect();
+    insta::assert_snapshot!(lines.join("\n"), @"");
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_its_place_and_mend() {
+    let text = "\
+listeners:
+  - address: 127.0.0.1
+  - address: :5000
+    tls: {certificate: /x}
+upstreams:
+  - name: GHCR
+    url: https://ghcr.io
+  - name: quay.io
+    account: {user: a, password: hunter2, password_file: /p}
+store:
+  max_sise: 20GiB
+  min_free: 20 apples
+  health: {interval: 10, threshold: 012}
+tag_window: [1s]
+colour: blue
+";
+    let mut sources = with_environment(text, &[("CHANDLER_LIMIT_DRAIN", "5s"), ("CHANDLER_LOG_LEVEL", "loud")]);
+    sources.flags.push(Flag::one("store.max_size", "--max-size", "0"));
+    insta::assert_snapshot!(resolve(&sources).expect_err("all of it is wrong"), @"");
+}
+
+#[test]
+fn text_that_yaml_readers_guess_at_stays_what_was_written() {
+    let text = "upstreams: [{account: {user: no, password: 1e5}}]\nlog: {fields: {build: 0123, at: 12:30:00}}\n";
+    let config = resolved(text).config;
+    let account = config.upstreams[0].account.clone().expect("an account");
+    assert_eq!((account.user.as_str(), account.password), ("no", PasswordSource::Value(Secret::new("1e5"))));
+    assert_eq!(config.log.fields, [("build".to_owned(), "0123".to_owned()), ("at".to_owned(), "12:30:00".to_owned())]);
+    for (text, part) in [
+        ("upstreams: [{account: {user: a, password: null}}]", "has no value"),
+        ("limits: {connections: 0123}", "leading zero"),
+        ("limits: {connections: 1e5}", "whole number"),
+        ("private: x", "unknown key"),
+        ("upstreams: [{private: }]", "has no value"),
+        ("tag_window: 1s\ntag_window: 2s", "said twice, first at chandler.yaml:1:1"),
+        ("a: &a [*a]", "alias"),
+        ("store: !env X", "tags"),
+        ("- a", "no map"),
+        ("a: b\n---\nc: d", "second document"),
+        ("store: [", "not YAML"),
+    ] {
+        assert!(problems(text).contains(part), "{text}: {}", problems(text));
+    }
+}
+
+#[test]
+fn no_message_holds_a_secret() {
+    for text in [
+        "upstreams: [{url: 'https://u:hunter2@hub.corp'}]",
+        "upstreams: [{account: {password: hunter2}}]",
+        "admin: {token: hunter2, address: 'x'}",
+        "upstreams: [{proxy: 'socks://u:hunter2@proxy'}]",
+        "upstreams: [{account: {user: a, password: hunter2, password_env: X}}]",
+    ] {
+        assert!(!problems(text).contains("hunter2"), "{}", problems(text));
+    }
+    let text = "upstreams: [{account: {user: a, password: hunter2}, proxy: 'http://u:hunter2@proxy'}]\nadmin: {token: hunter2}";
+    let resolved = resolved(text);
+    assert!(resolved.show().contains("(secret)"));
+    assert!(!resolved.show().contains("hunter2") && !format!("{resolved:?}").contains("hunter2"), "{resolved:?}");
+}
+
+#[test]
+fn an_account_is_not_opened_to_others_without_a_word() {
+    let account = "upstreams: [{account: {user: acme, password: x}}]\n";
+    insta::assert_snapshot!(problems(&format!("{account}listeners: ':5000'")), @"");
+    for (rest, fine) in [
+        ("", true),
+        ("listeners: '[::1]:5000'", true),
+        ("listeners: ':5000'\naccess: open", true),
+        ("listeners: ':5000'\naccess: 10.0.0.0/8,192.168.0.0/16", true),
+        ("listeners: ':5000'\naccess: [{name: ci, networks: [10.0.0.0/8], repositories: ['docker.io/acme/*']}]", true),
+        ("listeners: '127.0.0.1:5000,0.0.0.0:80'", false),
+        ("listeners: ':5000'\naccess: []", false),
+    ] {
+        assert_eq!(resolve(&Sources::yaml(&format!("{account}{rest}"))).is_ok(), fine, "{rest}");
+    }
+    assert!(resolve(&Sources::yaml("listeners: ':5000'")).is_ok(), "without an account there is nothing to guard");
+}
+
+#[test]
+fn the_operators_listener_is_not_opened_to_others_unguarded() {
+    for (text, fine) in [
+        ("admin: off", true),
+        ("admin: {address: ':9000'}", false),
+        ("admin: {address: ':9000', open_metrics: true}", true),
+        ("admin: {address: ':9000', token: x}", true),
+        ("admin: {address: ':9000', token_file: /nowhere/at/all}", false),
+        ("admin: 127.0.0.1:5000", false),
+    ] {
+        assert_eq!(resolve(&Sources::yaml(text)).is_ok(), fine, "{text}");
+    }
+    let taken = resolved("listeners: 127.0.0.1:5001");
+    assert!(taken.config.admin.is_none() && taken.notes[0].text.contains("admin listener is off"), "{:?}", taken.notes);
+}
+
+#[test]
+fn an_upstreams_name_and_host_say_what_it_answers_to() {
+    let hub = ["docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"];
+    for (upstream, name, answers, is_hub) in [
+        ("docker.io", "docker.io", hub.to_vec(), true),
+        ("https://registry-1.docker.io", "docker.io", hub.to_vec(), true),
+        ("https://ghcr.io", "ghcr.io", vec!["ghcr.io"], false),
+        ("corp=https://registry.corp:5000", "corp", vec!["corp", "registry.corp:5000"], false),
+        ("http://[::1]:5000", "1-5000", vec!["1-5000", "[::1]:5000"], false),
+        ("docker.io=http://127.0.0.1:9", "docker.io", [&hub[..], &["127.0.0.1:9"]].concat(), true),
+    ] {
+        let upstream = resolved(&format!("upstreams: ['{upstream}']")).config.upstreams.remove(0);
+        assert_eq!((upstream.name.as_str(), upstream.hub), (name, is_hub));
+        assert_eq!(upstream.answers_to, answers);
+    }
+}
+
+#[test]
+fn names_that_meet_are_told() {
+    for (text, part) in [
+        ("upstreams: [docker.io, 'https://registry-1.docker.io']", "is also upstreams.0"),
+        ("upstreams: ['a=https://x', 'b=https://x']", "is also upstreams.0"),
+        ("upstreams: ['v2=https://x']", "path of the mirror's own"),
+        ("upstreams: [{name: a, url: 'https://x', answers_to: [chandler-canary]}]", "path of the mirror's own"),
+        ("upstreams: []", "nothing to mirror"),
+        ("upstreams: [{name: ghcr.io}]", "url: https://ghcr.io"),
+        ("listeners: ':5000,:5000'", "is also listeners.0"),
+        ("listeners: [{address: ':5000', proxy_protocol: true}]", "trusted_proxies"),
+        ("headers: {WWW-Authenticate: Basic}", "registry protocol's own"),
+    ] {
+        assert!(problems(text).contains(part), "{text}: {}", problems(text));
+    }
+}
+
+#[test]
+fn a_web_site_is_not_taken_for_the_registry() {
+    let hub = resolved("upstreams: ['https://docker.io']");
+    assert_eq!(hub.config.upstreams[0].url.as_str(), "https://registry-1.docker.io/");
+    assert!(hub.notes[0].text.contains("web site"), "{:?}", hub.notes);
+}
+
+#[test]
+fn an_account_is_whole_or_not_there() {
+    let account = |text: &str, variables: &[(&str, &str)]| {
+        let sources = with_environment(&format!("upstreams: [{{account: {text}}}]"), variables);
+        resolve(&sources).map(|mut resolved| resolved.config.upstreams.remove(0).account.map(|account| account.password))
+    };
+    let secret = |text| Ok(Some(PasswordSource::Value(Secret::new(text))));
+    assert_eq!(account("{user: '', password: ''}", &[]), Ok(None));
+    assert_eq!(account("{}", &[]), Ok(None));
+    assert_eq!(account("{user: a, password_env: TOKEN}", &[("TOKEN", "t")]), secret("t"));
+    assert_eq!(account("{user: a}", &[("CHANDLER_UPSTREAMS_0_ACCOUNT_PASSWORD", "x,y")]), secret("x,y"));
+    assert_eq!(account("{user: a, password_file: /p}", &[]), Ok(Some(PasswordSource::File("/p".into()))));
+    let helper = vec!["docker-credential-pass".to_owned(), "--x".to_owned()];
+    assert_eq!(account("{user: a, credential_helper: docker-credential-pass --x}", &[]), Ok(Some(PasswordSource::Helper(helper))));
+    for text in [
+        "{user: a}",
+        "{password: b}",
+        "{user: a, password_env: TOKEN}",
+        "{user: a, password: x, password_file: /p}",
+        "{user: a, password: ''}",
+    ] {
+        assert!(account(text, &[]).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn without_root_content_lies_in_the_users_data_folder() {
+    for (variables, root) in [
+        (&[("XDG_DATA_HOME", "/data"), ("HOME", "/home/a")][..], "/data/chandler/cache"),
+        (&[("XDG_DATA_HOME", "relative"), ("HOME", "/home/a")], "/home/a/.local/share/chandler/cache"),
+        (&[], "/var/tmp/chandler/cache"),
+    ] {
+        let sources = Sources { root: false, ..with_environment("", variables) };
+        assert_eq!(resolve(&sources).expect("right").config.store.root, PathBuf::from(root));
+    }
+}
+
+#[test]
+fn an_item_beyond_the_end_of_a_list_is_told() {
+    let sources = with_environment("", &[("CHANDLER_UPSTREAMS_1_URL", "https://ghcr.io")]);
+    insta::assert_snapshot!(resolve(&sources).expect_err("there is no upstream 0"), @"");
+}
+
+#[test]
+fn a_nest_of_aliases_does_not_exhaust_the_machine() {
+    let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..20 {
+        let items = vec![format!("*a{}", level - 1); 9].join(", ");
+        text.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+    }
+    assert!(problems(&text).contains("more than"));
+    assert!(problems(&format!("{}{}", "[".repeat(100), "]".repeat(100))).contains("nested deeper"));
+}
+
+#[test]
+fn the_reference_in_the_readme_is_the_codes() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = std::fs::read_to_string(path).expect("the README is there");
+    let (_, rest) = readme.split_once("<!-- config-reference:start -->\n").expect("the README has the block's start");
+    let (block, _) = rest.split_once("<!-- config-reference:end -->").expect("the README has the block's end");
+    assert!(block.trim() == markdown().trim(), "replace the block with what `chandler mirror --config-reference` prints");
+}
+
+#[test]
+fn the_default_file_says_nothing_and_its_lines_are_right_once_uncommented() {
+    let file = default_file();
+    assert_eq!(resolved(&file).config, resolve(&Sources::default()).expect("right").config);
+    let keys = |line: &&str| {
+        !line.trim_start_matches(['#', ' ']).is_empty() && !line[1..].trim_start().starts_with('#')
+    };
+    let uncommented: String = file.lines().filter(keys).map(|line| format!("{}\n", &line[1..])).collect();
+    let tree = tree::parse("default".as_ref(), &uncommented).unwrap_or_else(|problems| panic!("{uncommented}\n{problems:?}"));
+    keys::unknown(&tree, "", &mut |section, entry| panic!("{section}.{} is unknown", entry.name));
+    for key in keys::KEYS {
+        assert!(tree.at(&key.path.replace("[]", ".0")).is_some(), "{} is missing", key.path);
+    }
+}

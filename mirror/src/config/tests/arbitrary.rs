@@ -1,0 +1,240 @@
+//! Property tests: no text makes a reader panic, and what is written of a configuration reads back as it.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use super::*;
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z]{1,8}",
+        "[ -~]{1,12}",
+        Just("no".into()),
+        Just("1e5".into()),
+        Just("null".into()),
+        Just("a: b # c".into()),
+        "\\PC{1,6}"
+    ]
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    (1_u64..10_000_000).prop_map(Duration::from_millis)
+}
+
+fn size() -> impl Strategy<Value = ByteSize> {
+    (1_u64 << 20..1 << 50).prop_map(ByteSize)
+}
+
+fn limit() -> impl Strategy<Value = Limit> {
+    prop_oneof![size().prop_map(Limit::Bytes), (1_u8..100).prop_map(Limit::Percent)]
+}
+
+fn patterns() -> impl Strategy<Value = Vec<Pattern>> {
+    vec("[a-z]{1,5}(/\\*{1,2}|/\\{a,b\\})?", 0..3).prop_map(|texts| texts.iter().map(|text| text.parse().expect("a pattern")).collect())
+}
+
+fn networks() -> impl Strategy<Value = Vec<IpNet>> {
+    vec((any::<[u8; 4]>(), 0_u8..=32), 1..3)
+        .prop_map(|nets| nets.into_iter().map(|(ip, prefix)| IpNet::new(ip.into(), prefix).expect("a prefix").trunc()).collect())
+}
+
+fn password() -> impl Strategy<Value = PasswordSource> {
+    prop_oneof![
+        text().prop_map(|text| PasswordSource::Value(Secret::new(&text))),
+        "/[a-z]{1,9}".prop_map(|path| PasswordSource::File(path.into())),
+        vec("[a-z-]{1,9}", 1..3).prop_map(PasswordSource::Helper),
+    ]
+}
+
+fn upstream(index: usize) -> impl Strategy<Value = UpstreamConfig> {
+    let account = option::of((text(), password()).prop_map(|(user, password)| AccountConfig { password, user }));
+    let ca = option::of("/[a-z]{1,9}".prop_map(PathBuf::from));
+    let proxy = option::of(Just("http://u:p@proxy.corp:3128/".parse::<Url>().expect("a URL")));
+    let lists =
+        (vec("[a-z]{1,5}\\.example", 0..3), vec("https://[a-z]{1,5}\\.example/", 0..3), option::of(patterns()), option::of(patterns()));
+    (account, ca, proxy, lists, any::<bool>(), duration()).prop_map(
+        move |(account, ca, proxy, (realms, alternates, private, repositories), hub, tag_window)| UpstreamConfig {
+            account,
+            alternates: alternates.iter().map(|url| url.parse().expect("a URL")).collect(),
+            answers_to: vec![format!("up{index}.example:5000")],
+            ca,
+            hub,
+            private,
+            name: format!("up-{index}").parse().expect("a name"),
+            proxy,
+            realms,
+            repositories,
+            tag_window,
+            url: format!("https://up{index}.example/base").parse().expect("a URL"),
+        },
+    )
+}
+
+fn store() -> impl Strategy<Value = StoreConfig> {
+    let rest = ("/[a-z/]{1,9}", duration(), any::<bool>(), any::<bool>(), duration(), 1_u32..99);
+    (option::of(duration()), option::of(limit()), limit(), option::of(size()), rest).prop_map(
+        |(keep_unused, max_size, min_free, scrub_rate, (root, grace, keep, enabled, interval, threshold))| StoreConfig {
+            deleted_tags: DeletedTags { grace, keep },
+            health: HealthConfig { enabled, interval, threshold },
+            keep_unused,
+            max_size,
+            min_free,
+            root: root.into(),
+            scrub_rate,
+        },
+    )
+}
+
+fn access() -> impl Strategy<Value = Access> {
+    let rule = (text(), networks(), patterns()).prop_map(|(name, networks, repositories)| AccessRule { name, networks, repositories });
+    prop_oneof![Just(Access::Open), vec(rule, 1..3).prop_map(Access::Rules)]
+}
+
+fn admin() -> impl Strategy<Value = Option<AdminConfig>> {
+    let token = text().prop_map(|text| Secret::new(&text));
+    option::of((any::<bool>(), token, any::<bool>()).prop_map(|(open_metrics, token, beyond)| {
+        let address = if beyond { "0.0.0.0:9000" } else { "127.0.0.1:9000" };
+        AdminConfig { address: address.parse().expect("an address"), open_metrics, token: Some(token) }
+    }))
+}
+
+fn log() -> impl Strategy<Value = LogConfig> {
+    let level = prop_oneof![Just("info"), Just("warn,mirror::upstream=debug")];
+    (any::<[bool; 3]>(), vec(("[a-z.]{1,5}", text()), 0..2), level).prop_map(|([access, json, to_stdout], mut fields, level)| {
+        fields.dedup_by(|a, b| a.0 == b.0);
+        LogConfig { access, fields, format: if json { LogFormat::Json } else { LogFormat::Text }, level: level.into(), to_stdout }
+    })
+}
+
+fn limits() -> impl Strategy<Value = LimitsConfig> {
+    (size(), 1_usize..9999, duration(), 1_usize..99, 1_usize..99).prop_map(
+        |(buffers, connections, drain, upstream_blobs, upstream_manifests)| LimitsConfig {
+            buffers,
+            connections,
+            drain,
+            upstream_blobs,
+            upstream_manifests,
+        },
+    )
+}
+
+fn listeners() -> impl Strategy<Value = Vec<ListenerConfig>> {
+    vec((any::<bool>(), option::of(("/[a-z]{1,9}", "/[ -~]{1,9}"))), 1..4).prop_map(|listeners| {
+        let listeners = listeners.into_iter().enumerate();
+        let listener = |(index, (proxy_protocol, tls)): (usize, (bool, Option<(String, String)>))| ListenerConfig {
+            address: SocketAddr::from(([127, 0, 0, 1], 5100 + u16::try_from(index).expect("few"))),
+            proxy_protocol,
+            tls: tls.map(|(certificate, key)| TlsFiles { certificate: certificate.into(), key: key.into() }),
+        };
+        listeners.map(listener).collect()
+    })
+}
+
+fn config() -> impl Strategy<Value = Config> {
+    let header = (Just(http::header::X_CONTENT_TYPE_OPTIONS), Just(HeaderValue::from_static("nosniff")));
+    let parts = (access(), admin(), limits(), listeners(), log(), store());
+    (parts, header, networks(), upstream(0), option::of(upstream(1))).prop_map(
+        |((access, admin, limits, listeners, log, store), header, trusted_proxies, first, second)| Config {
+            access,
+            admin,
+            drop_in: false,
+            headers: vec![header],
+            limits,
+            listeners,
+            log,
+            store,
+            trusted_proxies,
+            upstreams: std::iter::once(first).chain(second).collect(),
+        },
+    )
+}
+
+/// Words and marks that both readers know, so that much of what is made gets past YAML.
+fn near_yaml() -> impl Strategy<Value = String> {
+    let word = prop_oneof![
+        Just("upstreams"),
+        Just("url"),
+        Just("https://x"),
+        Just("account"),
+        Just("user"),
+        Just("password"),
+        Just("listeners"),
+        Just("address"),
+        Just(":5000"),
+        Just("store"),
+        Just("storage"),
+        Just("filesystem"),
+        Just("http"),
+        Just("tls"),
+        Just("proxy"),
+        Just("remoteurl"),
+        Just("access"),
+        Just("open"),
+        Just("admin"),
+        Just("off"),
+        Just("headers"),
+        Just("log"),
+        Just("fields"),
+        Just("10s"),
+        Just("version"),
+        Just(": "),
+        Just(":"),
+        Just("\n"),
+        Just("\n  "),
+        Just("\n- "),
+        Just("["),
+        Just("]"),
+        Just("{"),
+        Just("}"),
+        Just(", "),
+        Just("&a "),
+        Just("*a"),
+        Just("!t "),
+        Just("\""),
+        Just("'"),
+        Just("# "),
+        Just("| "),
+        Just("~"),
+        Just("0"),
+        Just("\t"),
+        Just("---\n"),
+        Just("? "),
+    ];
+    vec(word, 0..40).prop_map(|words| words.concat())
+}
+
+fn read_all_ways(text: &str) {
+    for drop_in in [false, true] {
+        if let Ok(resolved) = resolve(&Sources { drop_in, ..Sources::yaml(text) }) {
+            let shown = resolved.show();
+            assert!(tree::parse("shown".as_ref(), &shown).is_ok(), "{shown}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_a_reader_panic(text in "\\PC{0,60}|[ -~\n]{0,120}") {
+        read_all_ways(&text);
+    }
+
+    #[test]
+    fn no_text_near_a_configuration_makes_a_reader_panic(text in near_yaml()) {
+        read_all_ways(&text);
+    }
+
+    #[test]
+    fn no_variable_makes_a_reader_panic(name in "(CHANDLER|REGISTRY)_(HTTP|PROXY|STORAGE|LOG|UPSTREAMS|AUTH|STORE)(_[A-Z0-9._-]{0,12}){0,3}", value in text()) {
+        let sources = with_environment("", &[(&name, &value)]);
+        let _ = resolve(&sources);
+        let _ = resolve(&Sources { drop_in: true, ..sources });
+    }
+
+    #[test]
+    fn a_written_configuration_reads_back_as_itself(config in config()) {
+        let text = render(&config);
+        let back = resolve(&Sources::yaml(&text)).map_err(|problems| TestCaseError::fail(format!("{text}\n{problems}")))?;
+        prop_assert_eq!(back.config, config, "{}", text);
+    }
+}
