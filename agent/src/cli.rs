@@ -117,11 +117,11 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Inv
             Ok(mirror_run(*args, matches))
         }
         (Some(Command::Serve { file }), _) => Ok(stand_in(file)),
-        (None, Some(file)) => match misspelt(&file) {
-            true => Err(Cli::command()
-                .error(clap::error::ErrorKind::InvalidSubcommand, format!("there is no command or file `{}`", file.display()))),
-            false => Ok(stand_in(Some(file))),
-        },
+        (None, Some(file)) if misspelt(&file) => {
+            let text = format!("there is no command or file `{}`", file.display());
+            Err(Cli::command().error(clap::error::ErrorKind::InvalidSubcommand, text))
+        }
+        (None, Some(file)) => Ok(stand_in(Some(file))),
         (None, None) => Ok(bare(registry::is_drop_in(&crate::load::environment()))),
     }
 }

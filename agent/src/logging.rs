@@ -53,32 +53,13 @@ struct FixedFields {
 
 impl FixedFields {
     fn new(config: &LogConfig) -> Self {
-        let quoted = |text: &str| format!("{text:?}");
-        match config.format {
-            LogFormat::Json => {
-                let text = config.fields.iter().map(|(name, value)| format!(",{}:{}", json(name), json(value))).collect();
-                Self { end: "}\n", text }
-            }
-            LogFormat::Text => {
-                let text = config.fields.iter().map(|(name, value)| format!(" {name}={}", quoted(value))).collect();
-                Self { end: "\n", text }
-            }
-        }
+        let (end, between): (_, fn(&str, &str) -> String) = match config.format {
+            LogFormat::Json => ("}\n", |name, value| format!(",{}:{}", serde_json::Value::from(name), serde_json::Value::from(value))),
+            LogFormat::Text => ("\n", |name, value| format!(" {name}={value:?}")),
+        };
+        let fields: Vec<_> = config.fields.iter().map(|(name, value)| between(name, value)).collect();
+        Self { end, text: fields.concat() }
     }
-}
-
-/// A JSON string.
-fn json(text: &str) -> String {
-    let mut out = String::from('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c if c < ' ' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }
 
 impl<S, N, F> FormatEvent<S, N> for WithFields<F>

@@ -56,11 +56,11 @@ impl Failure {
         let mut text = format!("error: {self}\n");
         let mut cause = self.source();
         while let Some(error) = cause {
-            text.push_str(&format!("  caused by: {error}\n"));
+            text.extend(["  caused by: ", &error.to_string(), "\n"]);
             cause = error.source();
         }
         if let Some(hint) = self.hint() {
-            text.push_str(&format!("hint: {hint}\n"));
+            text.extend(["hint: ", hint, "\n"]);
         }
         text
     }
@@ -68,8 +68,11 @@ impl Failure {
 
 /// What an operator should know, on standard error.
 pub(crate) fn notes(notes: &[Note]) {
-    let text: String = notes.iter().map(|note| format!("note: {note}\n")).collect();
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    let mut stderr = io::stderr().lock();
+    for note in notes {
+        // With standard error closed there is nobody to tell.
+        let _ = writeln!(stderr, "note: {note}");
+    }
 }
 
 /// Help and version go to standard output and are no failure; clap's own errors say what was meant.

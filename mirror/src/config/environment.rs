@@ -101,9 +101,9 @@ mod tests {
 
     #[test]
     fn an_unknown_variable_is_answered_with_the_one_that_was_meant() {
-        insta::assert_snapshot!(read("CHANDLER_TAG_WINDO").expect_err("unknown"), @"");
-        insta::assert_snapshot!(read("CHANDLER_UPSTREAMS_2_ACCOUNT_USERNAME").expect_err("unknown"), @"");
-        insta::assert_snapshot!(read("CHANDLER_ZEBRA").expect_err("unknown"), @"");
+        insta::assert_snapshot!(read("CHANDLER_TAG_WINDO").expect_err("unknown"), @"CHANDLER_TAG_WINDO: no such setting; did you mean CHANDLER_TAG_WINDOW?");
+        insta::assert_snapshot!(read("CHANDLER_UPSTREAMS_2_ACCOUNT_USERNAME").expect_err("unknown"), @"CHANDLER_UPSTREAMS_2_ACCOUNT_USERNAME: no such setting; did you mean CHANDLER_UPSTREAMS_2_ACCOUNT_USER?");
+        insta::assert_snapshot!(read("CHANDLER_ZEBRA").expect_err("unknown"), @"CHANDLER_ZEBRA: no such setting; a variable is CHANDLER_ and a key's path in capitals, such as CHANDLER_STORE_MAX_SIZE");
     }
 
     #[test]

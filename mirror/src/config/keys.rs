@@ -126,10 +126,11 @@ pub(super) fn is_secret(path: &str) -> bool {
 pub(super) fn pattern_of(path: &str) -> String {
     let mut pattern = String::new();
     for name in path.split('.') {
-        match !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
-            true => pattern.push_str("[]"),
-            false if pattern.is_empty() => pattern.push_str(name),
-            false => pattern.extend([".", name]),
+        let is_number = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+        match (is_number, pattern.is_empty()) {
+            (true, _) => pattern.push_str("[]"),
+            (false, true) => pattern.push_str(name),
+            (false, false) => pattern.extend([".", name]),
         }
     }
     pattern

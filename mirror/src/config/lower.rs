@@ -91,10 +91,14 @@ fn access_rule(reader: &mut Reader<'_>, index: usize) -> AccessRule {
     if networks.is_empty() {
         reader.problem(&path, format!("{path} has no networks; say from where, or 0.0.0.0/0 and ::/0 for everywhere"));
     }
+    let repositories = reader.list(&format!("{path}.repositories"), parse::of);
+    if repositories.as_ref().is_some_and(Vec::is_empty) {
+        reader.problem(&path, format!("{path}.repositories is empty, so the rule allows nothing; name some, or leave the key out for all"));
+    }
     AccessRule {
         name: reader.read(&format!("{path}.name"), parse::filled::<String>).unwrap_or_else(|| format!("rule-{}", index + 1)),
         networks,
-        repositories: reader.list(&format!("{path}.repositories"), parse::of).unwrap_or_default(),
+        repositories: repositories.unwrap_or_default(),
     }
 }
 

@@ -10,9 +10,9 @@ use url::Url;
 /// `30s`, `1day 2h`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let bare = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    humantime::parse_duration(text).map_err(|_| match bare {
-        true => "not a duration: it needs a unit, such as 30s, 10m or 24h".into(),
-        false => "not a duration: write a number with a unit, such as 30s, 10m or 24h".into(),
+    humantime::parse_duration(text).map_err(|_| {
+        let mend = if bare { "it needs a unit" } else { "write a number with a unit" };
+        format!("not a duration: {mend}, such as 30s, 10m or 24h")
     })
 }
 
@@ -87,9 +87,10 @@ pub(super) fn web_url(text: &str) -> Result<Url, String> {
 /// A host with or without a port, in lower case.
 pub(super) fn host(text: &str) -> Result<String, String> {
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
-    match !text.is_empty() && text.chars().all(fine) {
-        true => Ok(text.to_ascii_lowercase()),
-        false => Err("not a host: write a name or address without a scheme or path, such as docker.io or registry.corp:5000".into()),
+    if !text.is_empty() && text.chars().all(fine) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("not a host: write a name or address without a scheme or path, such as docker.io or registry.corp:5000".into())
     }
 }
 
@@ -97,12 +98,10 @@ pub(super) fn host(text: &str) -> Result<String, String> {
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let net = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
     let net = net.ok_or("not a network: write an address and its prefix, such as 10.0.0.0/8 or fd00::/8")?;
-    match net.trunc() == net {
-        true => Ok(net),
-        false => {
-            Err(format!("holds bits beyond its prefix; write {} for the whole network, or the bare address for one host", net.trunc()))
-        }
+    if net.trunc() == net {
+        return Ok(net);
     }
+    Err(format!("holds bits beyond its prefix; write {} for the whole network, or the bare address for one host", net.trunc()))
 }
 
 /// What parses by itself.

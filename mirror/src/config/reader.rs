@@ -51,7 +51,7 @@ impl<'a> Reader<'a> {
         match &node.value {
             Value::Text(text) => return Some(text),
             Value::Null => {
-                self.problem(path, format!("{path} has no value; give one, or leave the key out (quote it if the word itself is meant)"))
+                self.problem(path, format!("{path} has no value; give one, or leave the key out (quote it if the word itself is meant)"));
             }
             Value::List(_) | Value::Map(_) => self.problem(path, format!("{path} is a single value, not a {}", shape(node))),
         }
@@ -150,18 +150,14 @@ impl<'a> Reader<'a> {
     /// The number of items of a list of sections.
     pub(super) fn items(&mut self, path: &str) -> usize {
         let Some(node) = self.tree.at(path) else { return 0 };
-        match &node.value {
-            Value::List(items) => {
-                for index in 0..items.len() {
-                    self.section(&format!("{path}.{index}"));
-                }
-                items.len()
+        if let Value::List(items) = &node.value {
+            for index in 0..items.len() {
+                self.section(&format!("{path}.{index}"));
             }
-            _ => {
-                self.problem(path, format!("{path} is a list; begin each item with `- `"));
-                0
-            }
+            return items.len();
         }
+        self.problem(path, format!("{path} is a list; begin each item with `- `"));
+        0
     }
 }
 

@@ -54,10 +54,7 @@ fn about_section(out: &mut String, section: &[&str]) {
 /// A commented line at the depth of its section; a list's items lie one step deeper than their dash.
 fn line(out: &mut String, parents: &[&str], text: &str, dash: bool) {
     let depth: usize = parents.iter().map(|parent| if parent.ends_with("[]") { 4 } else { 2 }).sum();
-    let _ = match dash {
-        true => writeln!(out, "#{:1$}- {text}", "", depth - 2),
-        false => writeln!(out, "#{:depth$}{text}", ""),
-    };
+    let _ = if dash { writeln!(out, "#{:1$}- {text}", "", depth - 2) } else { writeln!(out, "#{:depth$}{text}", "") };
 }
 
 /// Whether other keys lie under this one: it is written as their section.

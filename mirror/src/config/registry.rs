@@ -51,7 +51,7 @@ impl Translation {
             match TABLE.iter().find(|(key, _)| *key == path) {
                 Some((_, fate)) if !(is_map && is_section(&path)) => self.meet(&path, fate, &entry.node),
                 None if path.starts_with("storage.") && !is_section(&path) && path.matches('.').count() == 1 => {
-                    self.refuse(&path, &entry.node.origin, OTHER_DRIVER)
+                    self.refuse(&path, &entry.node.origin, OTHER_DRIVER);
                 }
                 _ if is_map && is_section(&path) => self.walk(&entry.node, &path),
                 _ if is_section(&path) => self.problem(&entry.node.origin, format!("{path} is a section of keys, not a single value")),

@@ -175,7 +175,7 @@ fn expand(node: &mut Node, items_of: fn(&str, &Node) -> Vec<Node>) {
 }
 
 fn listener(text: &str, node: &Node) -> Vec<Node> {
-    split(text).map(|address| section("address", Node::text(address, &node.origin))).collect()
+    split(text).map(|address| section("address", &Node::text(address, &node.origin))).collect()
 }
 
 /// `10.0.0.0/8,192.168.0.0/16`, or a list of networks, is one rule.
@@ -190,18 +190,18 @@ fn access(node: &mut Node) {
         return;
     }
     let networks = Node { origin: node.origin.clone(), value: Value::List(networks) };
-    node.value = Value::List(vec![section("networks", networks)]);
+    node.value = Value::List(vec![section("networks", &networks)]);
 }
 
 fn admin(node: &mut Node) {
     let Some(text) = node.as_text() else { return };
     let (key, text) = if text == "off" { ("off", "true") } else { ("address", text) };
-    *node = section(key, Node::text(text, &node.origin));
+    *node = section(key, &Node::text(text, &node.origin));
 }
 
-fn section(key: &str, value: Node) -> Node {
+fn section(key: &str, value: &Node) -> Node {
     let mut section = Node { origin: value.origin.clone(), ..Node::empty() };
-    section.set(key, &value).expect("a map takes any key");
+    section.set(key, value).expect("a map takes any key");
     section
 }
 

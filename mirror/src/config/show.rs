@@ -1,5 +1,6 @@
 //! [`Config`] → the tree and the file that would say it.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::problem::Origin;
@@ -70,7 +71,7 @@ fn tree(config: &Config, secrets: Secrets) -> Node {
 }
 
 impl Writer {
-    fn put(&mut self, path: &str, value: impl ToString) {
+    fn put(&mut self, path: &str, value: impl fmt::Display) {
         self.set(path, &Node::text(value.to_string(), &Origin::Default));
     }
 
@@ -150,7 +151,9 @@ impl Writer {
             self.put(&at("name"), &rule.name);
             self.list(&at("networks"), &rule.networks);
             let patterns: Vec<_> = rule.repositories.iter().map(super::Pattern::as_str).collect();
-            self.list(&at("repositories"), &patterns);
+            if !patterns.is_empty() {
+                self.list(&at("repositories"), &patterns);
+            }
         }
     }
 

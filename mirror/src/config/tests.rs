@@ -20,7 +20,51 @@ fn with_environment(text: &str, variables: &[(&str, &str)]) -> Sources {
 
 #[test]
 fn nothing_said_mirrors_docker_hub_on_loopback() {
-    insta::assert_snapshot!(resolve(&Sources::default()).expect("the defaults are right").show(), @"");
+    insta::assert_snapshot!(resolve(&Sources::default()).expect("the defaults are right").show(), @r"
+    listeners:
+      - address: 127.0.0.1:5000  # default
+        proxy_protocol: false  # default
+    upstreams:
+      - name: docker.io  # default
+        url: https://registry-1.docker.io  # default
+        answers_to: [docker.io, index.docker.io, registry-1.docker.io, registry.hub.docker.com]  # default
+        hub: true  # default
+        alternates: []  # default
+        realms: []  # default
+        tag_window: 1s  # default
+    store:
+      path: /var/lib/chandler/cache  # default
+      max_size: off  # default
+      min_free: 5%  # default
+      keep_unused: off  # default
+      deleted_tags:
+        grace: 1day  # default
+        then: keep  # default
+      health:
+        enabled: true  # default
+        interval: 10s  # default
+        threshold: 3  # default
+      scrub_rate: 4MiB  # default
+    access: open  # default
+    trusted_proxies: []  # default
+    headers:
+      x-content-type-options: [nosniff]  # default
+    admin:
+      address: 127.0.0.1:5001  # default
+      open_metrics: false  # default
+    log:
+      level: info  # default
+      format: json  # default
+      output: stderr  # default
+      access: true  # default
+      fields: {}  # default
+    limits:
+      connections: 4096  # default
+      buffers: 16MiB  # default
+      drain: 30s  # default
+      upstream_blobs: 32  # default
+      upstream_manifests: 32  # default
+    ");
 }
 
 #[test]
@@ -45,7 +89,11 @@ fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
     let shown = resolve(&sources).expect("all of it is right").show();
     let lines: Vec<_> =
         shown.lines().filter(|line| line.contains("tag_window") || line.contains("_size") || line.contains("_free")).collect();
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @r"
+      tag_window: 3s  # CHANDLER_TAG_WINDOW
+    max_size: 80%  # --max-size
+    min_free: 7%  # chandler.yaml:2:35
+    ");
 }
 
 #[test]
@@ -69,7 +117,23 @@ colour: blue
 ";
     let mut sources = with_environment(text, &[("CHANDLER_LIMIT_DRAIN", "5s"), ("CHANDLER_LOG_LEVEL", "loud")]);
     sources.flags.push(Flag::one("store.max_size", "--max-size", "0"));
-    insta::assert_snapshot!(resolve(&sources).expect_err("all of it is wrong"), @"");
+    insta::assert_snapshot!(resolve(&sources).expect_err("all of it is wrong"), @r#"
+    the configuration has 14 problems
+      chandler.yaml:11:3: unknown key `max_sise` in store; did you mean `max_size`?
+      chandler.yaml:15:1: unknown key `colour`; there are listeners, upstreams, tag_window, store, access, trusted_proxies, headers, admin, log, limits
+      CHANDLER_LIMIT_DRAIN: no such setting; did you mean CHANDLER_LIMITS_DRAIN?
+      chandler.yaml:2:14: listeners.0.address: "127.0.0.1" is not an address: the port is missing; write an IP address and a port, such as 127.0.0.1:5000, or :5000 for every interface
+      chandler.yaml:4:10: listeners.1.tls has a certificate and no key; HTTPS needs both: add listeners.1.tls.key (--tls-key)
+      CHANDLER_LOG_LEVEL: log.level: "loud" is not a level: write error, warn, info, debug or trace, or a filter such as info,mirror::upstream=debug
+      chandler.yaml:13:22: store.health.interval: "10" is not a duration: it needs a unit, such as 30s, 10m or 24h
+      chandler.yaml:13:37: store.health.threshold: "012" is not a plain number: leave the leading zero out
+      --max-size: store.max_size: "0" must be more than zero, or off
+      chandler.yaml:12:13: store.min_free: "20 apples" is not a size: write a whole number with a unit, such as 512MiB or 20GiB
+      chandler.yaml:14:13: tag_window is a single value, not a list
+      chandler.yaml:6:11: upstreams.0.name: "GHCR" does not fit: an upstream's name has lower-case letters, digits, dots and dashes, and starts and ends with a letter or digit
+      chandler.yaml:8:5: upstreams.1 (quay.io) has no url; add one, such as url: https://quay.io
+      chandler.yaml:9:58: upstreams.1.account has password and password_file; keep one of them
+    "#);
 }
 
 #[test]
@@ -116,7 +180,10 @@ fn no_message_holds_a_secret() {
 #[test]
 fn an_account_is_not_opened_to_others_without_a_word() {
     let account = "upstreams: [{account: {user: acme, password: x}}]\n";
-    insta::assert_snapshot!(problems(&format!("{account}listeners: ':5000'")), @"");
+    insta::assert_snapshot!(problems(&format!("{account}listeners: ':5000'")), @r"
+    the configuration has a problem
+      chandler.yaml:2:12: [::]:5000 is reached by others, who could then read the private images of acme at docker.io: say who may (access: [10.0.0.0/8], --allow 10.0.0.0/8), or that everybody may (access: open, --allow open), or listen on 127.0.0.1
+    ");
     for (rest, fine) in [
         ("", true),
         ("listeners: '[::1]:5000'", true),
@@ -175,6 +242,8 @@ fn names_that_meet_are_told() {
         ("upstreams: [{name: ghcr.io}]", "url: https://ghcr.io"),
         ("listeners: ':5000,:5000'", "is also listeners.0"),
         ("listeners: [{address: ':5000', proxy_protocol: true}]", "trusted_proxies"),
+        ("access: [{networks: [10.0.0.0/8], repositories: []}]", "allows nothing"),
+        ("access: [{name: a}]", "has no networks"),
         ("headers: {WWW-Authenticate: Basic}", "registry protocol's own"),
     ] {
         assert!(problems(text).contains(part), "{text}: {}", problems(text));
@@ -228,7 +297,10 @@ fn without_root_content_lies_in_the_users_data_folder() {
 #[test]
 fn an_item_beyond_the_end_of_a_list_is_told() {
     let sources = with_environment("", &[("CHANDLER_UPSTREAMS_1_URL", "https://ghcr.io")]);
-    insta::assert_snapshot!(resolve(&sources).expect_err("there is no upstream 0"), @"");
+    insta::assert_snapshot!(resolve(&sources).expect_err("there is no upstream 0"), @r"
+    the configuration has a problem
+      CHANDLER_UPSTREAMS_1_URL: upstreams.1.url: upstreams has 0 items, so the next number is 0
+    ");
 }
 
 #[test]
@@ -236,7 +308,7 @@ fn a_nest_of_aliases_does_not_exhaust_the_machine() {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
     for level in 1..20 {
         let items = vec![format!("*a{}", level - 1); 9].join(", ");
-        text.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+        text.extend([format!("a{level}: &a{level} [{items}]\n")]);
     }
     assert!(problems(&text).contains("more than"));
     assert!(problems(&format!("{}{}", "[".repeat(100), "]".repeat(100))).contains("nested deeper"));
@@ -255,10 +327,9 @@ fn the_reference_in_the_readme_is_the_codes() {
 fn the_default_file_says_nothing_and_its_lines_are_right_once_uncommented() {
     let file = default_file();
     assert_eq!(resolved(&file).config, resolve(&Sources::default()).expect("right").config);
-    let keys = |line: &&str| {
-        !line.trim_start_matches(['#', ' ']).is_empty() && !line[1..].trim_start().starts_with('#')
-    };
-    let uncommented: String = file.lines().filter(keys).map(|line| format!("{}\n", &line[1..])).collect();
+    let keys = |line: &&str| !line.trim_start_matches(['#', ' ']).is_empty() && !line[1..].trim_start().starts_with('#');
+    let lines: Vec<_> = file.lines().filter(keys).map(|line| &line[1..]).collect();
+    let uncommented = lines.join("\n");
     let tree = tree::parse("default".as_ref(), &uncommented).unwrap_or_else(|problems| panic!("{uncommented}\n{problems:?}"));
     keys::unknown(&tree, "", &mut |section, entry| panic!("{section}.{} is unknown", entry.name));
     for key in keys::KEYS {

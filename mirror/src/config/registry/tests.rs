@@ -32,7 +32,7 @@ fn the_classic_docker_run_line_is_understood() {
     assert_eq!((upstream.name.as_str(), upstream.hub, config.drop_in, &config.access), ("docker.io", true, true, &Access::Open));
     assert_eq!((config.listeners[0].address.to_string(), config.store.root.to_str()), ("[::]:5000".into(), Some("/var/lib/registry")));
     assert!(config.log.to_stdout);
-    insta::assert_snapshot!(resolved.notes[0], @"");
+    insta::assert_snapshot!(resolved.notes[0], @"private images of acme at docker.io are open to everybody who reaches [::]:5000; CHANDLER_ACCESS=10.0.0.0/8,… names who may read, CHANDLER_UPSTREAMS_0_PRIVATE=… which of them, CHANDLER_ACCESS=open ends this warning");
 }
 
 #[test]
@@ -56,14 +56,66 @@ fn the_same_over_https_is_understood() {
 fn the_config_file_of_an_https_mirror_is_understood() {
     let resolved = right(include_str!("../../../seeds/config/registry-2.1-https.yaml"), &[]);
     assert_eq!(resolved.notes, []);
-    insta::assert_snapshot!(resolved.show(), @"");
+    insta::assert_snapshot!(resolved.show(), @r#"
+    listeners:
+      - address: "[::]:5000"  # config.yml:11:9
+        tls:
+          certificate: /certs/proxy.altus5.local.pem  # config.yml:13:18
+          key: /certs/proxy.altus5.local-key.pem  # config.yml:14:10
+        proxy_protocol: false  # default
+    upstreams:
+      - name: docker.io  # default
+        url: https://registry-1.docker.io  # config.yml:23:14
+        answers_to: [docker.io, index.docker.io, registry-1.docker.io, registry.hub.docker.com]  # default
+        hub: true  # default
+        alternates: []  # default
+        realms: []  # default
+        tag_window: 1s  # default
+    store:
+      path: /var/lib/registry  # config.yml:9:20
+      max_size: off  # default
+      min_free: 5%  # default
+      keep_unused: off  # default
+      deleted_tags:
+        grace: 1day  # default
+        then: keep  # default
+      health:
+        enabled: true  # config.yml:19:14
+        interval: 10s  # config.yml:20:15
+        threshold: 3  # config.yml:21:16
+      scrub_rate: 4MiB  # default
+    access: open  # default
+    trusted_proxies: []  # default
+    headers:
+      x-content-type-options: [nosniff]  # config.yml:16:29
+    admin:
+      address: 127.0.0.1:5001  # default
+      open_metrics: false  # default
+    log:
+      level: info  # default
+      format: text  # default
+      output: stdout  # default
+      access: true  # default
+      fields:
+        service: registry  # config.yml:4:14
+    limits:
+      connections: 4096  # default
+      buffers: 16MiB  # default
+      drain: 30s  # default
+      upstream_blobs: 32  # default
+      upstream_manifests: 32  # default
+    "#);
 }
 
 #[test]
 fn the_documentations_placeholders_are_understood() {
     let resolved = right(include_str!("../../../seeds/config/registry-proxy-placeholders.yaml"), &[]);
     let notes: Vec<_> = resolved.notes.iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!(notes.join("\n"), @"");
+    insta::assert_snapshot!(notes.join("\n"), @r"
+    config.yml:3:13: proxy.username stands in brackets, which are taken off; write username: followed by the text alone
+    config.yml:4:13: proxy.password stands in brackets, which are taken off; write password: followed by the text alone
+    private images of username at docker.io are open to everybody who reaches [::]:5000; CHANDLER_ACCESS=10.0.0.0/8,… names who may read, CHANDLER_UPSTREAMS_0_PRIVATE=… which of them, CHANDLER_ACCESS=open ends this warning
+    ");
     assert_eq!(resolved.config.upstreams[0].account.as_ref().expect("an account").user, "username");
 }
 
@@ -106,8 +158,14 @@ fn an_account_is_whole_or_anonymous() {
     };
     assert_eq!(account(&[("REGISTRY_PROXY_USERNAME", ""), ("REGISTRY_PROXY_PASSWORD", "")]), Ok(false));
     assert_eq!(account(&[("REGISTRY_PROXY_USERNAME", "a"), ("REGISTRY_PROXY_PASSWORD", "b")]), Ok(true));
-    insta::assert_snapshot!(account(&[("REGISTRY_PROXY_USERNAME", "a")]).expect_err("half"), @"");
-    insta::assert_snapshot!(account(&[("REGISTRY_PROXY_PASSWORD", "a")]).expect_err("half"), @"");
+    insta::assert_snapshot!(account(&[("REGISTRY_PROXY_USERNAME", "a")]).expect_err("half"), @r"
+    the configuration has a problem
+      REGISTRY_PROXY_USERNAME: proxy.username needs proxy.password too: set REGISTRY_PROXY_PASSWORD, or neither for anonymous pulls
+    ");
+    insta::assert_snapshot!(account(&[("REGISTRY_PROXY_PASSWORD", "a")]).expect_err("half"), @r"
+    the configuration has a problem
+      REGISTRY_PROXY_PASSWORD: proxy.password needs proxy.username too: set REGISTRY_PROXY_USERNAME, or neither for anonymous pulls
+    ");
 }
 
 #[test]
@@ -124,7 +182,18 @@ http:
   tls: {clientcas: [/ca], clientauth: require-and-verify-client-cert, letsencrypt: {email: a@b}, minimumtls: tls1.3}
 proxy: {remoteurl: 'https://registry-1.docker.io'}
 ";
-    insta::assert_snapshot!(wrong(file, &[]), @"");
+    insta::assert_snapshot!(wrong(file, &[]), @r"
+    the configuration has 9 problems
+      config.yml:2:15: storage.s3 names another storage driver: chandler keeps plain files on a disk of its own; write storage.filesystem.rootdirectory (REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY) instead
+      config.yml:3:7: auth is not done here: a challenge makes engines send their users' Docker Hub passwords; CHANDLER_ACCESS=10.0.0.0/8,… names the networks that may read
+      config.yml:4:13: middleware has no counterpart; take it out, or put a reverse proxy in front
+      config.yml:7:8: http.net asks for a socket that is not TCP; write an address in http.addr
+      config.yml:8:11: http.prefix moves the registry to a path where no engine looks; take it out, or let a reverse proxy rewrite the path
+      config.yml:9:20: http.tls.clientcas asks for client certificates, which are not checked yet; CHANDLER_ACCESS=10.0.0.0/8,… names the networks that may read
+      config.yml:9:39: http.tls.clientauth asks for client certificates, which are not checked yet; CHANDLER_ACCESS=10.0.0.0/8,… names the networks that may read
+      config.yml:9:84: http.tls.letsencrypt is not done yet; give the files of a certificate in http.tls.certificate and http.tls.key, which are watched
+      config.yml:9:110: http.tls.minimumtls cannot be raised: TLS 1.2 and 1.3 are spoken; take it out
+    ");
     for variable in [
         ("REGISTRY_AUTH", "htpasswd"),
         ("REGISTRY_AUTH_HTPASSWD_PATH", "/p"),
@@ -161,7 +230,10 @@ proxy: {remoteurl: 'https://index.docker.io', ttl: 168h}
         &[("REGISTRY_VERSION", "2"), ("OTEL_TRACES_EXPORTER", "none"), ("REGISTRY_LOG_HOOKS", "x"), ("REGISTRY_PORT_5000_TCP", "tcp://x")],
     );
     let notes: Vec<_> = resolved.notes.iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!(notes.join("\n"), @"");
+    insta::assert_snapshot!(notes.join("\n"), @r"
+    config.yml:12:52: proxy.ttl is not used: content stays until room is needed; CHANDLER_STORE_KEEP_UNUSED=168h removes what nobody read for so long
+    not used by chandler, and harmless: REGISTRY_LOG_HOOKS, log.hooks, redis, health.tcp
+    ");
     let config = resolved.config;
     assert_eq!((config.log.level.as_str(), config.log.access, config.limits.drain), ("warn", false, Duration::from_secs(90)));
     assert_eq!(
@@ -188,7 +260,10 @@ fn headers_are_sent_as_configured() {
 
 #[test]
 fn without_an_upstream_it_says_that_it_takes_no_pushes() {
-    insta::assert_snapshot!(wrong("version: 0.1\n", &[]), @"");
+    insta::assert_snapshot!(wrong("version: 0.1\n", &[]), @r"
+    the configuration has a problem
+      proxy.remoteurl (REGISTRY_PROXY_REMOTEURL) is missing: chandler mirrors a registry and takes no pushes; for Docker Hub write https://registry-1.docker.io
+    ");
     assert!(wrong("", &[("REGISTRY_PROXY_REMOTEURL", "registry-1.docker.io")]).contains("scheme is missing"));
     assert!(stand_in("", &[("CHANDLER_UPSTREAMS", "docker.io")]).is_ok());
 }

@@ -126,7 +126,8 @@ impl Builder {
     fn check_tag(&mut self, tag: Option<&Tag>, origin: &Origin) {
         let Some(tag) = tag else { return };
         let plain = tag.is_yaml_core_schema() && matches!(tag.suffix.as_str(), "bool" | "float" | "int" | "map" | "null" | "seq" | "str");
-        if !plain && !(tag.handle.is_empty() && tag.suffix == "!") {
+        let non_specific = tag.handle.is_empty() && tag.suffix == "!";
+        if !plain && !non_specific {
             self.problem(origin.clone(), "tags such as `!x` mean nothing here; write the value itself".into());
         }
     }
