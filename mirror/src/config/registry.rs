@@ -50,6 +50,8 @@ impl Translation {
             let is_map = matches!(entry.node.value, Value::Map(_));
             match TABLE.iter().find(|(key, _)| *key == path) {
                 Some((_, fate)) if !(is_map && is_section(&path)) => self.meet(&path, fate, &entry.node),
+                // Never passed over as unknown: `access` guards.
+                None if OWN.contains(&path.as_str()) => self.refuse(&path, &entry.origin, OWN_KEY),
                 None if path.starts_with("storage.") && !is_section(&path) && path.matches('.').count() == 1 => {
                     self.refuse(&path, &entry.node.origin, OTHER_DRIVER);
                 }
@@ -182,6 +184,10 @@ fn is_section(path: &str) -> bool {
     TABLE.iter().any(|(key, _)| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }
 
+/// Keys of ours that the image's file has no other meaning for.
+const OWN: [&str; 8] = ["access", "admin", "limits", "listeners", "store", "tag_window", "trusted_proxies", "upstreams"];
+const OWN_KEY: &str = "is a key of chandler's own file, not of the registry image's config.yml; set it as a variable (CHANDLER_ACCESS=…), \
+                       or write all of it in chandler's own keys and name the file with `chandler mirror --config`";
 const OTHER_DRIVER: &str = "names another storage driver: chandler keeps plain files on a disk of its own; \
                             write storage.filesystem.rootdirectory (REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY) instead";
 

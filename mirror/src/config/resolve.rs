@@ -206,6 +206,10 @@ fn section(key: &str, value: &Node) -> Node {
 }
 
 fn report_unknown(tree: &Node, problems: &mut Vec<Problem>) {
+    if let Some(node) = tree.at("proxy.remoteurl") {
+        let text = "this is a config.yml of the `registry` image; name it with --registry-config instead of --config";
+        return problems.push(Problem { origin: node.origin.clone(), text: text.into() });
+    }
     keys::unknown(tree, "", &mut |section, entry| {
         let names = keys::names_under(&keys::pattern_of(section));
         let place = if section.is_empty() { String::new() } else { format!(" in {section}") };

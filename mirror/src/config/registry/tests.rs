@@ -210,6 +210,17 @@ proxy: {remoteurl: 'https://registry-1.docker.io'}
 }
 
 #[test]
+fn a_key_of_our_own_in_the_images_file_is_never_passed_over() {
+    let hub = "proxy: {remoteurl: 'https://registry-1.docker.io'}";
+    assert!(wrong(&format!("{hub}\naccess: 10.0.0.0/8"), &[]).contains("CHANDLER_ACCESS"));
+    let as_ours = resolve(&Sources::yaml(&format!("version: 0.1\n{hub}"))).expect_err("not ours");
+    insta::assert_snapshot!(as_ours, @r"
+    the configuration has a problem
+      chandler.yaml:2:20: this is a config.yml of the `registry` image; name it with --registry-config instead of --config
+    ");
+}
+
+#[test]
 fn what_is_harmless_starts_with_one_note_at_most() {
     let file = "\
 version: 0.1
