@@ -10,5 +10,6 @@ pub mod config;
 pub mod oci;
 pub mod server;
 pub mod store;
+pub mod telemetry;
 pub mod tls;
 pub mod upstream;

@@ -1,0 +1,177 @@
+//! The operator's own surface: `/metrics`, `/healthz`, `/readyz`, `/figures`. Refusals are answers, never challenges.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use prometheus_client::registry::Registry;
+use warp::Filter as _;
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+
+use super::Readiness;
+use crate::config::Secret;
+
+/// What the surface shows, and to whom.
+pub struct Admin {
+    /// `/figures`: the cache's figures at this moment.
+    pub figures: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// `/metrics`, `/healthz` and `/readyz` need no token.
+    pub open_metrics: bool,
+    /// `/readyz`.
+    pub readiness: Readiness,
+    /// `/metrics`.
+    pub registry: Registry,
+    /// `Authorization: Bearer …`; without one, whoever reaches the listener may look.
+    pub token: Option<Secret>,
+}
+
+/// The surface as a filter that answers every request.
+pub fn admin(admin: Admin) -> BoxedFilter<(Response,)> {
+    let admin = Arc::new(admin);
+    let state = warp::any().map(move || Arc::clone(&admin));
+    let parts = warp::method().and(warp::path::full()).and(warp::header::headers_cloned());
+    let answer = |admin: Arc<Admin>, method: Method, path: warp::path::FullPath, headers| admin.answer(&method, path.as_str(), &headers);
+    state.and(parts).map(answer).boxed()
+}
+
+impl Admin {
+    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response {
+        let is_open = self.open_metrics && matches!(path, "/metrics" | "/healthz" | "/readyz");
+        if !is_open && !self.is_allowed(headers) {
+            return plain(StatusCode::UNAUTHORIZED, "this needs the admin token: Authorization: Bearer TOKEN\n".into());
+        }
+        if method != Method::GET && method != Method::HEAD {
+            return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".into());
+        }
+        match path {
+            "/figures" => typed(StatusCode::OK, "application/json", format!("{}\n", (self.figures)())),
+            "/healthz" => plain(StatusCode::OK, "ok\n".into()),
+            "/metrics" => self.metrics(),
+            "/readyz" => self.ready(headers),
+            _ => plain(StatusCode::NOT_FOUND, "here are /metrics, /healthz, /readyz and /figures\n".into()),
+        }
+    }
+
+    /// In constant time, so that nobody can feel their way to the token.
+    fn is_allowed(&self, headers: &HeaderMap) -> bool {
+        let Some(token) = &self.token else { return true };
+        let given = headers.get(AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
+        let Some((scheme, given)) = given.split_at_checked(BEARER.len()) else { return false };
+        let is_bearer = scheme.eq_ignore_ascii_case(BEARER);
+        is_bearer && aws_lc_rs::constant_time::verify_slices_are_equal(given, token.expose().as_bytes()).is_ok()
+    }
+
+    fn metrics(&self) -> Response {
+        let mut text = String::new();
+        match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
+            Ok(()) => typed(StatusCode::OK, OPEN_METRICS, text),
+            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics cannot be written: {error}\n")),
+        }
+    }
+
+    fn ready(&self, headers: &HeaderMap) -> Response {
+        let report = self.readiness.report();
+        let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let wants_json = headers.get(ACCEPT).is_some_and(|accept| accept.to_str().is_ok_and(|accept| accept.contains("json")));
+        if wants_json {
+            let text = serde_json::to_string(&report).expect("strings and a flag become JSON");
+            typed(status, "application/json", text + "\n")
+        } else {
+            plain(status, report.text())
+        }
+    }
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("open_metrics", &self.open_metrics).finish_non_exhaustive()
+    }
+}
+
+fn plain(status: StatusCode, text: String) -> Response {
+    typed(status, "text/plain; charset=utf-8", text)
+}
+
+fn typed(status: StatusCode, content_type: &'static str, text: String) -> Response {
+    let mut response = Response::new(text.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+const BEARER: &[u8] = b"Bearer ";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    fn surface(token: Option<&str>, open_metrics: bool) -> Admin {
+        let mut registry = Registry::default();
+        super::super::Metrics::default().register(&mut registry);
+        let readiness = Readiness::default();
+        Admin { figures: Box::new(|| serde_json::json!({"blobs": 3})), open_metrics, readiness, registry, token: token.map(Secret::new) }
+    }
+
+    async fn ask(admin: &Admin, path: &str, headers: &[(http::HeaderName, &'static str)]) -> (u16, HeaderMap, String) {
+        let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect();
+        let (parts, body) = admin.answer(&Method::GET, path, &headers).into_parts();
+        let text = body.collect().await.expect("whole").to_bytes();
+        (parts.status.as_u16(), parts.headers, String::from_utf8(text.to_vec()).expect("text"))
+    }
+
+    #[tokio::test]
+    async fn a_token_guards_everything_but_what_is_opened() {
+        let (closed, opened) = (surface(Some("t0ken"), false), surface(Some("t0ken"), true));
+        for path in ["/metrics", "/healthz", "/readyz", "/figures", "/else"] {
+            let (status, headers, _) = ask(&closed, path, &[]).await;
+            assert_eq!((status, headers.contains_key("www-authenticate")), (401, false), "{path}");
+            assert_eq!(ask(&opened, path, &[]).await.0 == 200, !matches!(path, "/figures" | "/else"), "{path}");
+        }
+        for (given, status) in [
+            ("Bearer t0ken", 200),
+            ("bearer t0ken", 200),
+            ("Bearer t0ke", 401),
+            ("Bearer t0kenn", 401),
+            ("Basic t0ken", 401),
+            ("t0ken", 401),
+        ] {
+            assert_eq!(ask(&closed, "/figures", &[(AUTHORIZATION, given)]).await.0, status, "{given}");
+        }
+    }
+
+    #[tokio::test]
+    async fn each_page_is_what_its_reader_expects() {
+        let admin = surface(None, false);
+        let (_, headers, text) = ask(&admin, "/metrics", &[]).await;
+        assert_eq!(headers[CONTENT_TYPE], OPEN_METRICS);
+        assert!(text.ends_with("# EOF\n"), "{text}");
+        assert_eq!(ask(&admin, "/figures", &[]).await.2, "{\"blobs\":3}\n");
+        assert_eq!(ask(&admin, "/readyz", &[]).await.0, 200);
+        admin.readiness.block("store", "cannot write");
+        assert_eq!(ask(&admin, "/healthz", &[]).await.0, 200, "alive is not ready");
+        let (status, _, text) = ask(&admin, "/readyz", &[]).await;
+        assert_eq!((status, text.as_str()), (503, "not ready\nblocking: store: cannot write\n"));
+        let (status, _, text) = ask(&admin, "/readyz", &[(ACCEPT, "application/json")]).await;
+        assert_eq!(
+            (status, text.as_str()),
+            (503, "{\"conditions\":[{\"kind\":\"blocking\",\"name\":\"store\",\"reason\":\"cannot write\"}],\"ready\":false}\n")
+        );
+        assert_eq!(ask(&admin, "/", &[]).await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn the_filter_answers_every_request() {
+        let mut service = warp::service(admin(surface(None, false)));
+        for (path, status) in [("/healthz", 200), ("/any/where", 404)] {
+            let request = http::Request::builder().uri(path).body(String::new()).expect("a request");
+            let Ok(response) = tower_service::Service::call(&mut service, request).await;
+            assert_eq!(response.status(), status);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! A request's line in the access log: JSON, or for a person. Pure.
+//!
+//! Whatever a client wrote is escaped: no control character, so no line break and no terminal command, passes.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use serde::ser::{SerializeMap as _, Serializer as _};
+
+use super::{Facts, RequestId};
+use crate::config::LogFormat;
+
+/// What a line tells.
+#[derive(Clone, Debug)]
+pub(super) struct Line<'a> {
+    pub(super) aborted: bool,
+    pub(super) bytes: u64,
+    pub(super) client: IpAddr,
+    pub(super) duration: Duration,
+    pub(super) facts: &'a Facts,
+    pub(super) id: &'a RequestId,
+    pub(super) method: &'a str,
+    pub(super) path: &'a str,
+    /// `None`: the client left before there was an answer.
+    pub(super) status: Option<u16>,
+    pub(super) time: SystemTime,
+    pub(super) user_agent: &'a [u8],
+}
+
+impl Line<'_> {
+    /// The line with its end.
+    pub(super) fn written(&self, format: LogFormat, fields: &[(String, String)]) -> Vec<u8> {
+        match format {
+            LogFormat::Json => self.json(fields),
+            LogFormat::Text => self.text(fields).into_bytes(),
+        }
+    }
+
+    fn json(&self, fields: &[(String, String)]) -> Vec<u8> {
+        let mut line = Vec::with_capacity(LINE);
+        let written = self.serialize(&mut serde_json::Serializer::new(&mut line), fields);
+        written.expect("strings and numbers become JSON in memory");
+        line.push(b'\n');
+        line
+    }
+
+    fn serialize(&self, serializer: &mut serde_json::Serializer<&mut Vec<u8>>, fields: &[(String, String)]) -> serde_json::Result<()> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("time", &format_args!("{}", humantime::format_rfc3339_millis(self.time)))?;
+        for (name, value) in fields {
+            map.serialize_entry(name, value)?;
+        }
+        map.serialize_entry("client", &self.client)?;
+        map.serialize_entry("user_agent", &plain(&String::from_utf8_lossy(self.user_agent)))?;
+        map.serialize_entry("method", self.method)?;
+        map.serialize_entry("path", &plain(self.path))?;
+        map.serialize_entry("status", &self.status)?;
+        map.serialize_entry("upstream", &self.facts.upstream.as_ref().map(|name| name.as_str()))?;
+        map.serialize_entry("repository", &self.facts.repo)?;
+        map.serialize_entry("reference", &self.facts.reference.as_deref().map(plain))?;
+        map.serialize_entry("outcome", &self.facts.outcome.map(super::Outcome::as_str))?;
+        map.serialize_entry("bytes", &self.bytes)?;
+        map.serialize_entry("duration_ms", &(self.duration.as_micros() as f64 / 1000.0))?;
+        map.serialize_entry("request_id", &format_args!("{}", self.id))?;
+        map.serialize_entry("aborted", &self.aborted)?;
+        if let Some(error) = &self.facts.error {
+            map.serialize_entry("error", &plain(error))?;
+        }
+        map.end()
+    }
+
+    fn text(&self, fields: &[(String, String)]) -> String {
+        let facts = self.facts;
+        let mut line = String::with_capacity(LINE);
+        let status = self.status.map_or("-".into(), |status| status.to_string());
+        let outcome = facts.outcome.map_or("-", super::Outcome::as_str);
+        let time = humantime::format_rfc3339_millis(self.time);
+        let (method, path) = (plain(self.method), plain(self.path));
+        let milliseconds = self.duration.as_micros() as f64 / 1000.0;
+        let mut write = |text: std::fmt::Arguments<'_>| line.write_fmt(text).expect("a string takes all");
+        write(format_args!("{time} {} {method} {path} {status} {outcome} {}B {milliseconds}ms", self.client, self.bytes));
+        if self.aborted {
+            write(format_args!(" aborted"));
+        }
+        if let (Some(upstream), Some(repo)) = (&facts.upstream, &facts.repo) {
+            write(format_args!(" {upstream}/{repo}"));
+        }
+        if let Some(reference) = &facts.reference {
+            write(format_args!(" {}", plain(reference)));
+        }
+        write(format_args!(" id={} agent=\"{}\"", self.id, plain(&String::from_utf8_lossy(self.user_agent))));
+        if let Some(error) = &facts.error {
+            write(format_args!(" error=\"{}\"", plain(error)));
+        }
+        for (name, value) in fields {
+            write(format_args!(" {}={}", plain(name), plain(value)));
+        }
+        line.push('\n');
+        line
+    }
+}
+
+/// Without control characters (C1 too, which terminals obey and JSON does not escape), line separators, quotes and backslashes.
+fn plain(text: &str) -> std::borrow::Cow<'_, str> {
+    let bad = |c: char| c.is_control() || matches!(c, '"' | '\\' | '\u{2028}' | '\u{2029}');
+    if text.contains(bad) {
+        text.chars()
+            .fold(String::with_capacity(text.len() + 16), |mut out, c| {
+                if bad(c) {
+                    out.extend(c.escape_default())
+                } else {
+                    out.push(c)
+                }
+                out
+            })
+            .into()
+    } else {
+        text.into()
+    }
+}
+
+/// Bytes of a usual line.
+const LINE: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::telemetry::Outcome;
+
+    fn with<T>(path: &str, agent: &[u8], facts: &Facts, use_it: impl FnOnce(&Line<'_>) -> T) -> T {
+        let headers = http::HeaderMap::from_iter([(super::super::request_id::X_REQUEST_ID, http::HeaderValue::from_static("r-1"))]);
+        use_it(&Line {
+            aborted: true,
+            bytes: 17,
+            client: [10, 1, 2, 3].into(),
+            duration: Duration::from_micros(1500),
+            facts,
+            id: &RequestId::given(&headers).expect("an id"),
+            method: "GET",
+            path,
+            status: Some(200),
+            time: SystemTime::UNIX_EPOCH,
+            user_agent: agent,
+        })
+    }
+
+    fn hit() -> Facts {
+        Facts {
+            outcome: Some(Outcome::Hit),
+            reference: Some("latest".into()),
+            repo: Some("library/alpine".parse().expect("a name")),
+            upstream: Some("docker.io".parse().expect("a name")),
+            error: None,
+        }
+    }
+
+    #[test]
+    fn a_line_tells_all_of_it() {
+        let fields = [("site".to_owned(), "tokyo".to_owned())];
+        let written = |format| with("/v2/library/alpine/manifests/latest", b"docker/29", &hit(), |line| line.written(format, &fields));
+        let text = |format| String::from_utf8(written(format)).expect("text");
+        insta::assert_snapshot!(text(LogFormat::Text), @r#"1970-01-01T00:00:00.000Z 10.1.2.3 GET /v2/library/alpine/manifests/latest 200 hit 17B 1.5ms aborted docker.io/library/alpine latest id=r-1 agent="docker/29" site=tokyo"#);
+        insta::assert_snapshot!(text(LogFormat::Json), @r#"{"time":"1970-01-01T00:00:00.000Z","site":"tokyo","client":"10.1.2.3","user_agent":"docker/29","method":"GET","path":"/v2/library/alpine/manifests/latest","status":200,"upstream":"docker.io","repository":"library/alpine","reference":"latest","outcome":"hit","bytes":17,"duration_ms":1.5,"request_id":"r-1","aborted":true}"#);
+    }
+
+    #[test]
+    fn nobody_writes_a_second_line_or_a_terminal_command() {
+        let agent = "a\"\r\n2026 fake line \u{1b}[2J\u{9b}31m\u{2028}".as_bytes();
+        for format in [LogFormat::Json, LogFormat::Text] {
+            let line = String::from_utf8(with("/x", agent, &hit(), |line| line.written(format, &[]))).expect("text");
+            assert_eq!(line.chars().filter(|c| c.is_control() || *c == '\u{2028}').collect::<String>(), "\n", "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_line_is_one_line_and_every_json_line_is_json(path: String, agent: Vec<u8>, error: String) {
+            let facts = Facts { error: Some(error), ..hit() };
+            for format in [LogFormat::Json, LogFormat::Text] {
+                let line = String::from_utf8(with(&path, &agent, &facts, |line| line.written(format, &[]))).expect("text");
+                prop_assert!(line.ends_with('\n') && !line.trim_end_matches('\n').chars().any(char::is_control));
+                if format == LogFormat::Json {
+                    prop_assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok());
+                }
+            }
+        }
+    }
+}
