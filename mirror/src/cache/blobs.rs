@@ -1,0 +1,285 @@
+//! Blobs: from memory when small, from the store, or from a flight.
+//!
+//! A blob of up to [`TAIL`] bytes is answered whole, once its hash is right, so that its status is true. A larger one starts with the first byte.
+
+use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::watch;
+
+use super::body::{BlobBody, Reader};
+use super::flight::{Fetch, Flight, FlightError, TAIL};
+use super::flight_reader::{FlightReader, Rest};
+use super::proof::{as_somebody, blob_identity};
+use super::stored_reader::StoredReader;
+use super::{Cache, CacheError, Deadline, Object, Repo, Shareable};
+use crate::oci::{Digest, Hasher, MediaType};
+use crate::store::Stored;
+use crate::telemetry::Outcome;
+use crate::upstream::FetchError;
+
+/// A blob that can be served.
+#[derive(Debug)]
+pub struct BlobAnswer {
+    /// How its bytes are had.
+    pub content: BlobContent,
+    /// Where it came from.
+    pub outcome: Outcome,
+    /// Bytes; unknown only while an upstream that does not say sends a blob that no manifest names.
+    pub size: Option<u64>,
+}
+
+/// How a blob's bytes are had.
+#[derive(Debug)]
+pub enum BlobContent {
+    /// Not at all: its size was all that was asked.
+    Described,
+    /// From a download in progress.
+    Flight(FlightContent),
+    /// From memory.
+    Memory(Arc<Object>),
+    /// From the store.
+    Stored(Stored),
+}
+
+/// A download in progress, and where a reader may go on alone.
+pub struct FlightContent {
+    flight: Shareable,
+    rest: Rest,
+}
+
+/// The flights by digest, from the question to the upstream until the blob is published.
+#[derive(Debug, Default)]
+pub(crate) struct Flights(Mutex<HashMap<Digest, Opening>>);
+
+/// A flight, once the upstream has answered.
+type Opening = watch::Receiver<Option<Result<Arc<Flight>, CacheError>>>;
+
+impl Cache {
+    /// The size of `digest`, without a download.
+    pub async fn describe_blob(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<BlobAnswer, CacheError> {
+        refuse_closed(repo)?;
+        self.prove_blob(repo, digest, Deadline::new()).await?;
+        let outcome = if self.store().blob(digest).is_some() { Outcome::Hit } else { Outcome::Miss };
+        Ok(BlobAnswer { content: BlobContent::Described, outcome, size: repo.records.held(digest).map(|held| held.size) })
+    }
+
+    /// The blob `digest` of `repo`.
+    pub async fn blob(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<BlobAnswer, CacheError> {
+        refuse_closed(repo)?;
+        let deadline = Deadline::new();
+        let is_held = repo.records.held(digest).is_some();
+        if is_held && let Some(answer) = self.at_hand(digest) {
+            return Ok(answer);
+        }
+        if !is_held && (self.store().blob(digest).is_some() || self.0.flights.contains(digest)) {
+            // The content is here for another repository: this one needs its own proof.
+            self.prove_blob(repo, digest, deadline).await?;
+            if let Some(answer) = self.at_hand(digest) {
+                return Ok(answer);
+            }
+        }
+        self.on_flight(repo, digest, deadline).await
+    }
+
+    /// From memory or the store. A small blob goes to memory, with its hash checked.
+    fn at_hand(&self, digest: &Digest) -> Option<BlobAnswer> {
+        if let Some(object) = self.0.memory.get(digest).filter(|object| object.bytes.is_some()) {
+            return Some(BlobAnswer { size: Some(object.size), content: BlobContent::Memory(object), outcome: Outcome::Hit });
+        }
+        let stored = self.store().blob(digest)?;
+        stored.touch();
+        let size = Some(stored.size());
+        if stored.size() > TAIL {
+            return Some(BlobAnswer { content: BlobContent::Stored(stored), outcome: Outcome::Hit, size });
+        }
+        let content = BlobContent::Memory(self.keep(digest, read_checked(digest, &stored, self)?));
+        Some(BlobAnswer { content, outcome: Outcome::Hit, size })
+    }
+
+    fn keep(&self, digest: &Digest, bytes: Bytes) -> Arc<Object> {
+        let object = Arc::new(Object::new(digest, &MediaType::new(MediaType::OCTET_STREAM), bytes));
+        self.0.memory.insert(digest.clone(), object.clone());
+        object
+    }
+
+    async fn on_flight(&self, repo: &Arc<Repo>, digest: &Digest, deadline: Deadline) -> Result<BlobAnswer, CacheError> {
+        let (mut opening, led) = self.join_flight(repo, digest);
+        let outcome = if led { Outcome::Miss } else { Outcome::Joined };
+        let opened = deadline.wait(digest, opening.wait_for(Option::is_some)).await?;
+        let flight = opened.map_err(|_| CacheError::Stopping)?.clone().unwrap_or(Err(CacheError::Stopping))?;
+        let content = FlightContent { rest: rest(repo), flight };
+        let size = content.flight.size();
+        if size.is_none_or(|size| size > TAIL) {
+            return Ok(BlobAnswer { content: BlobContent::Flight(content), outcome, size });
+        }
+        let bytes = deadline.wait(digest, content.whole(self)).await?.map_err(|error| content.why(error))?;
+        Ok(BlobAnswer { size: Some(bytes.len() as u64), content: BlobContent::Memory(self.keep(digest, bytes)), outcome })
+    }
+
+    /// The flight of `digest`: the one in the air, or a new one.
+    fn join_flight(&self, repo: &Arc<Repo>, digest: &Digest) -> (Opening, bool) {
+        let mut flights = self.0.flights.0.lock().expect("no holder panics");
+        if let Some(opening) = flights.get(digest) {
+            return (opening.clone(), false);
+        }
+        let (tell, opening) = watch::channel(None);
+        flights.insert(digest.clone(), opening.clone());
+        self.0.metrics.flight_started();
+        let landing = Landing { cache: self.clone(), digest: digest.clone() };
+        let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
+        self.0.tasks.spawn(async move {
+            match cache.open_flight(&repo, &digest).await {
+                Ok(fetch) => {
+                    tell.send_replace(Some(Ok(fetch.flight.clone())));
+                    fetch.run(move || drop(landing)).await;
+                }
+                Err(error) => {
+                    drop(landing);
+                    tell.send_replace(Some(Err(error)));
+                }
+            }
+        });
+        (opening, true)
+    }
+
+    /// Asks the upstream for the blob, and the store for room.
+    async fn open_flight(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<Fetch, CacheError> {
+        let name = &repo.key.name;
+        let stream = as_somebody(blob_identity(repo), |who| repo.upstream.blob(name, digest, 0, who)).await;
+        let stream = stream.map_err(|error| CacheError::fetch(digest, error))?;
+        let held = repo.records.held(digest);
+        let size = stream.size().or(held.as_ref().map(|held| held.size));
+        if let (Some(held), Some(size)) = (&held, size)
+            && held.size != size
+        {
+            let what = format!("{digest}: {size} bytes where the manifest says {}", held.size);
+            return Err(CacheError::Flight { digest: digest.clone(), source: Arc::new(io::Error::new(io::ErrorKind::InvalidData, what)) });
+        }
+        if held.is_none()
+            && let Some(size) = size
+            && let Err(error) = repo.records.link_blob(digest, size)
+        {
+            tracing::warn!(repo.name = %repo.label, blob.digest = %digest, error = &error as &dyn std::error::Error, "a proof is not recorded, and holds until the next start");
+        }
+        let spool = self.spool(digest, size).await;
+        let flight = Flight::new(digest, size, spool.as_ref());
+        Ok(Fetch { cancel: self.0.cancel.clone(), flight, metrics: self.0.metrics.clone(), spool, stream })
+    }
+
+    /// Room for the blob; without any, it is passed through.
+    async fn spool(&self, digest: &Digest, size: Option<u64>) -> Option<crate::store::Spool> {
+        let (store, owned) = (self.store().clone(), digest.clone());
+        match tokio::task::spawn_blocking(move || store.spool(&owned, size)).await {
+            Ok(Ok(spool)) => Some(spool),
+            Ok(Err(error)) => {
+                tracing::warn!(blob.digest = %digest, error = &error as &dyn std::error::Error, "no room to keep a download; it is passed through");
+                None
+            }
+            Err(error) => {
+                tracing::error!(blob.digest = %digest, error = &error as &dyn std::error::Error, "making room panicked; the download is passed through");
+                None
+            }
+        }
+    }
+}
+
+impl BlobAnswer {
+    /// A body of the bytes in `range`, or of all of them.
+    pub fn body(self, cache: &Cache, digest: &Digest, range: Option<Range<u64>>) -> BlobBody {
+        let whole = 0..self.size.unwrap_or(u64::MAX);
+        let range = range.unwrap_or(whole);
+        let length = (range.end != u64::MAX).then(|| range.end - range.start);
+        let reader = match self.content {
+            BlobContent::Flight(content) => {
+                Reader::Flight(Box::new(FlightReader::new(&content.flight, range, &cache.0.buffers, content.rest)))
+            }
+            BlobContent::Stored(stored) => {
+                Reader::Stored(Box::new(StoredReader::new(cache.store(), digest, stored, range, &cache.0.buffers)))
+            }
+            BlobContent::Described | BlobContent::Memory(_) => Reader::Empty,
+        };
+        BlobBody::new(reader, length)
+    }
+}
+
+impl FlightContent {
+    /// All bytes, hash checked.
+    async fn whole(&self, cache: &Cache) -> io::Result<Bytes> {
+        let mut reader = FlightReader::new(&self.flight, 0..u64::MAX, &cache.0.buffers, self.rest.clone());
+        let mut all = BytesMut::new();
+        while let Some(bytes) = reader.wait().await? {
+            all.extend_from_slice(&bytes);
+        }
+        Ok(all.freeze())
+    }
+
+    /// The flight's own reason, rather than that reading it failed.
+    fn why(&self, error: io::Error) -> CacheError {
+        match self.flight.watch().borrow().outcome.clone() {
+            Some(Err(FlightError::Upstream { source: error @ FetchError::NotFound { .. }, .. })) => {
+                CacheError::fetch(self.flight.digest(), error)
+            }
+            Some(Err(error)) => CacheError::flight(self.flight.digest(), error),
+            _ => CacheError::Flight { digest: self.flight.digest().clone(), source: Arc::new(error) },
+        }
+    }
+}
+
+impl Flights {
+    fn contains(&self, digest: &Digest) -> bool {
+        self.0.lock().expect("no holder panics").contains_key(digest)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().expect("no holder panics").len()
+    }
+}
+
+/// Takes a flight off the list, however it ends.
+struct Landing {
+    cache: Cache,
+    digest: Digest,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.cache.0.metrics.flight_ended();
+        if let Ok(mut flights) = self.cache.0.flights.0.lock() {
+            flights.remove(&self.digest);
+        }
+    }
+}
+
+impl std::fmt::Debug for FlightContent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FlightContent").field("flight", &self.flight).finish_non_exhaustive()
+    }
+}
+
+fn refuse_closed(repo: &Repo) -> Result<(), CacheError> {
+    if repo.is_closed() { Err(CacheError::Closed { repo: repo.label.clone() }) } else { Ok(()) }
+}
+
+fn rest(repo: &Repo) -> Rest {
+    Rest { identity: blob_identity(repo), repo: repo.key.name.clone(), upstream: repo.upstream.clone() }
+}
+
+/// A small stored blob; a damaged one is put aside, and fetched again by whoever asks.
+fn read_checked(digest: &Digest, stored: &Stored, cache: &Cache) -> Option<Bytes> {
+    use std::os::unix::fs::FileExt as _;
+    let mut bytes = vec![0; stored.size() as usize];
+    let read = stored.file().read_exact_at(&mut bytes, 0);
+    let mut hasher = Hasher::new(digest.algorithm());
+    hasher.update(&bytes);
+    if read.is_ok() && hasher.finish() == *digest {
+        stored.mark_verified();
+        return Some(bytes.into());
+    }
+    cache.store().quarantine(digest);
+    None
+}

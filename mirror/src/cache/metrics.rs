@@ -1,0 +1,98 @@
+//! What the cache counts.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::flight::FlightError;
+
+const FLIGHTS: &str = "chandler_flights";
+const FLIGHT_FAILURES: &str = "chandler_flight_failures";
+const FLIGHT_OVERFLOWS: &str = "chandler_flight_overflows";
+const FLIGHT_STORED_BYTES: &str = "chandler_flight_stored_bytes";
+const TAG_CHECKS: &str = "chandler_tag_checks";
+
+/// Handles; a clone counts in the same place.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    failures: Family<Cause, Counter>,
+    flights: Gauge,
+    overflows: Counter,
+    stored_bytes: Counter,
+    tag_checks: Family<Check, Counter>,
+}
+
+impl Metrics {
+    /// Under the names at the top of this file.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(FLIGHTS, "Downloads of blobs in progress", self.flights.clone());
+        registry.register(FLIGHT_FAILURES, "Downloads of blobs that failed, by cause", self.failures.clone());
+        registry.register(
+            FLIGHT_OVERFLOWS,
+            "Downloads that were passed through because there was no room to keep them",
+            self.overflows.clone(),
+        );
+        registry.register(FLIGHT_STORED_BYTES, "Bytes of blobs that were downloaded, verified and stored", self.stored_bytes.clone());
+        registry.register(TAG_CHECKS, "Questions to upstreams where a tag points, by answer", self.tag_checks.clone());
+    }
+
+    pub(crate) fn flight_started(&self) {
+        self.flights.inc();
+    }
+
+    pub(crate) fn flight_ended(&self) {
+        self.flights.dec();
+    }
+
+    pub(crate) fn flight_failed(&self, error: &FlightError) {
+        let cause = match error {
+            FlightError::Abandoned(_) => CauseValue::Abandoned,
+            FlightError::Mismatch { .. } => CauseValue::DigestMismatch,
+            FlightError::Stopping => CauseValue::Stopping,
+            FlightError::Upstream { .. } => CauseValue::Upstream,
+        };
+        self.failures.get_or_create(&Cause { cause }).inc();
+    }
+
+    pub(crate) fn overflowed(&self) {
+        self.overflows.inc();
+    }
+
+    pub(crate) fn stored(&self, bytes: u64) {
+        self.stored_bytes.inc_by(bytes);
+    }
+
+    pub(crate) fn tag_checked(&self, answer: CheckValue) {
+        self.tag_checks.get_or_create(&Check { answer }).inc();
+    }
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Cause {
+    cause: CauseValue,
+}
+
+#[derive(Clone, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+enum CauseValue {
+    Abandoned,
+    DigestMismatch,
+    Stopping,
+    Upstream,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Check {
+    answer: CheckValue,
+}
+
+/// How an upstream answered the question where a tag points.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub(crate) enum CheckValue {
+    Failed,
+    Gone,
+    Moved,
+    RateLimited,
+    Same,
+}

@@ -1,0 +1,56 @@
+//! A small object in memory, a manifest or a config, with the header values that every answer about it carries.
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+use crate::oci::{Digest, MediaType};
+
+/// Bytes, or only their description where a HEAD needs no more.
+#[derive(Debug)]
+pub struct Object {
+    /// The content; `None` where only the upstream's HEAD is known.
+    pub bytes: Option<Bytes>,
+    /// `Content-Length`.
+    pub content_length: HeaderValue,
+    /// `Content-Type`.
+    pub content_type: HeaderValue,
+    /// Its name.
+    pub digest: Digest,
+    /// `Docker-Content-Digest`.
+    pub digest_header: HeaderValue,
+    /// `ETag`: the digest in quotes.
+    pub etag: HeaderValue,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Object {
+    /// With its content.
+    pub(crate) fn new(digest: &Digest, media_type: &MediaType, bytes: Bytes) -> Self {
+        let size = bytes.len() as u64;
+        Self { bytes: Some(bytes), ..Self::described(digest, media_type, size) }
+    }
+
+    /// Without.
+    pub(crate) fn described(digest: &Digest, media_type: &MediaType, size: u64) -> Self {
+        let text = digest.to_string();
+        let value = |text: &str| HeaderValue::from_str(text).expect("a digest is plain ASCII");
+        Self {
+            bytes: None,
+            content_length: HeaderValue::from(size),
+            content_type: HeaderValue::from_str(media_type.as_str()).unwrap_or(HeaderValue::from_static(MediaType::OCTET_STREAM)),
+            digest: digest.clone(),
+            digest_header: value(&text),
+            etag: value(&format!("\"{text}\"")),
+            size,
+        }
+    }
+
+    /// What it costs to keep.
+    pub(crate) fn weight(&self) -> u32 {
+        u32::try_from(self.size).unwrap_or(u32::MAX).saturating_add(OVERHEAD)
+    }
+}
+
+/// Headers, digest and bookkeeping of one object in memory.
+const OVERHEAD: u32 = 512;

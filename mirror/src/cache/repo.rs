@@ -1,0 +1,124 @@
+//! A repository as the cache knows it: its records in the store, and what its tags were at the last check.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use super::freshness::{Descriptor, Known};
+use super::{Cache, CacheError};
+use crate::oci::{ChildKind, RepoName, Tag};
+use crate::store::{Repository, RepositoryState, TagRecord};
+use crate::upstream::Upstream;
+
+/// Which repository of which upstream.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct RepoKey {
+    pub(crate) name: RepoName,
+    pub(crate) upstream: usize,
+}
+
+/// One repository. Kept in memory while it is used; everything in it can be learned again.
+#[derive(Debug)]
+pub struct Repo {
+    pub(crate) key: RepoKey,
+    /// `upstream/repository`: what access rules and messages call it.
+    pub(crate) label: Arc<str>,
+    pub(crate) records: Arc<Repository>,
+    /// When it was last seen to be readable by everybody, in this process.
+    pub(crate) seen_public: Mutex<Option<Instant>>,
+    pub(crate) tags: Mutex<HashMap<Tag, Known>>,
+    pub(crate) upstream: Upstream,
+}
+
+impl Cache {
+    /// The repository `name` of the upstream at `position`; refused where the configuration does not mirror it.
+    pub fn repo(&self, position: usize, name: &RepoName) -> Result<Arc<Repo>, CacheError> {
+        let key = RepoKey { name: name.clone(), upstream: position };
+        if let Some(repo) = self.0.repos.get(&key) {
+            return Ok(repo);
+        }
+        let upstream = &self.0.upstreams[position];
+        let config = upstream.config();
+        let label: Arc<str> = format!("{}/{}", config.name, name).into();
+        if config.repositories.as_ref().is_some_and(|served| !served.iter().any(|pattern| pattern.fits(name.as_str()))) {
+            return Err(CacheError::NotServed { repo: label, setting: "repositories" });
+        }
+        let records = self.store().repository(&config.name, name);
+        let repo =
+            Repo { key: key.clone(), label, records, seen_public: Mutex::default(), tags: Mutex::default(), upstream: upstream.clone() };
+        // Two who load it at once must end with one: checks and tags live in it.
+        Ok(self.0.repos.get_with(key, || Arc::new(repo)))
+    }
+}
+
+impl Repo {
+    /// `upstream/repository`.
+    pub fn label(&self) -> &Arc<str> {
+        &self.label
+    }
+
+    /// What is known of `tag`, the store's record included.
+    pub(crate) fn known(&self, tag: &Tag) -> Known {
+        if let Some(known) = self.tags.lock().expect("no holder panics").get(tag) {
+            return known.clone();
+        }
+        let record = self.records.tag(tag);
+        let at = record.as_ref().map(|record| self.describe(record));
+        Known { at, gone: record.is_some_and(|record| record.gone_since.is_some()), ..Known::default() }
+    }
+
+    /// Changes what is known of `tag`.
+    pub(crate) fn learn<T>(&self, tag: &Tag, change: impl FnOnce(&mut Known) -> T) -> T {
+        let start = self.known(tag);
+        let mut tags = self.tags.lock().expect("no holder panics");
+        if tags.len() >= TAGS && !tags.contains_key(tag) {
+            // Tags that are not checked in this window can be read from their records again.
+            tags.retain(|_, known| known.checked.is_some_and(|checked| checked.elapsed().as_secs() < 60));
+        }
+        change(tags.entry(tag.clone()).or_insert(start))
+    }
+
+    /// The tags that point at `digest` by the upstream's word, and whose record does not say so yet.
+    pub(crate) fn unrecorded(&self, digest: &crate::oci::Digest) -> Vec<Tag> {
+        let tags = self.tags.lock().expect("no holder panics");
+        let points_there = |known: &Known| known.at.as_ref().is_some_and(|at| at.digest == *digest);
+        tags.iter()
+            .filter(|(_, known)| points_there(known))
+            .map(|(tag, _)| tag.clone())
+            .filter(|tag| self.is_unrecorded(tag, digest))
+            .collect()
+    }
+
+    fn is_unrecorded(&self, tag: &Tag, digest: &crate::oci::Digest) -> bool {
+        self.records.tag(tag).is_none_or(|record| record.digest != *digest || record.gone_since.is_some())
+    }
+
+    /// Access was lost.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.records.state().closed
+    }
+
+    /// Access was lost, or is there again.
+    pub(crate) fn set_closed(&self, closed: bool) {
+        let state = self.records.state();
+        if state.closed == closed {
+            return;
+        }
+        tracing::warn!(repo.name = %self.label, closed, "{}", if closed { "the upstream refuses this repository now; it is closed until a check succeeds" } else { "the upstream allows this repository again" });
+        if let Err(error) = self.records.set_state(RepositoryState { closed, ..state }) {
+            tracing::warn!(repo.name = %self.label, error = &error as &dyn std::error::Error, "this is not recorded, and holds until the next start");
+        }
+    }
+
+    fn describe(&self, record: &TagRecord) -> Descriptor {
+        let held = self.records.held(&record.digest).filter(|held| held.kind == ChildKind::Manifest);
+        Descriptor {
+            digest: record.digest.clone(),
+            media_type: held.as_ref().map(|held| held.media_type.clone()),
+            size: held.map(|held| held.size),
+        }
+    }
+}
+
+/// Tags of one repository in memory before the old ones go.
+const TAGS: usize = 1024;

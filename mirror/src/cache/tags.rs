@@ -1,0 +1,202 @@
+//! Where a tag points: one shared HEAD per tag and window, and the last answer when the upstream has none.
+//!
+//! A pull never waits for a sick upstream: where an older answer is known, a check gets [`STALE_WAIT`], then the older answer is given with a
+//! warning while the check goes on.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::freshness::{Descriptor, Lookup};
+use super::manifests::Warning;
+use super::metrics::CheckValue;
+use super::proof::as_somebody;
+use super::repo::RepoKey;
+use super::{Cache, CacheError, Deadline, Repo};
+use crate::oci::{Digest, Reference, Tag};
+use crate::store::TagRecord;
+use crate::upstream::FetchError;
+
+/// What is being checked.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct TagKey {
+    repo: RepoKey,
+    tag: Tag,
+}
+
+/// The end of a check: it is learned before anybody hears of it.
+pub(crate) type Checked = Result<(), CacheError>;
+
+/// Where a tag points, as it is answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Resolved {
+    pub(crate) at: Descriptor,
+    pub(crate) warning: Option<Warning>,
+}
+
+impl Cache {
+    /// Where `tag` points.
+    pub(crate) async fn resolve(&self, repo: &Arc<Repo>, tag: &Tag, deadline: Deadline) -> Result<Resolved, CacheError> {
+        let window = repo.upstream.config().tag_window;
+        let known = repo.known(tag);
+        let lookup = if repo.is_closed() { Lookup::Miss } else { known.lookup(Instant::now(), window) };
+        let outcome = match lookup {
+            Lookup::Fresh => Ok(()),
+            Lookup::Miss => self.check(repo, tag, deadline).await,
+            // Nothing can be served stale when its content is gone: then the check is worth the whole wait.
+            Lookup::Stale if !self.can_serve(known.at.as_ref()) => self.check(repo, tag, deadline).await,
+            Lookup::Stale => self.check(repo, tag, deadline.at_most(STALE_WAIT)).await,
+        };
+        self.answer(repo, tag, outcome)
+    }
+
+    /// The answer after a check, or instead of one.
+    fn answer(&self, repo: &Arc<Repo>, tag: &Tag, outcome: Checked) -> Result<Resolved, CacheError> {
+        if repo.is_closed() {
+            return Err(outcome.err().filter(|error| !error.is_final()).unwrap_or_else(|| CacheError::Closed { repo: repo.label.clone() }));
+        }
+        let known = repo.known(tag);
+        let unknown = || CacheError::Unknown { what: format!("{}:{tag}", repo.label).into() };
+        let at = match (known.at.clone(), &outcome) {
+            (Some(at), _) => at,
+            (None, Ok(())) => return Err(unknown()),
+            (None, Err(error)) => return Err(error.clone()),
+        };
+        if known.gone {
+            return if self.keeps_deleted(repo, tag) { Ok(Resolved { at, warning: Some(Warning::Deleted) }) } else { Err(unknown()) };
+        }
+        let warning = match outcome {
+            Err(error) if error.is_final() => return Err(error),
+            Err(_) => Some(Warning::Stale),
+            Ok(()) => known.is_quiet(Instant::now()).then_some(Warning::RateLimited),
+        };
+        Ok(Resolved { at, warning })
+    }
+
+    /// Asks the upstream, together with all who ask now, and waits until `deadline`.
+    async fn check(&self, repo: &Arc<Repo>, tag: &Tag, deadline: Deadline) -> Checked {
+        let key = TagKey { repo: repo.key.clone(), tag: tag.clone() };
+        let (pending, _) = self.0.tag_checks.join(&self.0.tasks, key, || {
+            let (cache, repo, tag) = (self.clone(), repo.clone(), tag.clone());
+            async move { cache.ask_for_tag(&repo, &tag).await }
+        });
+        let what = format!("{}:{tag}", repo.label);
+        deadline.wait(what, pending.wait()).await?.unwrap_or(Err(CacheError::Stopping))
+    }
+
+    /// The check itself; what it finds is learned.
+    async fn ask_for_tag(&self, repo: &Arc<Repo>, tag: &Tag) -> Checked {
+        let reference = Reference::Tag(tag.clone());
+        let identity = self.identity(repo, &reference).await?;
+        let head = as_somebody(identity, |who| repo.upstream.head_manifest(&repo.key.name, &reference, who)).await;
+        let found = match head {
+            Ok(head) => match head.digest {
+                Some(digest) => Ok(Descriptor { digest, media_type: head.media_type, size: head.size }),
+                None => self.fetch_tag(repo, &reference).await,
+            },
+            // A registry that knows no HEAD: then the quota must pay.
+            Err(FetchError::Status { status, .. }) if matches!(status.as_u16(), 400 | 405 | 501) => self.fetch_tag(repo, &reference).await,
+            Err(error) => Err(error),
+        };
+        self.learn_tag(repo, tag, found).await
+    }
+
+    async fn fetch_tag(&self, repo: &Arc<Repo>, reference: &Reference) -> Result<Descriptor, FetchError> {
+        let identity = self.identity(repo, reference).await.unwrap_or(crate::upstream::Identity::Anonymous);
+        let fetched = as_somebody(identity, |who| repo.upstream.manifest(&repo.key.name, reference, who)).await?;
+        let at = Descriptor {
+            digest: fetched.digest.clone(),
+            media_type: Some(fetched.facts.media_type.clone()),
+            size: Some(fetched.bytes.len() as u64),
+        };
+        self.learn_manifest(repo, fetched).await;
+        Ok(at)
+    }
+
+    async fn learn_tag(&self, repo: &Arc<Repo>, tag: &Tag, found: Result<Descriptor, FetchError>) -> Checked {
+        let now = Instant::now();
+        let what = || format!("{}:{tag}", repo.label);
+        match found {
+            Ok(at) => {
+                let moved = repo.learn(tag, |known| {
+                    let moved = known.at.as_ref().is_none_or(|before| before.digest != at.digest);
+                    (known.at, known.checked, known.gone, known.quiet_until) = (Some(at.clone()), Some(now), false, None);
+                    moved
+                });
+                repo.set_closed(false);
+                self.record_tag(repo, tag, &at.digest).await;
+                self.0.metrics.tag_checked(if moved { CheckValue::Moved } else { CheckValue::Same });
+                Ok(())
+            }
+            Err(FetchError::NotFound { .. }) => {
+                repo.learn(tag, |known| (known.checked, known.gone, known.quiet_until) = (Some(now), true, None));
+                self.record_gone(repo, tag).await;
+                self.0.metrics.tag_checked(CheckValue::Gone);
+                Ok(())
+            }
+            Err(FetchError::Denied { .. }) => {
+                // Who never had access has nothing to lose: no record is made of a repository that was only asked for.
+                if repo.known(tag).at.is_some() {
+                    repo.set_closed(true);
+                }
+                self.0.metrics.tag_checked(CheckValue::Gone);
+                Err(CacheError::Unknown { what: what().into() })
+            }
+            Err(FetchError::RateLimited { retry_after, .. }) if repo.known(tag).at.is_some() => {
+                repo.learn(tag, |known| known.rate_limited(now, retry_after));
+                tracing::warn!(repo.name = %repo.label, tag = %tag, "the upstream answers 429; tags are served as they were, for longer than their window");
+                self.0.metrics.tag_checked(CheckValue::RateLimited);
+                Ok(())
+            }
+            Err(error) => {
+                self.0.metrics.tag_checked(CheckValue::Failed);
+                Err(CacheError::fetch(what(), error))
+            }
+        }
+    }
+
+    /// Writes down where the tag points, once its manifest is here: a record never names what the store does not have.
+    pub(crate) async fn record_tag(&self, repo: &Arc<Repo>, tag: &Tag, digest: &Digest) {
+        let is_recorded = repo.records.tag(tag).is_some_and(|record| record.digest == *digest && record.gone_since.is_none());
+        if is_recorded || !self.is_stored(repo, digest) {
+            return;
+        }
+        self.write_tag(repo, tag, TagRecord { digest: digest.clone(), gone_since: None }).await;
+    }
+
+    async fn record_gone(&self, repo: &Arc<Repo>, tag: &Tag) {
+        let Some(record) = repo.records.tag(tag) else { return };
+        if record.gone_since.is_none() {
+            self.write_tag(repo, tag, TagRecord { gone_since: Some(SystemTime::now()), ..record }).await;
+        } else if !self.keeps_deleted(repo, tag) {
+            repo.records.remove_tag(tag);
+            repo.learn(tag, |known| known.at = None);
+        }
+    }
+
+    async fn write_tag(&self, repo: &Arc<Repo>, tag: &Tag, record: TagRecord) {
+        let (records, owned) = (repo.records.clone(), tag.clone());
+        let written = tokio::task::spawn_blocking(move || records.set_tag(&owned, &record)).await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!(repo.name = %repo.label, tag = %tag, error = &error as &dyn Error, "a tag is not recorded, and is known until the next start");
+        }
+    }
+
+    /// A tag that the upstream deleted is served for its grace time, or for ever.
+    fn keeps_deleted(&self, repo: &Repo, tag: &Tag) -> bool {
+        let policy = self.0.deleted_tags;
+        let since = repo.records.tag(tag).and_then(|record| record.gone_since);
+        policy.keep || since.is_some_and(|since| since.elapsed().unwrap_or_default() < policy.grace)
+    }
+
+    fn can_serve(&self, at: Option<&Descriptor>) -> bool {
+        at.is_some_and(|at| self.0.memory.contains_key(&at.digest) || self.store().manifest(&at.digest).is_some())
+    }
+
+    fn is_stored(&self, repo: &Repo, digest: &Digest) -> bool {
+        repo.records.held(digest).is_some() && self.store().manifest(digest).is_some()
+    }
+}
+
+/// What a check may take while an older answer is at hand.
+const STALE_WAIT: Duration = Duration::from_millis(1500);
