@@ -1,0 +1,264 @@
+//! The registry API, `/v2/…`: requests in, answers out.
+//!
+//! `action` reads a request (pure), `access` decides, the cache answers, `reply` writes the answer, `error` turns failures into statuses and OCI
+//! codes. `range` is HTTP's arithmetic of bytes. Nothing here knows of sockets, files or upstreams.
+//!
+//! This mirror is read only. It never challenges a client, never sends a 429, and passes nothing of an upstream's headers on.
+
+mod action;
+mod error;
+mod range;
+mod reply;
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, Response};
+
+pub use action::{Action, ActionError, Names, Page, Target};
+pub use reply::RegistryBody;
+
+use error::{RegistryError, Subject};
+use range::Wanted;
+use reply::Replies;
+
+use crate::cache::{BlobContent, Cache, Repo};
+use crate::canary::{CANARY, Canaries, Nonce};
+use crate::config::{Access, Config};
+use crate::oci::{Digest, Reference};
+use crate::store::Store;
+use crate::telemetry::{Facts, Origin, Outcome};
+
+/// The registry API of one mirror. A clone is the same one.
+#[derive(Clone, Debug)]
+pub struct Registry(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    access: Access,
+    cache: Cache,
+    canaries: Arc<Canaries>,
+    instance: String,
+    names: Names,
+    replies: Replies,
+    store: Store,
+    upstreams: Vec<crate::config::UpstreamName>,
+}
+
+/// An answer that is content.
+type Answer = Result<Response<RegistryBody>, RegistryError>;
+
+impl Registry {
+    /// Over `cache`. `instance` is this mirror's id in `Via`, by which a request that comes back is known.
+    pub fn new(config: &Config, cache: Cache, store: Store, canaries: Arc<Canaries>, instance: String) -> Self {
+        Self(Arc::new(Inner {
+            access: config.access.clone(),
+            cache,
+            canaries,
+            instance,
+            names: Names::new(&config.upstreams),
+            replies: Replies::new(&config.headers),
+            store,
+            upstreams: config.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
+        }))
+    }
+
+    /// Whether a path is of this API: `/v2/…`, or `/UPSTREAM/v2/…`. What is not, other surfaces may answer.
+    pub fn serves(path: &str) -> bool {
+        path.starts_with("/v2") || path.starts_with("//") || path.contains("/v2/") || path.ends_with("/v2")
+    }
+
+    /// Answers a request.
+    pub async fn answer(&self, request: &Parts, asker: &Origin) -> Response<RegistryBody> {
+        let action = self.0.names.parse(&request.method, request.uri.path(), request.uri.query());
+        let mut facts = self.facts(action.as_ref().ok());
+        let subject = subject(action.as_ref().ok());
+        let answer = match action {
+            Ok(action) => self.act(action, request, asker, &mut facts).await,
+            Err(error) => Err(error.into()),
+        };
+        let mut response = answer.unwrap_or_else(|error| self.refuse(&error, subject, request, asker, &mut facts));
+        response.extensions_mut().insert(facts);
+        response
+    }
+
+    async fn act(&self, action: Action, request: &Parts, asker: &Origin, facts: &mut Facts) -> Answer {
+        if self.is_own(&request.headers) {
+            return Err(RegistryError::Loop);
+        }
+        match action {
+            Action::Ping => Ok(self.0.replies.ping()),
+            Action::Blob(target, digest) => {
+                if let Some(nonce) = nonce_of(&target)? {
+                    return self.canary(&nonce, Some(&digest), true, request, asker, facts);
+                }
+                let repo = self.permitted(&target, asker)?;
+                self.blob(&target, &repo, &digest, request, facts).await
+            }
+            Action::Manifest(target, reference) => {
+                if let Some(nonce) = nonce_of(&target)? {
+                    let digest = if let Reference::Digest(digest) = &reference { Some(digest) } else { None };
+                    return self.canary(&nonce, digest, false, request, asker, facts);
+                }
+                let repo = self.permitted(&target, asker)?;
+                let answer = self.0.cache.manifest(&repo, &reference, request.method == Method::HEAD).await?;
+                facts.outcome = Some(answer.outcome);
+                Ok(self.0.replies.manifest(&answer, &target, &request.headers))
+            }
+            Action::Referrers(target, digest, kind) => {
+                if nonce_of(&target)?.is_some() {
+                    return Ok(self.0.replies.referrers(None, None, &target));
+                }
+                let repo = self.permitted(&target, asker)?;
+                let index = self.0.cache.referrers(&repo, &digest).await?;
+                Ok(self.0.replies.referrers(index.as_deref(), kind.as_deref(), &target))
+            }
+            Action::Tags(target, _) => {
+                let repo = self.permitted(&target, asker)?;
+                let list = self.0.cache.tag_list(&repo, &without_namespace(request.uri.query())).await?;
+                Ok(self.0.replies.tags(&list, &target, &repo))
+            }
+            Action::Catalog(page) => Ok(self.catalog(&page, asker)),
+        }
+    }
+
+    /// The repository, if the configuration serves it and the client may read it.
+    fn permitted(&self, target: &Target, asker: &Origin) -> Result<Arc<Repo>, RegistryError> {
+        let repo = self.0.cache.repo(target.upstream, &target.repo)?;
+        if self.0.access.decide(asker.client, repo.label()).is_allowed() {
+            return Ok(repo);
+        }
+        Err(RegistryError::Refused { client: asker.client, repo: repo.label().to_string() })
+    }
+
+    async fn blob(&self, target: &Target, repo: &Arc<Repo>, digest: &Digest, request: &Parts, facts: &mut Facts) -> Answer {
+        let cache = &self.0.cache;
+        let is_known = reply::is_known(&request.headers, digest);
+        if request.method == Method::HEAD || is_known {
+            let answer = cache.describe_blob(repo, digest).await?;
+            facts.outcome = Some(answer.outcome);
+            return Ok(if is_known {
+                self.0.replies.not_modified(digest, target)
+            } else {
+                self.0.replies.described(digest, answer.size, target)
+            });
+        }
+        let answer = cache.blob(repo, digest).await?;
+        facts.outcome = Some(answer.outcome);
+        if let BlobContent::Memory(object) = &answer.content {
+            return self.0.replies.small(object, target, &request.headers);
+        }
+        let wanted = match answer.size {
+            Some(size) => Wanted::resolve(&request.headers, size, &reply::etag(digest)),
+            None => Wanted::Whole,
+        };
+        let size = answer.size;
+        match (wanted, size) {
+            (Wanted::Part { start, end }, Some(size)) => {
+                Ok(self.0.replies.part(digest, start..end, size, answer.body(cache, digest, Some(start..end)), target))
+            }
+            (Wanted::Unsatisfiable, Some(size)) => Err(RegistryError::Range { size }),
+            _ => Ok(self.0.replies.whole(digest, size, answer.body(cache, digest, None), target)),
+        }
+    }
+
+    /// A made-up image: for every client that is known at all, whatever repositories it may read.
+    fn canary(&self, nonce: &Nonce, digest: Option<&Digest>, blob: bool, request: &Parts, asker: &Origin, facts: &mut Facts) -> Answer {
+        if !self.0.access.knows(asker.client) {
+            return Err(RegistryError::Refused { client: asker.client, repo: format!("{CANARY}/{nonce}") });
+        }
+        let image = self.0.canaries.image(nonce);
+        let digest = digest.unwrap_or(image.root());
+        let Some(object) = image.get(digest).filter(|object| blob != object.media_type.is_manifest()) else {
+            return Err(crate::cache::CacheError::Unknown { what: format!("{CANARY}/{nonce}@{digest}").into() }.into());
+        };
+        facts.outcome = Some(Outcome::Canary);
+        if request.method == Method::GET {
+            self.0.canaries.sign(nonce, asker.client, user_agent(&request.headers), object.what);
+        }
+        self.0.replies.canary(digest, object, &request.headers)
+    }
+
+    /// What is cached and may be read by this client. The first upstream's repositories have their plain names, as its clients use them.
+    fn catalog(&self, page: &Page, asker: &Origin) -> Response<RegistryBody> {
+        let first = format!("{}/", self.0.upstreams[0]);
+        let shown = |label: &str| label.strip_prefix(&first).unwrap_or(label).to_owned();
+        let mut names: Vec<String> = self
+            .0
+            .store
+            .catalog(None, usize::MAX)
+            .into_iter()
+            .filter(|label| self.0.access.decide(asker.client, label).is_allowed())
+            .map(|label| shown(&label))
+            .collect();
+        names.sort_unstable();
+        if let Some(last) = &page.last {
+            names.retain(|name| name > last);
+        }
+        let limit = page.limit.unwrap_or(usize::MAX);
+        let more = names.len() > limit;
+        names.truncate(limit);
+        self.0.replies.catalog(&names, more.then_some(limit))
+    }
+
+    /// A request that this very mirror sent out before.
+    fn is_own(&self, headers: &HeaderMap) -> bool {
+        headers.get_all(VIA).iter().any(|via| via.to_str().is_ok_and(|via| via.contains(&self.0.instance)))
+    }
+
+    fn refuse(
+        &self,
+        error: &RegistryError,
+        subject: Subject,
+        request: &Parts,
+        asker: &Origin,
+        facts: &mut Facts,
+    ) -> Response<RegistryBody> {
+        let (status, code) = error.status(subject, user_agent(&request.headers));
+        facts.error = Some(error.chain());
+        facts.outcome = Some(if matches!(error, RegistryError::Refused { .. }) { Outcome::Refused } else { Outcome::Error });
+        if error.is_ours() {
+            tracing::warn!(request.id = %asker.id, request.path = request.uri.path(), status = status.as_u16(), "{}", error.chain());
+        }
+        self.0.replies.error(status, error.body(code, &asker.id.to_string()), error)
+    }
+
+    fn facts(&self, action: Option<&Action>) -> Facts {
+        let (target, reference) = match action {
+            Some(Action::Blob(target, digest) | Action::Referrers(target, digest, _)) => (target, Some(digest.to_string())),
+            Some(Action::Manifest(target, reference)) => (target, Some(reference.to_string())),
+            Some(Action::Tags(target, _)) => (target, None),
+            _ => return Facts::default(),
+        };
+        Facts { upstream: self.0.upstreams.get(target.upstream).cloned(), repo: Some(target.repo.clone()), reference, ..Facts::default() }
+    }
+}
+
+fn subject(action: Option<&Action>) -> Subject {
+    match action {
+        Some(Action::Blob(..)) => Subject::Blob,
+        Some(Action::Manifest(..) | Action::Referrers(..)) => Subject::Manifest,
+        _ => Subject::Page,
+    }
+}
+
+/// The canary that `target` is, if it is one. A name that is nearly one is nobody's: it must not travel to an upstream.
+fn nonce_of(target: &Target) -> Result<Option<Nonce>, RegistryError> {
+    match Canaries::nonce(&target.repo) {
+        None => Ok(None),
+        Some(Ok(nonce)) => Ok(Some(nonce)),
+        Some(Err(_)) => Err(crate::cache::CacheError::Unknown { what: target.repo.as_str().into() }.into()),
+    }
+}
+
+/// The query for the upstream, which does not know what a mirror is.
+fn without_namespace(query: Option<&str>) -> String {
+    let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("ns="));
+    pairs.collect::<Vec<_>>().join("&")
+}
+
+fn user_agent(headers: &HeaderMap) -> &str {
+    headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+const VIA: HeaderName = http::header::VIA;
