@@ -1,18 +1,120 @@
-//! Runs the mirror with a resolved configuration.
+//! Runs the mirror with a resolved configuration: the runtime, the signals, the first words.
+//!
+//! SIGTERM and SIGINT drain; a second one ends at once. SIGHUP reads the configuration again and keeps the old one when the new one is wrong.
 
-use mirror::config::Config;
+mod banner;
+
+use std::io;
+
+use mirror::config::{Config, ListenerConfig, LogFormat};
+use mirror::server::systemd;
+use mirror::{Mirror, Running, StartError};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::load::Loader;
 
 /// Why the mirror does not run, or ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
-    #[error("this build of chandler has no mirror service")]
-    Absent,
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error("cannot listen for signals")]
+    Signal(#[source] io::Error),
+    #[error(transparent)]
+    Start(#[from] StartError),
 }
 
 /// Serves until a signal ends it. `loader` makes the configuration anew for a reload.
 pub(crate) fn run_mirror(config: Config, loader: &Loader) -> Result<(), RunError> {
-    let _ = (config, loader);
-    Err(RunError::Absent)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Runtime)?;
+    runtime.block_on(serve(config, loader))
+}
+
+async fn serve(config: Config, loader: &Loader) -> Result<(), RunError> {
+    let mut signals = Signals::new().map_err(RunError::Signal)?;
+    let running = Mirror::bind(&config, systemd::inherited())?.spawn();
+    if config.log.format == LogFormat::Text {
+        // For a person at a terminal. A log that machines read has its own line.
+        eprint_banner(&banner::banner(&config, &urls(&config, &running), running.admin_address()));
+    }
+    let admin = running.admin_address().map(|admin| format!("http://{admin}")).unwrap_or_default();
+    tracing::info!(urls = urls(&config, &running).join(" "), admin, "the mirror serves");
+    systemd::ready();
+    while let Next::Reload = signals.next().await {
+        reload(&running, loader);
+    }
+    systemd::stopping();
+    tracing::info!("stopping: no new connections; running answers have {:?} to finish", config.limits.drain);
+    tokio::select! {
+        () = running.drain() => {}
+        () = signals.again() => tracing::warn!("a second signal: stopping at once"),
+    }
+    Ok(())
+}
+
+fn urls(config: &Config, running: &Running) -> Vec<String> {
+    let url = |(listener, address): (&ListenerConfig, &std::net::SocketAddr)| {
+        format!("{}://{address}", if listener.tls.is_some() { "https" } else { "http" })
+    };
+    config.listeners.iter().zip(running.addresses()).map(url).collect()
+}
+
+fn reload(running: &Running, loader: &Loader) {
+    systemd::reloading();
+    match loader.load() {
+        Ok(resolved) => {
+            for note in &resolved.notes {
+                tracing::warn!("{note}");
+            }
+            match running.reload(&resolved.config) {
+                Ok(()) => tracing::info!(
+                    "the configuration was read again and holds from now on; listeners and the store's folder change at a restart only"
+                ),
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the new configuration cannot be used; the old one holds");
+                }
+            }
+        }
+        Err(error) => tracing::error!("the new configuration is wrong and the old one holds: {error}"),
+    }
+    systemd::ready();
+}
+
+/// What the process is told from outside.
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+enum Next {
+    Reload,
+    Stop,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> Next {
+        tokio::select! {
+            _ = self.hangup.recv() => Next::Reload,
+            _ = self.interrupt.recv() => Next::Stop,
+            _ = self.terminate.recv() => Next::Stop,
+        }
+    }
+
+    async fn again(&mut self) {
+        while let Next::Reload = self.next().await {}
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the first words are for the person who started it, not for the log")]
+fn eprint_banner(text: &str) {
+    eprint!("{text}");
 }

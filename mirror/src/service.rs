@@ -1,0 +1,246 @@
+//! The whole mirror, in three acts: [`Mirror::bind`] (sockets, store), [`Mirror::spawn`] (tasks), [`Running::drain`] (a gentle end).
+//!
+//! Every task belongs to one of two trackers and ends with its token: the listeners' first, so that running answers can finish, then that of
+//! everything else. What dies with a client: its connection and its body. What does not: downloads, checks of tags, and all background work.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cache::Cache;
+use crate::canary::Canaries;
+use crate::config::{AdminConfig, Config, ListenerConfig, LogConfig, Secret, UpstreamConfig};
+use crate::observe::{self, Watch};
+use crate::registry::Registry;
+use crate::server::{BindError, Server, serve_filter};
+use crate::store::{OpenError, Store};
+use crate::surface::{Serve as _, surface};
+use crate::telemetry::{self, AccessLog, Admin, Lines, Readiness, Writer};
+use crate::upstream::{self, Upstream};
+
+/// A mirror that is ready to serve: its sockets are bound, its store is open and locked.
+#[derive(Debug)]
+pub struct Mirror {
+    admin: Option<Server>,
+    parts: Parts,
+    server: Server,
+}
+
+/// A mirror that serves.
+#[derive(Debug)]
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+    parts: Parts,
+}
+
+/// What outlives a reload.
+#[derive(Debug)]
+struct Parts {
+    background: CancellationToken,
+    cache: Arc<ArcSwap<Cache>>,
+    canaries: Arc<Canaries>,
+    config: Config,
+    connections: TaskTracker,
+    instance: String,
+    listening: CancellationToken,
+    log: AccessLog,
+    readiness: Readiness,
+    registry: Arc<ArcSwap<Registry>>,
+    request_metrics: telemetry::Metrics,
+    store: Store,
+    tasks: TaskTracker,
+    upstream_metrics: upstream::Metrics,
+    writer: Option<Writer>,
+}
+
+/// Why a mirror does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address or a certificate.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The access log's thread.
+    #[error("cannot start the access log")]
+    Log(#[source] io::Error),
+    /// The store.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// No random numbers: nothing that follows would be safe.
+    #[error("the system gives no random numbers")]
+    Random,
+    /// An upstream's client.
+    #[error("the client for the upstream `{upstream}` cannot be made")]
+    Upstream {
+        /// Which.
+        upstream: String,
+        /// Why.
+        #[source]
+        source: upstream::BuildError,
+    },
+}
+
+impl Mirror {
+    /// Binds the sockets (or takes those that the service manager hands over) and opens the store. Nothing is asked of any network.
+    ///
+    /// Sockets come first: where an address is taken, a store must not be locked and swept.
+    pub fn bind(config: &Config, inherited: Vec<TcpListener>) -> Result<Self, StartError> {
+        let server = Server::bind(&config.listeners, inherited)?;
+        let admin = config.admin.as_ref().map(|admin| bind_admin(admin, config.drop_in)).transpose()?.flatten();
+        let store = Store::open(&config.store)?;
+        let (tasks, background, instance) = (TaskTracker::new(), CancellationToken::new(), random_id()?);
+        let (upstream_metrics, request_metrics) = (upstream::Metrics::default(), telemetry::Metrics::default());
+        let cache = Cache::new(config, store.clone(), upstreams(config, &instance, &upstream_metrics)?, tasks.clone(), background.clone());
+        let (lines, writer) = access_log(&config.log).map_err(StartError::Log)?.unzip();
+        let canaries = Arc::<Canaries>::default();
+        let registry = Registry::new(config, cache.clone(), store.clone(), canaries.clone(), instance.clone());
+        let parts = Parts {
+            background,
+            cache: Arc::new(ArcSwap::from_pointee(cache)),
+            canaries,
+            config: config.clone(),
+            connections: TaskTracker::new(),
+            instance,
+            listening: CancellationToken::new(),
+            log: AccessLog::new(lines, &config.trusted_proxies, request_metrics.clone()),
+            readiness: Readiness::default(),
+            registry: Arc::new(ArcSwap::from_pointee(registry)),
+            request_metrics,
+            store,
+            tasks,
+            upstream_metrics,
+            writer,
+        };
+        Ok(Self { admin, parts, server })
+    }
+
+    /// Starts everything, inside a tokio runtime.
+    pub fn spawn(self) -> Running {
+        let Self { admin, parts, server } = self;
+        let addresses = server.addresses();
+        let admin = admin.map(|admin| parts.spawn_admin(admin, &server));
+        parts.store.spawn(&parts.tasks, &parts.background);
+        observe::warn_of_open_accounts(&parts.config, &parts.readiness);
+        let watch =
+            Watch { cache: parts.cache.clone(), log: parts.log.clone(), readiness: parts.readiness.clone(), store: parts.store.clone() };
+        parts.tasks.spawn(watch.run(parts.background.clone()));
+        let service = Arc::new(surface(parts.registry.clone(), parts.canaries.clone()));
+        let log = parts.log.clone();
+        let answer = move |request| {
+            let service = service.clone();
+            log.observe(request, |request| async move { service.serve(request).await })
+        };
+        server.spawn(answer, &parts.config.limits, &parts.config.trusted_proxies, &parts.connections, &parts.listening);
+        parts.cache.load().greet();
+        Running { addresses, admin, parts }
+    }
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where the operator's pages are.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Takes over what a new configuration says of upstreams, access, headers and tags. Listeners, the store and the log stay as they are.
+    pub fn reload(&self, config: &Config) -> Result<(), StartError> {
+        let parts = &self.parts;
+        let upstreams = upstreams(config, &parts.instance, &parts.upstream_metrics)?;
+        let cache = parts.cache.load().reloaded(config, upstreams);
+        cache.greet();
+        let registry = Registry::new(config, cache.clone(), parts.store.clone(), parts.canaries.clone(), parts.instance.clone());
+        parts.cache.store(Arc::new(cache));
+        parts.registry.store(Arc::new(registry));
+        observe::warn_of_open_accounts(config, &parts.readiness);
+        Ok(())
+    }
+
+    /// Stops: no new connections, running answers get the configured time, then downloads and background work end.
+    pub async fn drain(self) {
+        let Parts { background, connections, listening, tasks, writer, .. } = self.parts;
+        listening.cancel();
+        connections.close();
+        connections.wait().await;
+        background.cancel();
+        tasks.close();
+        tasks.wait().await;
+        if let Some(writer) = writer
+            && let Err(error) = tokio::task::spawn_blocking(|| writer.finish()).await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the last lines of the access log may be missing");
+        }
+    }
+}
+
+impl Parts {
+    /// The operator's pages, until the very end of the drain.
+    fn spawn_admin(&self, admin: Server, server: &Server) -> SocketAddr {
+        let address = admin.addresses()[0];
+        let config = self.config.admin.clone().expect("a listener was bound for it");
+        let (store, cache) = (self.store.clone(), self.cache.clone());
+        let filter = telemetry::admin(Admin {
+            figures: Box::new(move || observe::figures(&store, &cache.load())),
+            open_metrics: config.open_metrics,
+            readiness: self.readiness.clone(),
+            registry: observe::metrics(server, &self.store, &self.cache.load(), &self.upstream_metrics, &self.request_metrics),
+            token: config.token.or_else(|| locked(&config.address.ip(), &self.instance)),
+        });
+        admin.spawn(serve_filter(filter), &self.config.limits, &[], &self.connections, &self.listening);
+        address
+    }
+}
+
+/// Beyond loopback a listener without a token shows metrics only: the rest is locked with a word that nobody knows.
+fn locked(address: &IpAddr, instance: &str) -> Option<Secret> {
+    (!address.is_loopback()).then(|| Secret::new(&random_id().unwrap_or_else(|_| instance.to_owned())))
+}
+
+/// As a drop-in the operator never asked for this listener: where its port is taken the mirror serves without it.
+fn bind_admin(admin: &AdminConfig, drop_in: bool) -> Result<Option<Server>, BindError> {
+    let listener = ListenerConfig { address: admin.address, proxy_protocol: false, tls: None };
+    match Server::bind(&[listener], Vec::new()) {
+        Ok(server) => Ok(Some(server)),
+        Err(error) if drop_in => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "metrics and readiness are not served; set CHANDLER_ADMIN_ADDRESS to a free address"
+            );
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn access_log(config: &LogConfig) -> io::Result<Option<(Lines, Writer)>> {
+    let spawn = |sink: Box<dyn io::Write + Send>| Lines::spawn(config.format, &config.fields, sink);
+    match (config.access, config.to_stdout) {
+        (false, _) => Ok(None),
+        (true, true) => spawn(Box::new(io::stdout())).map(Some),
+        (true, false) => spawn(Box::new(io::stderr())).map(Some),
+    }
+}
+
+fn upstreams(config: &Config, instance: &str, metrics: &upstream::Metrics) -> Result<Vec<Upstream>, StartError> {
+    let make = |one: &UpstreamConfig| {
+        Upstream::new(one, &config.limits, instance, metrics)
+            .map_err(|source| StartError::Upstream { upstream: one.name.to_string(), source })
+    };
+    config.upstreams.iter().map(make).collect()
+}
+
+/// 64 random bits: the name of this process among mirrors.
+fn random_id() -> Result<String, StartError> {
+    let mut bytes = [0; 8];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| StartError::Random)?;
+    Ok(hex::encode(bytes))
+}

@@ -1,0 +1,117 @@
+//! What one data listener answers: the registry API by itself, and the pages beside it through warp.
+//!
+//! `/v2/…` is by far the most of it and goes straight to the registry: routing it through a filter tree costs a tenth of the small answers.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use serde_json::json;
+use warp::Filter as _;
+use warp::filters::BoxedFilter;
+
+use crate::canary::{Canaries, Nonce};
+use crate::registry::{Registry, RegistryBody};
+use crate::server::{FilterBody, serve_filter};
+use crate::telemetry::Origin;
+
+/// The service of the data listeners.
+pub(crate) struct Surface<P> {
+    pages: P,
+    registry: Arc<ArcSwap<Registry>>,
+}
+
+/// Builds the service: the registry that is current at each request, and the pages.
+pub(crate) fn surface(registry: Arc<ArcSwap<Registry>>, canaries: Arc<Canaries>) -> impl Serve {
+    Surface { pages: serve_filter(pages(canaries)), registry }
+}
+
+/// What the listener calls.
+pub(crate) trait Serve: Send + Sync + 'static {
+    /// Answers a request.
+    fn serve(&self, request: Request<Incoming>) -> impl Future<Output = Response<SurfaceBody>> + Send;
+}
+
+impl<P, F> Serve for Surface<P>
+where
+    P: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<FilterBody>> + Send,
+{
+    async fn serve(&self, request: Request<Incoming>) -> Response<SurfaceBody> {
+        if !Registry::serves(request.uri().path()) {
+            return (self.pages)(request).await.map(SurfaceBody::Page);
+        }
+        let (mut parts, _) = request.into_parts();
+        let origin = parts.extensions.remove::<Origin>().expect("the access log is the outermost layer");
+        let registry = self.registry.load_full();
+        registry.answer(&parts, &origin).await.map(SurfaceBody::Registry)
+    }
+}
+
+/// `GET /chandler/receipt/NONCE`: who pulled that canary. The nonce is the right to ask.
+fn pages(canaries: Arc<Canaries>) -> BoxedFilter<(warp::reply::Response,)> {
+    let receipt = warp::path!("chandler" / "receipt" / String).and(warp::get()).map(move |nonce: String| receipt(&canaries, &nonce));
+    let nothing = warp::any().map(|| {
+        page(
+            StatusCode::NOT_FOUND,
+            &json!({ "errors": [{ "code": "UNSUPPORTED", "message": "no such page; the registry's API is under /v2/" }] }),
+        )
+    });
+    receipt.or(nothing).unify().boxed()
+}
+
+fn receipt(canaries: &Canaries, nonce: &str) -> warp::reply::Response {
+    match nonce.parse::<Nonce>() {
+        Ok(nonce) => page(StatusCode::OK, &json!({ "nonce": nonce.to_string(), "receipts": canaries.receipts(&nonce) })),
+        Err(error) => page(StatusCode::BAD_REQUEST, &json!({ "errors": [{ "code": "NONCE_INVALID", "message": error.to_string() }] })),
+    }
+}
+
+fn page(status: StatusCode, body: &serde_json::Value) -> warp::reply::Response {
+    let mut response = warp::reply::Response::new(body.to_string().into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The body of any answer of a data listener.
+pub(crate) enum SurfaceBody {
+    /// Of a page.
+    Page(FilterBody),
+    /// Of the registry.
+    Registry(RegistryBody),
+}
+
+impl Body for SurfaceBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match &mut *self {
+            Self::Page(body) => Pin::new(body).poll_frame(context),
+            Self::Registry(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Page(body) => body.is_end_stream(),
+            Self::Registry(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Page(body) => body.size_hint(),
+            Self::Registry(body) => body.size_hint(),
+        }
+    }
+}
