@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn a_reader_with_no_progress_for_a_minute_is_cut() {
         let stuck = Sample { busy: true, waits_for_client: true, written: 5000, requests: 1, ..Sample::default() };
-        assert_eq!(verdict([stuck; 100]), Some((60, Verdict::Stalled)));
+        assert_eq!(verdict(vec![stuck; 100]), Some((60, Verdict::Stalled)));
         let pings = (0..200).map(|second| Sample { http2: true, written: 5000 + second, ..stuck });
         assert_eq!(verdict(pings), Some((60, Verdict::Stalled)), "pings are no progress");
     }
@@ -245,14 +245,14 @@ mod tests {
             (0..600).map(|second| Sample { busy: true, waits_for_client: true, written: second * 100, requests: 1, ..Sample::default() });
         assert_eq!(verdict(slow), None);
         let upstream = Sample { busy: true, requests: 1, ..Sample::default() };
-        assert_eq!(verdict([upstream; 600]), None);
+        assert_eq!(verdict(vec![upstream; 600]), None);
     }
 
     #[test]
     fn heads_and_idle_connections_have_their_own_limits() {
-        assert_eq!(verdict([Sample::default(); 200]), Some((30, Verdict::SlowHead)), "a new connection owes a request");
+        assert_eq!(verdict(vec![Sample::default(); 200]), Some((30, Verdict::SlowHead)), "a new connection owes a request");
         let idle = Sample { requests: 3, read: 100, ..Sample::default() };
-        assert_eq!(verdict([idle; 200]), Some((120, Verdict::Idle)));
+        assert_eq!(verdict(vec![idle; 200]), Some((120, Verdict::Idle)));
         let drip = (0..200).map(|second| Sample { read: 100 + u64::from(second >= 50), ..idle });
         assert_eq!(verdict(drip), Some((80, Verdict::SlowHead)), "30 s from the head's first byte");
         let frames = (0..200).map(|second| Sample { http2: true, read: second, ..idle });

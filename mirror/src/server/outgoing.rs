@@ -29,10 +29,9 @@ impl<B: Body<Data = Bytes, Error = io::Error> + Unpin> Outgoing<B> {
     /// `response` as the wire needs it. hyper drops the body of a HEAD's answer on HTTP/1.1 but sends it on HTTP/2, where every client calls
     /// that a protocol error; so it is dropped here, and its length is kept.
     pub(super) fn answer(mut response: Response<B>, head: bool, turn: Turn) -> Response<Self> {
-        if head && !has_no_body(response.status()) && !response.headers().contains_key(CONTENT_LENGTH) {
-            if let Some(length) = response.body().size_hint().exact() {
-                response.headers_mut().insert(CONTENT_LENGTH, length.into());
-            }
+        let lacks_length = head && !has_no_body(response.status()) && !response.headers().contains_key(CONTENT_LENGTH);
+        if let Some(length) = response.body().size_hint().exact().filter(|_| lacks_length) {
+            response.headers_mut().insert(CONTENT_LENGTH, length.into());
         }
         response.map(|body| Self { content: if head { Content::Nothing } else { Content::Body(body) }, turn })
     }

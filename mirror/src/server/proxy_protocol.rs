@@ -75,10 +75,10 @@ fn parse_binary(bytes: &[u8]) -> Result<Option<Header>, ProxyError> {
     }
     let Some(body) = bytes.get(FIXED..length) else { return Ok(None) };
     let source = match (command, bytes[13] >> 4) {
-        (0, _) => None,
+        // LOCAL, or no address, or a Unix socket's.
+        (0, _) | (_, 0 | 3) => None,
         (_, 1) => Some(binary_source::<4, Ipv4Addr>(body)?),
         (_, 2) => Some(binary_source::<16, Ipv6Addr>(body)?),
-        (_, 0 | 3) => None,
         _ => return Err(ProxyError::Malformed),
     };
     Ok(Some(Header { length, source }))

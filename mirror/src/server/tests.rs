@@ -70,7 +70,7 @@ struct Running {
     tasks: TaskTracker,
 }
 
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Setup {
     drain: Duration,
     proxied: bool,
@@ -80,7 +80,7 @@ struct Setup {
 }
 
 impl Running {
-    fn start<F>(setup: Setup, service: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
+    fn start<F>(setup: &Setup, service: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Answer> + Send + 'static,
     {
@@ -168,7 +168,7 @@ fn once(answer: Answer) -> impl Fn(Request<Incoming>) -> std::future::Ready<Answ
 #[tokio::test]
 async fn a_stop_lets_a_streaming_answer_finish_while_new_connections_are_refused() {
     let (gate, answer) = gated();
-    let server = Running::start(Setup { drain: Duration::from_secs(600), ..Setup::default() }, once(answer));
+    let server = Running::start(&Setup { drain: Duration::from_secs(600), ..Setup::default() }, once(answer));
     let mut client = server.http1().await;
     let answer = within(client.send_request(get("/"))).await.expect("headers");
     gate.send("one,".into()).expect("it reads");
@@ -191,7 +191,7 @@ async fn a_stop_lets_a_streaming_answer_finish_while_new_connections_are_refused
 #[tokio::test]
 async fn a_stop_cuts_what_its_deadline_leaves() {
     let (_gate, answer) = gated();
-    let server = Running::start(Setup { drain: Duration::from_millis(20), ..Setup::default() }, once(answer));
+    let server = Running::start(&Setup { drain: Duration::from_millis(20), ..Setup::default() }, once(answer));
     let mut client = server.http2().await;
     let answer = within(client.send_request(get("http://mirror.test/"))).await.expect("headers");
     within(server.stop()).await;
@@ -200,7 +200,7 @@ async fn a_stop_cuts_what_its_deadline_leaves() {
 
 #[tokio::test]
 async fn a_head_has_a_length_and_no_body_on_both_protocols() {
-    let server = Running::start(Setup::default(), async |_| whole("five5"));
+    let server = Running::start(&Setup::default(), async |_| whole("five5"));
     let (mut one, mut two) = (server.http1().await, server.http2().await);
     for answer in [one.send_request(head("/")).await.expect("1.1"), two.send_request(head("http://m.test/")).await.expect("2")] {
         assert_eq!(answer.headers()[CONTENT_LENGTH], "5", "{:?}", answer.version());
@@ -213,7 +213,7 @@ async fn a_head_has_a_length_and_no_body_on_both_protocols() {
 
 #[tokio::test]
 async fn a_panic_is_one_answer_500_and_the_connection_goes_on() {
-    let server = Running::start(Setup::default(), async |request: Request<Incoming>| match request.uri().path() {
+    let server = Running::start(&Setup::default(), async |request: Request<Incoming>| match request.uri().path() {
         "/panic" => panic!("a bug"),
         _ => whole("well"),
     });
@@ -227,7 +227,7 @@ async fn a_panic_is_one_answer_500_and_the_connection_goes_on() {
 
 #[tokio::test]
 async fn a_client_that_drips_its_head_is_cut() {
-    let server = Running::start(Setup { times: Some(quick()), ..Setup::default() }, async |_| whole("never"));
+    let server = Running::start(&Setup { times: Some(quick()), ..Setup::default() }, async |_| whole("never"));
     let mut client = server.connect().await;
     client.write_all(b"GET / HTTP/1.1\r\nhost: m").await.expect("sent");
     let mut rest = Vec::new();
@@ -237,7 +237,7 @@ async fn a_client_that_drips_its_head_is_cut() {
 
 #[tokio::test]
 async fn a_client_that_sends_nothing_is_cut_and_so_is_an_idle_one() {
-    let server = Running::start(Setup { times: Some(quick()), ..Setup::default() }, async |_| whole("one"));
+    let server = Running::start(&Setup { times: Some(quick()), ..Setup::default() }, async |_| whole("one"));
     let _ = within(server.connect().await.read_to_end(&mut Vec::new())).await;
     assert_eq!(server.ended("slow_head"), 1);
     let mut client = server.connect().await;
@@ -250,7 +250,7 @@ async fn a_client_that_sends_nothing_is_cut_and_so_is_an_idle_one() {
 
 #[tokio::test]
 async fn a_reader_that_stops_reading_is_cut_on_both_protocols() {
-    let server = Running::start(Setup { times: Some(quick()), ..Setup::default() }, async |_| endless());
+    let server = Running::start(&Setup { times: Some(quick()), ..Setup::default() }, async |_| endless());
     let mut client = server.connect().await;
     client.write_all(b"GET / HTTP/1.1\r\nhost: m\r\n\r\n").await.expect("sent");
     within(async {
@@ -273,7 +273,7 @@ async fn a_reader_that_stops_reading_is_cut_on_both_protocols() {
 #[tokio::test]
 async fn a_slow_answer_of_ours_is_no_stall_of_the_client() {
     let (gate, answer) = gated();
-    let server = Running::start(Setup { times: Some(quick()), ..Setup::default() }, once(answer));
+    let server = Running::start(&Setup { times: Some(quick()), ..Setup::default() }, once(answer));
     let mut client = server.http1().await;
     let answer = within(client.send_request(get("/"))).await.expect("headers");
     // Another connection's end proves that the limits ran out while this one waited for us.
@@ -288,7 +288,7 @@ async fn the_peer_is_whom_a_trusted_proxy_names() {
     let trusted = vec!["127.0.0.0/8".parse().expect("a network")];
     let setup = Setup { proxied: true, times: Some(quick()), trusted, ..Setup::default() };
     let (seen, mut peers) = watch::channel(None);
-    let server = Running::start(setup.clone(), move |request: Request<Incoming>| {
+    let server = Running::start(&setup, move |request: Request<Incoming>| {
         seen.send_replace(request.extensions().get::<Peer>().copied());
         std::future::ready(whole("done"))
     });
@@ -311,7 +311,7 @@ async fn the_peer_is_whom_a_trusted_proxy_names() {
         assert_eq!(all, b"", "no header, or half of one, is no connection");
     }
 
-    let stranger = Running::start(Setup { trusted: Vec::new(), ..setup }, async |_| whole("never"));
+    let stranger = Running::start(&Setup { trusted: Vec::new(), ..setup }, async |_| whole("never"));
     let mut client = stranger.connect().await;
     let _ = client.write_all(b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 443\r\n").await;
     let _ = within(client.read_to_end(&mut Vec::new())).await;
@@ -345,7 +345,7 @@ async fn a_new_certificate_serves_the_next_handshake_while_the_old_connection_go
     let live = folder.links("live", &one);
     let times = Times { certificate_look: Duration::from_millis(10), ..Times::default() };
     let server =
-        Running::start(Setup { tls: Some(live.clone()), times: Some(times), ..Setup::default() }, async |request: Request<Incoming>| {
+        Running::start(&Setup { tls: Some(live.clone()), times: Some(times), ..Setup::default() }, async |request: Request<Incoming>| {
             assert!(request.extensions().get::<Peer>().expect("a peer").tls);
             whole("served")
         });
@@ -374,14 +374,14 @@ async fn a_new_certificate_serves_the_next_handshake_while_the_old_connection_go
 async fn a_handshake_that_stalls_holds_nobody_and_is_cut() {
     let folder = Files::new();
     let files = folder.self_signed("one.test", "one");
-    let patient = Running::start(Setup { tls: Some(files.clone()), ..Setup::default() }, async |_| whole("served"));
+    let patient = Running::start(&Setup { tls: Some(files.clone()), ..Setup::default() }, async |_| whole("served"));
     let mut stalled = patient.connect().await;
     stalled.write_all(b"\x16\x03\x01").await.expect("sent");
     let mut client = http1_over(handshake(&patient, &files, "one.test", &[]).await.expect("not held")).await;
     assert_eq!(text(within(client.send_request(get("/"))).await.expect("an answer")).await, "served");
 
     let times = Times { handshake: Duration::from_millis(20), ..Times::default() };
-    let server = Running::start(Setup { tls: Some(files), times: Some(times), ..Setup::default() }, async |_| whole("never"));
+    let server = Running::start(&Setup { tls: Some(files), times: Some(times), ..Setup::default() }, async |_| whole("never"));
     let mut stalled = server.connect().await;
     stalled.write_all(b"\x16\x03\x01").await.expect("sent");
     let _ = within(stalled.read_to_end(&mut Vec::new())).await;

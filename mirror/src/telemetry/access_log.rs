@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use super::line::Line;
 use super::metrics::{Ended, MethodClass};
 use super::request_id::X_REQUEST_ID;
-use super::{Facts, Lines, Metrics, Origin, RequestId, SharedAddress, client_address};
+use super::{Facts, Lines, Metrics, Origin, Outcome, RequestId, SharedAddress, client_address};
 use crate::server::Peer;
 
 /// Observes requests; cheap to clone.
@@ -49,9 +49,10 @@ impl AccessLog {
         F: Future<Output = Response<B>>,
         B: Body<Data = Bytes, Error = io::Error> + Unpin,
     {
-        let mut record = Record::start(&self.0, &mut request);
+        let record = Record::start(&self.0, &mut request);
         let answering = handler(request);
         async move {
+            let mut record = record; // so that a panic unwinds through it, which is how it knows
             let mut response = answering.await;
             record.answered(&mut response);
             response.map(|body| Logged { body, record })
@@ -101,7 +102,7 @@ struct Record {
     id: RequestId,
     log: Arc<Inner>,
     method: MethodClass,
-    outcome: Option<super::Outcome>,
+    outcome: Option<Outcome>,
     started: Instant,
     status: Option<StatusCode>,
     whole: bool,
@@ -164,6 +165,14 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        // The handler panicked: the server answers 500 in its place, outside of what is seen here.
+        if self.status.is_none() && std::thread::panicking() {
+            (self.status, self.outcome, self.whole) = (Some(StatusCode::INTERNAL_SERVER_ERROR), Some(Outcome::Error), true);
+            if let Some(details) = &mut self.details {
+                details.facts.outcome = self.outcome;
+            }
+            self.failed(&io::Error::other("the handler panicked"));
+        }
         let aborted = !(self.whole || self.expected == Some(self.bytes));
         let (bytes, duration) = (self.bytes, self.started.elapsed());
         let Inner { lines, metrics, .. } = &*self.log;

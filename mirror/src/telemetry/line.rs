@@ -2,6 +2,7 @@
 //!
 //! Whatever a client wrote is escaped: no control character, so no line break and no terminal command, passes.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -56,7 +57,7 @@ impl Line<'_> {
         map.serialize_entry("method", self.method)?;
         map.serialize_entry("path", &plain(self.path))?;
         map.serialize_entry("status", &self.status)?;
-        map.serialize_entry("upstream", &self.facts.upstream.as_ref().map(|name| name.as_str()))?;
+        map.serialize_entry("upstream", &self.facts.upstream.as_ref().map(crate::config::UpstreamName::as_str))?;
         map.serialize_entry("repository", &self.facts.repo)?;
         map.serialize_entry("reference", &self.facts.reference.as_deref().map(plain))?;
         map.serialize_entry("outcome", &self.facts.outcome.map(super::Outcome::as_str))?;
@@ -102,22 +103,20 @@ impl Line<'_> {
 }
 
 /// Without control characters (C1 too, which terminals obey and JSON does not escape), line separators, quotes and backslashes.
-fn plain(text: &str) -> std::borrow::Cow<'_, str> {
+fn plain(text: &str) -> Cow<'_, str> {
     let bad = |c: char| c.is_control() || matches!(c, '"' | '\\' | '\u{2028}' | '\u{2029}');
-    if text.contains(bad) {
-        text.chars()
-            .fold(String::with_capacity(text.len() + 16), |mut out, c| {
-                if bad(c) {
-                    out.extend(c.escape_default())
-                } else {
-                    out.push(c)
-                }
-                out
-            })
-            .into()
-    } else {
-        text.into()
+    if !text.contains(bad) {
+        return text.into();
     }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if bad(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out.into()
 }
 
 /// Bytes of a usual line.

@@ -82,3 +82,36 @@ fn write_all(taken: &Receiver<Message>, mut sink: impl Write) {
 const BATCH: usize = 64 << 10;
 /// Lines that may wait: some 20 MB at the most, a second of the highest load.
 const QUEUE: usize = 1 << 16;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    struct Sink(Arc<Mutex<usize>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            *self.0.lock().expect("whole") += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_log_whose_reader_stopped_loses_lines_and_holds_nobody() {
+        let written = Arc::new(Mutex::new(0));
+        let (lines, writer) = Lines::spawn(LogFormat::Text, &[], Sink(Arc::clone(&written))).expect("a thread");
+        let stopped = written.lock().expect("whole");
+        let taken = (0..10 * QUEUE).take_while(|_| lines.write(b"line\n".to_vec())).count();
+        assert!((QUEUE..10 * QUEUE).contains(&taken), "{taken}");
+        drop(stopped);
+        writer.finish();
+        assert_eq!(*written.lock().expect("whole"), taken * 5, "what was taken is written before the end");
+        assert!(lines.write(b"late".to_vec()), "nobody is left to lose it to");
+    }
+}

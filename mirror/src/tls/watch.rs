@@ -132,8 +132,8 @@ mod tests {
         let folder = Files::new();
         let (one, two) = (folder.self_signed("one.test", "archive1"), folder.self_signed("two.test", "archive2"));
         let live = folder.links("live", &one);
-        let (resolver, metrics, _cancel) = start(&live);
-        let _kept = _cancel.clone().drop_guard();
+        let (resolver, metrics, cancel) = start(&live);
+        let _ends = cancel.drop_guard();
 
         folder.relink(&live.certificate, &two.certificate);
         let file = live.clone();

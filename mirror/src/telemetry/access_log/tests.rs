@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::*;
 use crate::config::LogFormat;
-use crate::telemetry::Outcome;
 
 type Boxed = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -108,6 +107,17 @@ async fn only_a_trusted_proxy_names_the_client_and_the_id() {
         .await;
         assert_eq!((lines[0]["client"] == client, lines[0]["request_id"] == "from-the-proxy"), (true, is_given));
     }
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_is_logged_as_the_500_that_its_client_gets() {
+    let lines = logged("127.0.0.1/32", async |log| {
+        let bug = async |_| -> Response<Boxed> { panic!("a bug") };
+        let observed = log.observe(request(&Method::GET, &[]), bug);
+        tokio::spawn(observed).await.map(drop).expect_err("it panicked");
+    })
+    .await;
+    assert_eq!((&lines[0]["status"], &lines[0]["outcome"], &lines[0]["aborted"]), (&500.into(), &"error".into(), &false.into()));
 }
 
 #[tokio::test]
