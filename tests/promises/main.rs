@@ -1,3 +1,5 @@
 //! What chandler promises, each promise quoted by the test that keeps it.
 //!
 //! One binary for all of them, one module a subject.
+
+mod engines_smoke;

@@ -2,4 +2,6 @@
 //!
 //! Nothing here uses the mirror's own code: bugs that both sides share would cancel out.
 
+pub mod engine;
 pub mod hub;
+pub mod tools;

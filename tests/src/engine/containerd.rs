@@ -1,0 +1,92 @@
+//! containerd with `ctr`, and mirrors in `hosts.toml`.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+
+use super::{Answer, Machine, MachineConfig};
+use crate::tools;
+
+/// A running containerd on a machine of its own.
+#[derive(Debug)]
+pub struct Containerd {
+    machine: Machine,
+    ctr: PathBuf,
+}
+
+impl Containerd {
+    /// Starts containerd with `/etc/containerd/certs.d/docker.io/hosts.toml`, or `None` after saying what is missing.
+    pub async fn start(config: MachineConfig) -> Option<Self> {
+        let [program, ctr, _] = tools::require_all(["containerd", "ctr", "containerd-shim-runc-v2"])?;
+        let mut machine = Machine::start(&config).await?;
+        machine.write(&format!("{HOSTS}/docker.io/hosts.toml"), hosts(&config));
+        machine.write("/etc/containerd/config.toml", daemon_config(&machine));
+        let mut daemon = machine.command(&program);
+        daemon.args(["--config", "/etc/containerd/config.toml"]);
+        machine.start_daemon(daemon);
+        machine.wait_for_daemon(async |machine| Answer::of(client_on(machine, &ctr).arg("version")).await.is_success()).await;
+        Some(Self { machine, ctr })
+    }
+
+    /// `ctr images pull IMAGE` for this machine's platform; name it in full: `docker.io/library/alpine:3.20`.
+    pub async fn pull(&self, image: &str) -> Answer {
+        self.ctr(["images", "pull", "--hosts-dir", HOSTS, image]).await
+    }
+
+    /// Removes the image, and waits until its content is gone too.
+    pub async fn rmi(&self, image: &str) -> Answer {
+        self.ctr(["images", "remove", "--sync", image]).await
+    }
+
+    /// The digest under which the registry has the image, `sha256:…`.
+    pub async fn image_digest(&self, image: &str) -> String {
+        let list = self.ctr(["images", "list", &format!("name=={image}")]).await.expect_success();
+        let digest = list.split_whitespace().find(|word| word.starts_with("sha256:"));
+        digest.unwrap_or_else(|| panic!("{image} is not among the images: {list}")).to_owned()
+    }
+
+    /// Any `ctr` command.
+    pub async fn ctr<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Answer {
+        Answer::of(client_on(&self.machine, &self.ctr).args(arguments)).await
+    }
+
+    /// The machine below, for files in its `/etc` and for what it connected to.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+}
+
+fn client_on(machine: &Machine, ctr: &Path) -> Command {
+    let mut command = machine.command(ctr);
+    command.arg("--address").arg(machine.folder().join("containerd.sock"));
+    command
+}
+
+fn daemon_config(machine: &Machine) -> String {
+    let (folder, store) = (machine.folder().display().to_string(), machine.store().display().to_string());
+    format!(
+        "version = 3\nroot = \"{store}/root\"\nstate = \"{store}/state\"\n\
+         disabled_plugins = [\"io.containerd.cri.v1.runtime\", \"io.containerd.cri.v1.images\", \"io.containerd.grpc.v1.cri\"]\n\
+         [grpc]\naddress = \"{folder}/containerd.sock\"\n[ttrpc]\naddress = \"{folder}/containerd.sock.ttrpc\"\n"
+    )
+}
+
+/// `hosts.toml` for Docker Hub: each mirror in order, then the Hub.
+fn hosts(config: &MachineConfig) -> String {
+    let mut text = "server = \"https://registry-1.docker.io\"\n".to_owned();
+    for mirror in &config.mirrors {
+        let host = mirror.split_once("://").map_or(mirror.as_str(), |(_, rest)| rest).trim_end_matches('/');
+        writeln!(text, "[host.\"{mirror}\"]\ncapabilities = [\"pull\", \"resolve\"]").expect("a string takes text");
+        if config.insecure.iter().any(|known| known == host) {
+            text.push_str("skip_verify = true\n");
+        }
+        if config.certs_d.iter().any(|(known, _)| known == host) {
+            writeln!(text, "ca = \"/etc/containers/certs.d/{host}/ca.crt\"").expect("a string takes text");
+        }
+    }
+    text
+}
+
+const HOSTS: &str = "/etc/containerd/certs.d";
