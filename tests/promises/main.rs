@@ -3,3 +3,4 @@
 //! One binary for all of them, one module a subject.
 
 mod engines_smoke;
+mod hub_behaves_like_docker_hub;
