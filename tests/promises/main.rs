@@ -4,3 +4,4 @@
 
 mod engines_smoke;
 mod hub_behaves_like_docker_hub;
+mod one_download;

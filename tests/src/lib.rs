@@ -2,6 +2,8 @@
 //!
 //! Nothing here uses the mirror's own code: bugs that both sides share would cancel out.
 
+pub mod client;
 pub mod engine;
 pub mod hub;
+pub mod program;
 pub mod tools;
