@@ -292,7 +292,7 @@ async fn text_of(url: &str) -> Option<String> {
 
 /// Asks until there is an answer.
 async fn wait_for<T>(mut question: impl AsyncFnMut() -> Option<T>) -> T {
-    let answer = timeout(Duration::from_secs(60), async {
+    let answer = timeout(Duration::from_mins(1), async {
         loop {
             if let Some(answer) = question().await {
                 return answer;

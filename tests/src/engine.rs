@@ -80,4 +80,4 @@ impl Answer {
     }
 }
 
-const LONGEST_COMMAND: Duration = Duration::from_secs(300);
+const LONGEST_COMMAND: Duration = Duration::from_mins(5);

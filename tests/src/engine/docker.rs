@@ -183,4 +183,4 @@ fn daemon(machine: &Machine, program: &Path, network: Network) -> Command {
 }
 
 const PLUGINS: [&str; 2] = ["docker-buildx", "docker-compose"];
-const LONGEST_RELOAD: Duration = Duration::from_secs(60);
+const LONGEST_RELOAD: Duration = Duration::from_mins(1);

@@ -325,5 +325,5 @@ exec >/dev/null
 cat
 "#;
 
-const LONGEST_START: Duration = Duration::from_secs(60);
+const LONGEST_START: Duration = Duration::from_mins(1);
 const LONGEST_END: Duration = Duration::from_secs(10);
