@@ -27,7 +27,7 @@ pub(super) fn answer(world: &World, headers: &HeaderMap, path: &str, query: &str
         (parameter(query, "signature")? == signature(&repository, &digest, expires)).then_some((repository, digest, expires))
     })();
     let Some((repository, digest, expires)) = asked else { return refusal(403, "SignatureDoesNotMatch", "The signature does not match") };
-    if expires < now_millis() {
+    if expires <= now_millis() {
         return refusal(403, "AccessDenied", "Request has expired");
     }
     let Some(bytes) = world.repositories.get(&repository).and_then(|repository| repository.blobs.get(&digest)) else {

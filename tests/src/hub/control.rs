@@ -81,6 +81,7 @@ impl Hub {
     }
 
     /// Waits until the log fulfils `condition`, for 30 s at most; then panics and says what was asked.
+    /// The log is locked meanwhile: `condition` looks at its argument, never at the Hub.
     pub async fn wait_for(&self, condition: impl Fn(&Counts) -> bool) {
         let mut changed = self.shared.log.subscribe();
         // On the Hub's own clock: the test's may be paused.

@@ -43,11 +43,11 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             auth: Auth::Token,
-            token_lifetime: Duration::from_secs(300),
+            token_lifetime: Duration::from_mins(5),
             expires_in: Some(300),
             clock_skew: 0,
             redirects: true,
-            link_lifetime: Duration::from_secs(600),
+            link_lifetime: Duration::from_mins(10),
             challenge: None,
             realm: None,
             denial: 401,
