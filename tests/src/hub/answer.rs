@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{Request, Response, header};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::body::{Account, Answer};
 use super::faults::{Fault, Faults, Taken};
@@ -25,14 +26,25 @@ pub(super) struct Shared {
     pub(super) faults: Faults,
     pub(super) log: Arc<Log>,
     pub(super) black_hole: watch::Sender<bool>,
-    pub(super) cut: Mutex<CancellationToken>,
+    pub(super) connections: Mutex<Connections>,
     pub(super) scheme: &'static str,
     pub(super) addresses: [SocketAddr; 3],
     /// The name or address that the token service is known by; `None` is the one the registry was asked by.
     pub(super) token_host: Option<String>,
 }
 
+/// The connections since the last cut, and what ends them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Connections {
+    pub(super) cut: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
 impl Shared {
+    pub(super) fn connections(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

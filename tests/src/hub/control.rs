@@ -1,12 +1,12 @@
 //! What tests do with a running Hub: faults, gates, outages, and waits on what it was asked.
 
 use std::io;
-use std::sync::PoisonError;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
 
+use super::answer::Connections;
 use super::{Counts, Fault, Faults, Filter, Host, Hub, RuleId};
 
 /// Holds requests until it is released or dropped.
@@ -59,10 +59,18 @@ impl Hub {
         self.listen(None).expect("the ports were kept");
     }
 
-    /// Cuts every connection, on all three ports; new ones are taken.
+    /// Cuts every connection, on all three ports, and returns when they are gone; new ones are taken.
     pub fn cut(&self) {
-        let mut cut = self.shared.cut.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *cut, CancellationToken::new()).cancel();
+        let Connections { cut, tasks } = std::mem::take(&mut *self.shared.connections());
+        cut.cancel();
+        tasks.close();
+        // A request that comes after `cut` returned must not reach a connection that is about to go.
+        let (sender, gone) = mpsc::channel();
+        self.handle().spawn(async move {
+            tasks.wait().await;
+            sender.send(())
+        });
+        gone.recv().expect("connections end when they are told to");
     }
 
     /// Connections are accepted and nothing is ever said, until it is set to false.

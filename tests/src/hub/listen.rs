@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::Host;
-use super::answer::{Shared, answer};
+use super::answer::{Connections, Shared, answer};
 use super::socket::{RawAnswer, Socket};
 
 /// One of the three ports.
@@ -97,9 +97,9 @@ impl Listening {
             // A connection that died in the backlog is its client's affair.
             let Ok((stream, peer)) = accepted else { continue };
             self.shared.log.connection();
-            let cut = self.shared.cut.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let Connections { cut, tasks } = self.shared.connections().clone();
             let (host, shared, tls) = (self.host, Arc::clone(&self.shared), self.tls.clone());
-            tokio::spawn(async move {
+            tasks.spawn(async move {
                 tokio::select! {
                     () = cut.cancelled() => {}
                     () = connection(shared, host, tls, stream, peer) => {}

@@ -78,7 +78,7 @@ impl Builder {
             faults: Faults::default(),
             log: Arc::new(Log::new()),
             black_hole: watch::Sender::new(false),
-            cut: Mutex::default(),
+            connections: Mutex::default(),
             scheme: if tls.is_some() { "https" } else { "http" },
             addresses,
             token_host: self.token_host,
