@@ -45,7 +45,7 @@ pub use repo::Repo;
 use buffers::Buffers;
 use flight::Flight;
 use manifests::FetchKey;
-use repo::RepoKey;
+use repo::{RepoKey, Repos};
 use shared::Shared;
 
 use crate::config::Config;
@@ -71,7 +71,7 @@ struct Inner {
     metrics: Metrics,
     proofs: Arc<Shared<FetchKey, Result<(), CacheError>>>,
     referrers: Memory<FetchKey, passing::KnownReferrers>,
-    repos: Memory<RepoKey, Arc<Repo>>,
+    repos: Repos,
     store: Store,
     tag_checks: Arc<Shared<tags::TagKey, tags::Checked>>,
     tasks: TaskTracker,
@@ -86,18 +86,17 @@ pub(crate) type Source = Outcome;
 impl Cache {
     /// A cache of `upstreams` over `store`. Its tasks run on `tasks` and end with `cancel`.
     pub fn new(config: &Config, store: Store, upstreams: Vec<Upstream>, tasks: TaskTracker, cancel: CancellationToken) -> Self {
-        let memory = Memory::builder().max_capacity(MEMORY).weigher(|_, object: &Arc<Object>| object.weight()).build();
         Self(Arc::new(Inner {
             buffers: Buffers::new(config.limits.buffers.0 as usize),
             cancel,
             deleted_tags: config.store.deleted_tags,
             fetches: Arc::default(),
             flights: Arc::default(),
-            memory,
+            memory: memory(),
             metrics: Metrics::default(),
             proofs: Arc::default(),
             referrers: Memory::builder().max_capacity(REFERRERS).build(),
-            repos: Memory::builder().max_capacity(REPOS).build(),
+            repos: Repos::default(),
             store,
             tag_checks: Arc::default(),
             tasks,
@@ -106,7 +105,7 @@ impl Cache {
         }))
     }
 
-    /// The same cache with a new configuration: what is in memory and in the air stays.
+    /// The same cache with a new configuration: what is in the air stays.
     pub fn reloaded(&self, config: &Config, upstreams: Vec<Upstream>) -> Self {
         let old = &self.0;
         Self(Arc::new(Inner {
@@ -115,11 +114,11 @@ impl Cache {
             deleted_tags: config.store.deleted_tags,
             fetches: Arc::default(),
             flights: old.flights.clone(),
-            memory: old.memory.clone(),
+            memory: memory(), // What an answer's headers are may have changed, and they are kept with it.
             metrics: old.metrics.clone(),
             proofs: Arc::default(),
             referrers: Memory::builder().max_capacity(REFERRERS).build(),
-            repos: Memory::builder().max_capacity(REPOS).build(),
+            repos: Repos::default(),
             store: old.store.clone(),
             tag_checks: Arc::default(),
             tasks: old.tasks.clone(),
@@ -190,12 +189,14 @@ impl Deadline {
     }
 }
 
+fn memory() -> Memory<Digest, Arc<Object>> {
+    Memory::builder().max_capacity(MEMORY).weigher(|_, object: &Arc<Object>| object.weight()).build()
+}
+
 /// Flights keep their blob readable by the descriptor; nothing else may hold one open.
 type Shareable = Arc<Flight>;
 
 /// Manifests and small blobs in memory.
 const MEMORY: u64 = 16 << 20;
-/// Repositories whose records are in memory.
-const REPOS: u64 = 4096;
 /// Answers about referrers in memory.
 const REFERRERS: u64 = 4096;

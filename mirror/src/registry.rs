@@ -10,7 +10,9 @@ mod error;
 mod range;
 mod reply;
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Response};
@@ -22,7 +24,7 @@ use error::{RegistryError, Subject};
 use range::Wanted;
 use reply::Replies;
 
-use crate::cache::{BlobContent, Cache, Repo};
+use crate::cache::{BlobAnswer, BlobContent, Cache, Repo};
 use crate::canary::{CANARY, Canaries, Nonce};
 use crate::config::{Access, Config};
 use crate::oci::{Digest, Reference};
@@ -68,24 +70,62 @@ impl Registry {
         path.starts_with("/v2") || path.starts_with("//") || path.contains("/v2/") || path.ends_with("/v2")
     }
 
-    /// Answers a request.
-    pub async fn answer(&self, request: &Parts, asker: &Origin) -> Response<RegistryBody> {
-        let action = self.0.names.parse(&request.method, request.uri.path(), request.uri.query());
-        let mut facts = self.facts(action.as_ref().ok());
-        let subject = subject(action.as_ref().ok());
-        let answer = match action {
-            Ok(action) => self.act(action, request, asker, &mut facts).await,
-            Err(error) => Err(error.into()),
+    /// Answers a request: a hit at once, everything else by a future of its own.
+    ///
+    /// Hits are most of all requests. An `async fn` would move the state of the whole way to the upstream, tens of kilobytes, for each of them.
+    pub fn answer(&self, request: Parts, asker: Origin) -> Answering {
+        let action = match self.0.names.parse(&request.method, request.uri.path(), request.uri.query()) {
+            Ok(action) => action,
+            Err(error) => return Answering::Done(Some(self.finish(Err(error.into()), Subject::Page, Facts::default(), &request, &asker))),
         };
+        let (mut facts, subject) = (self.facts(&action), subject(&action));
+        if let Some(answer) = self.at_once(&action, &request, &asker, &mut facts) {
+            return Answering::Done(Some(self.finish(answer, subject, facts, &request, &asker)));
+        }
+        let this = self.clone();
+        Answering::Pending(Box::pin(async move {
+            let answer = this.act(action, &request, &asker, &mut facts).await;
+            this.finish(answer, subject, facts, &request, &asker)
+        }))
+    }
+
+    fn finish(&self, answer: Answer, subject: Subject, mut facts: Facts, request: &Parts, asker: &Origin) -> Response<RegistryBody> {
         let mut response = answer.unwrap_or_else(|error| self.refuse(&error, subject, request, asker, &mut facts));
         response.extensions_mut().insert(facts);
         response
     }
 
-    async fn act(&self, action: Action, request: &Parts, asker: &Origin, facts: &mut Facts) -> Answer {
+    /// What needs neither the upstream nor a wait; `None` where [`Registry::act`] must try.
+    fn at_once(&self, action: &Action, request: &Parts, asker: &Origin, facts: &mut Facts) -> Option<Answer> {
         if self.is_own(&request.headers) {
-            return Err(RegistryError::Loop);
+            return Some(Err(RegistryError::Loop));
         }
+        let (Action::Blob(target, _) | Action::Manifest(target, _)) = action else {
+            return matches!(action, Action::Ping).then(|| Ok(self.0.replies.ping()));
+        };
+        if Canaries::nonce(&target.repo).is_some() {
+            return None;
+        }
+        let repo = match self.permitted(target, asker) {
+            Ok(repo) => repo,
+            Err(error) => return Some(Err(error)),
+        };
+        match action {
+            Action::Manifest(_, reference) => {
+                let answer = self.0.cache.manifest_at_once(&repo, reference)?;
+                facts.outcome = Some(answer.outcome);
+                Some(Ok(self.0.replies.manifest(&answer, target, &request.headers)))
+            }
+            Action::Blob(_, digest) if request.method == Method::GET && !reply::is_known(&request.headers, digest) => {
+                let answer = self.0.cache.blob_at_once(&repo, digest)?;
+                facts.outcome = Some(answer.outcome);
+                Some(self.blob_answer(answer, target, digest, request))
+            }
+            _ => None,
+        }
+    }
+
+    async fn act(&self, action: Action, request: &Parts, asker: &Origin, facts: &mut Facts) -> Answer {
         match action {
             Action::Ping => Ok(self.0.replies.ping()),
             Action::Blob(target, digest) => {
@@ -145,17 +185,22 @@ impl Registry {
         }
         let answer = cache.blob(repo, digest).await?;
         facts.outcome = Some(answer.outcome);
+        self.blob_answer(answer, target, digest, request)
+    }
+
+    fn blob_answer(&self, answer: BlobAnswer, target: &Target, digest: &Digest, request: &Parts) -> Answer {
+        let (cache, size) = (&self.0.cache, answer.size);
         if let BlobContent::Memory(object) = &answer.content {
             return self.0.replies.small(object, target, &request.headers);
         }
-        let wanted = match answer.size {
+        let wanted = match size {
             Some(size) => Wanted::resolve(&request.headers, size, &reply::etag(digest)),
             None => Wanted::Whole,
         };
-        let size = answer.size;
         match (wanted, size) {
             (Wanted::Part { start, end }, Some(size)) => {
-                Ok(self.0.replies.part(digest, start..end, size, answer.body(cache, digest, Some(start..end)), target))
+                let body = answer.body(cache, digest, Some(start..end));
+                Ok(self.0.replies.part(digest, start..end, size, body, target))
             }
             (Wanted::Unsatisfiable, Some(size)) => Err(RegistryError::Range { size }),
             _ => Ok(self.0.replies.whole(digest, size, answer.body(cache, digest, None), target)),
@@ -223,22 +268,48 @@ impl Registry {
         self.0.replies.error(status, error.body(code, &asker.id.to_string()), error)
     }
 
-    fn facts(&self, action: Option<&Action>) -> Facts {
+    fn facts(&self, action: &Action) -> Facts {
         let (target, reference) = match action {
-            Some(Action::Blob(target, digest) | Action::Referrers(target, digest, _)) => (target, Some(digest.to_string())),
-            Some(Action::Manifest(target, reference)) => (target, Some(reference.to_string())),
-            Some(Action::Tags(target, _)) => (target, None),
-            _ => return Facts::default(),
+            Action::Blob(target, digest) | Action::Referrers(target, digest, _) => (target, Some(Reference::Digest(digest.clone()))),
+            Action::Manifest(target, reference) => (target, Some(reference.clone())),
+            Action::Tags(target, _) => (target, None),
+            Action::Catalog(_) | Action::Ping => return Facts::default(),
         };
-        Facts { upstream: self.0.upstreams.get(target.upstream).cloned(), repo: Some(target.repo.clone()), reference, ..Facts::default() }
+        let upstream = self.0.upstreams.get(target.upstream).cloned();
+        Facts { upstream, repo: Some(target.repo.clone()), reference, ..Facts::default() }
     }
 }
 
-fn subject(action: Option<&Action>) -> Subject {
+fn subject(action: &Action) -> Subject {
     match action {
-        Some(Action::Blob(..)) => Subject::Blob,
-        Some(Action::Manifest(..) | Action::Referrers(..)) => Subject::Manifest,
+        Action::Blob(..) => Subject::Blob,
+        Action::Manifest(..) | Action::Referrers(..) => Subject::Manifest,
         _ => Subject::Page,
+    }
+}
+
+/// An answer, or the way to it.
+pub enum Answering {
+    /// Here; `None` once it was taken.
+    Done(Option<Response<RegistryBody>>),
+    /// On its way.
+    Pending(Pin<Box<dyn Future<Output = Response<RegistryBody>> + Send>>),
+}
+
+impl Future for Answering {
+    type Output = Response<RegistryBody>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Done(response) => Poll::Ready(response.take().expect("a future is not polled after its end")),
+            Self::Pending(answer) => answer.as_mut().poll(context),
+        }
+    }
+}
+
+impl std::fmt::Debug for Answering {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if matches!(self, Self::Done(_)) { "Done" } else { "Pending" })
     }
 }
 

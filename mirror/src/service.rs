@@ -133,7 +133,7 @@ impl Mirror {
         let log = parts.log.clone();
         let answer = move |request| {
             let service = service.clone();
-            log.observe(request, |request| async move { service.serve(request).await })
+            log.observe(request, move |request| service.serve(request))
         };
         server.spawn(answer, &parts.config.limits, &parts.config.trusted_proxies, &parts.connections, &parts.listening);
         parts.cache.load().greet();

@@ -18,7 +18,7 @@ use warp::Filter as _;
 use warp::filters::BoxedFilter;
 
 use crate::canary::{Canaries, Nonce};
-use crate::registry::{Registry, RegistryBody};
+use crate::registry::{Answering, Registry, RegistryBody};
 use crate::server::{FilterBody, serve_filter};
 use crate::telemetry::Origin;
 
@@ -36,22 +36,40 @@ pub(crate) fn surface(registry: Arc<ArcSwap<Registry>>, canaries: Arc<Canaries>)
 /// What the listener calls.
 pub(crate) trait Serve: Send + Sync + 'static {
     /// Answers a request.
-    fn serve(&self, request: Request<Incoming>) -> impl Future<Output = Response<SurfaceBody>> + Send;
+    fn serve(&self, request: Request<Incoming>) -> Serving;
 }
 
 impl<P, F> Serve for Surface<P>
 where
     P: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
-    F: Future<Output = Response<FilterBody>> + Send,
+    F: Future<Output = Response<FilterBody>> + Send + 'static,
 {
-    async fn serve(&self, request: Request<Incoming>) -> Response<SurfaceBody> {
+    fn serve(&self, request: Request<Incoming>) -> Serving {
         if !Registry::serves(request.uri().path()) {
-            return (self.pages)(request).await.map(SurfaceBody::Page);
+            return Serving::Page(Box::pin((self.pages)(request)));
         }
         let (mut parts, _) = request.into_parts();
         let origin = parts.extensions.remove::<Origin>().expect("the access log is the outermost layer");
-        let registry = self.registry.load_full();
-        registry.answer(&parts, &origin).await.map(SurfaceBody::Registry)
+        Serving::Registry(self.registry.load().answer(parts, origin))
+    }
+}
+
+/// An answer on its way. Small, because it is moved for every request.
+pub(crate) enum Serving {
+    /// A page's.
+    Page(Pin<Box<dyn Future<Output = Response<FilterBody>> + Send>>),
+    /// The registry's.
+    Registry(Answering),
+}
+
+impl Future for Serving {
+    type Output = Response<SurfaceBody>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Page(answer) => answer.as_mut().poll(context).map(|response| response.map(SurfaceBody::Page)),
+            Self::Registry(answer) => Pin::new(answer).poll(context).map(|response| response.map(SurfaceBody::Registry)),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ mod writer;
 use std::net::IpAddr;
 
 use crate::config::UpstreamName;
-use crate::oci::RepoName;
+use crate::oci::{Reference, RepoName};
 
 pub use access_log::{AccessLog, Logged};
 pub use admin::{Admin, admin};
@@ -47,7 +47,7 @@ pub struct Facts {
     /// How it was answered.
     pub outcome: Option<Outcome>,
     /// The tag or digest that was asked for.
-    pub reference: Option<String>,
+    pub reference: Option<Reference>,
     /// The repository.
     pub repo: Option<RepoName>,
     /// The registry it belongs to.

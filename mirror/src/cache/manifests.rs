@@ -53,6 +53,18 @@ pub enum Warning {
 }
 
 impl Cache {
+    /// The manifest that `reference` names, where nobody needs to be asked: the hit, without a future of any kind.
+    pub fn manifest_at_once(&self, repo: &Repo, reference: &Reference) -> Option<ManifestAnswer> {
+        if repo.is_closed() {
+            return None;
+        }
+        let object = match reference {
+            Reference::Digest(digest) => self.in_memory(repo, digest).or_else(|| self.stored_object(repo, digest))?,
+            Reference::Tag(tag) => self.in_memory(repo, &repo.fresh(tag)?)?,
+        };
+        Some(ManifestAnswer { object, outcome: Outcome::Hit, warning: None })
+    }
+
     /// The manifest that `reference` names; `describe` is enough for a HEAD and spares the upstream's quota.
     pub async fn manifest(&self, repo: &Arc<Repo>, reference: &Reference, describe: bool) -> Result<ManifestAnswer, CacheError> {
         let deadline = Deadline::new();

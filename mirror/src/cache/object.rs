@@ -1,7 +1,9 @@
 //! A small object in memory, a manifest or a config, with the header values that every answer about it carries.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 
 use crate::oci::{Digest, MediaType};
 
@@ -16,12 +18,23 @@ pub struct Object {
     pub content_type: HeaderValue,
     /// Its name.
     pub digest: Digest,
+    /// The finished headers of its plain answers.
+    pub finished: Finished,
     /// `Docker-Content-Digest`.
     pub digest_header: HeaderValue,
     /// `ETag`: the digest in quotes.
     pub etag: HeaderValue,
     /// Bytes.
     pub size: u64,
+}
+
+/// Headers of an object's plain answers, made once by whoever answers. The same bytes may be asked for as either.
+#[derive(Debug, Default)]
+pub struct Finished {
+    /// Under `/blobs/`.
+    pub blob: OnceLock<HeaderMap>,
+    /// Under `/manifests/`.
+    pub manifest: OnceLock<HeaderMap>,
 }
 
 impl Object {
@@ -40,6 +53,7 @@ impl Object {
             content_length: HeaderValue::from(size),
             content_type: HeaderValue::from_str(media_type.as_str()).unwrap_or(HeaderValue::from_static(MediaType::OCTET_STREAM)),
             digest: digest.clone(),
+            finished: Finished::default(),
             digest_header: value(&text),
             etag: value(&format!("\"{text}\"")),
             size,
@@ -53,4 +67,4 @@ impl Object {
 }
 
 /// Headers, digest and bookkeeping of one object in memory.
-const OVERHEAD: u32 = 512;
+const OVERHEAD: u32 = 2048;

@@ -1,12 +1,12 @@
 //! A repository as the cache knows it: its records in the store, and what its tags were at the last check.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
-use super::freshness::{Descriptor, Known};
+use super::freshness::{Descriptor, Known, Lookup};
 use super::{Cache, CacheError};
-use crate::oci::{ChildKind, RepoName, Tag};
+use crate::oci::{ChildKind, Digest, RepoName, Tag};
 use crate::store::{Repository, RepositoryState, TagRecord};
 use crate::upstream::Upstream;
 
@@ -46,8 +46,7 @@ impl Cache {
         let records = self.store().repository(&config.name, name);
         let repo =
             Repo { key: key.clone(), label, records, seen_public: Mutex::default(), tags: Mutex::default(), upstream: upstream.clone() };
-        // Two who load it at once must end with one: checks and tags live in it.
-        Ok(self.0.repos.get_with(key, || Arc::new(repo)))
+        Ok(self.0.repos.keep(key, repo))
     }
 }
 
@@ -67,6 +66,14 @@ impl Repo {
         Known { at, gone: record.is_some_and(|record| record.gone_since.is_some()), ..Known::default() }
     }
 
+    /// Where `tag` points, if that holds without a check and there is nothing to warn of.
+    pub(crate) fn fresh(&self, tag: &Tag) -> Option<Digest> {
+        let (now, window) = (Instant::now(), self.upstream.config().tag_window);
+        let tags = self.tags.lock().expect("no holder panics");
+        let known = tags.get(tag).filter(|known| !known.gone && known.lookup(now, window) == Lookup::Fresh && !known.is_quiet(now))?;
+        known.at.as_ref().map(|at| at.digest.clone())
+    }
+
     /// Changes what is known of `tag`.
     pub(crate) fn learn<T>(&self, tag: &Tag, change: impl FnOnce(&mut Known) -> T) -> T {
         let start = self.known(tag);
@@ -79,7 +86,7 @@ impl Repo {
     }
 
     /// The tags that point at `digest` by the upstream's word, and whose record does not say so yet.
-    pub(crate) fn unrecorded(&self, digest: &crate::oci::Digest) -> Vec<Tag> {
+    pub(crate) fn unrecorded(&self, digest: &Digest) -> Vec<Tag> {
         let tags = self.tags.lock().expect("no holder panics");
         let points_there = |known: &Known| known.at.as_ref().is_some_and(|at| at.digest == *digest);
         tags.iter()
@@ -89,7 +96,7 @@ impl Repo {
             .collect()
     }
 
-    fn is_unrecorded(&self, tag: &Tag, digest: &crate::oci::Digest) -> bool {
+    fn is_unrecorded(&self, tag: &Tag, digest: &Digest) -> bool {
         self.records.tag(tag).is_none_or(|record| record.digest != *digest || record.gone_since.is_some())
     }
 
@@ -120,5 +127,27 @@ impl Repo {
     }
 }
 
+/// The repositories in memory. Not a cache with a clock: every request passes here, and finds what it looks for.
+#[derive(Debug, Default)]
+pub(crate) struct Repos(RwLock<HashMap<RepoKey, Arc<Repo>>>);
+
+impl Repos {
+    fn get(&self, key: &RepoKey) -> Option<Arc<Repo>> {
+        self.0.read().expect("no holder panics").get(key).cloned()
+    }
+
+    /// Two who load a repository at once end with one: checks and tags live in it. When there are too many, those that nobody uses now go;
+    /// what they know is in the store.
+    fn keep(&self, key: RepoKey, repo: Repo) -> Arc<Repo> {
+        let mut repos = self.0.write().expect("no holder panics");
+        if repos.len() >= REPOS && !repos.contains_key(&key) {
+            repos.retain(|_, repo| Arc::strong_count(repo) > 1);
+        }
+        repos.entry(key).or_insert_with(|| Arc::new(repo)).clone()
+    }
+}
+
+/// Repositories in memory before those that are not in use go.
+const REPOS: usize = 4096;
 /// Tags of one repository in memory before the old ones go.
 const TAGS: usize = 1024;

@@ -59,18 +59,18 @@ impl Replies {
     /// A manifest, or its description.
     pub(crate) fn manifest(&self, answer: &ManifestAnswer, target: &Target, asked: &HeaderMap) -> Response<RegistryBody> {
         let object = &answer.object;
-        let mut response = self.about(object, target);
+        let finished = object.finished.manifest.get_or_init(|| self.finish(object, &object.content_type));
+        let mut response = Response::new(RegistryBody::Full(object.bytes.clone()));
+        *response.headers_mut() = finished.clone();
+        name_space(response.headers_mut(), target);
         if let Some(warning) = answer.warning {
             response.headers_mut().insert(WARNING, HeaderValue::from_static(warning_text(warning)));
         }
         if asked.get(IF_NONE_MATCH).is_some_and(|known| lists(known, &object.etag)) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
-            return response;
+            response.headers_mut().remove(CONTENT_LENGTH);
+            *response.body_mut() = RegistryBody::Full(None);
         }
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, object.content_type.clone());
-        headers.insert(CONTENT_LENGTH, object.content_length.clone());
-        *response.body_mut() = RegistryBody::Full(object.bytes.clone());
         response
     }
 
@@ -92,25 +92,25 @@ impl Replies {
 
     /// A blob that is in memory, or a part of it.
     pub(crate) fn small(&self, object: &Object, target: &Target, asked: &HeaderMap) -> Result<Response<RegistryBody>, RegistryError> {
-        let mut response = self.about(object, target);
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, OCTET_STREAM);
-        headers.insert(ACCEPT_RANGES, BYTES);
+        let finished = object.finished.blob.get_or_init(|| {
+            let mut headers = self.finish(object, &OCTET_STREAM);
+            headers.insert(ACCEPT_RANGES, BYTES);
+            headers
+        });
         let bytes = object.bytes.clone().unwrap_or_default();
-        let body = match wanted(asked, object) {
-            Wanted::Whole => {
-                headers.insert(CONTENT_LENGTH, object.content_length.clone());
-                bytes
-            }
+        let mut response = Response::new(RegistryBody::Full(None));
+        *response.headers_mut() = finished.clone();
+        name_space(response.headers_mut(), target);
+        *response.body_mut() = RegistryBody::Full(Some(match wanted(asked, object) {
+            Wanted::Whole => bytes,
             Wanted::Part { start, end } => {
-                headers.insert(CONTENT_LENGTH, (end - start).into());
-                headers.insert(CONTENT_RANGE, content_range(start..end, object.size));
+                response.headers_mut().insert(CONTENT_LENGTH, (end - start).into());
+                response.headers_mut().insert(CONTENT_RANGE, content_range(start..end, object.size));
                 *response.status_mut() = StatusCode::PARTIAL_CONTENT;
                 bytes.slice(start as usize..end as usize)
             }
             Wanted::Unsatisfiable => return Err(RegistryError::Range { size: object.size }),
-        };
-        *response.body_mut() = RegistryBody::Full(Some(body));
+        }));
         Ok(response)
     }
 
@@ -210,14 +210,14 @@ impl Replies {
         response
     }
 
-    /// The headers that name an object.
-    fn about(&self, object: &Object, target: &Target) -> Response<RegistryBody> {
-        let mut response = self.empty();
-        let headers = response.headers_mut();
+    /// All headers of the plain answer about an object: made once, then only copied.
+    fn finish(&self, object: &Object, content_type: &HeaderValue) -> HeaderMap {
+        let mut headers = self.base.clone();
         headers.insert(CONTENT_DIGEST, object.digest_header.clone());
         headers.insert(ETAG, object.etag.clone());
-        name_space(headers, target);
-        response
+        headers.insert(CONTENT_TYPE, content_type.clone());
+        headers.insert(CONTENT_LENGTH, object.content_length.clone());
+        headers
     }
 
     fn blob(&self, digest: &Digest, target: &Target) -> Response<RegistryBody> {

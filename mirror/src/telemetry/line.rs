@@ -59,7 +59,7 @@ impl Line<'_> {
         map.serialize_entry("status", &self.status)?;
         map.serialize_entry("upstream", &self.facts.upstream.as_ref().map(crate::config::UpstreamName::as_str))?;
         map.serialize_entry("repository", &self.facts.repo)?;
-        map.serialize_entry("reference", &self.facts.reference.as_deref().map(plain))?;
+        map.serialize_entry("reference", &self.facts.reference.as_ref().map(ToString::to_string))?;
         map.serialize_entry("outcome", &self.facts.outcome.map(super::Outcome::as_str))?;
         map.serialize_entry("bytes", &self.bytes)?;
         map.serialize_entry("duration_ms", &(self.duration.as_micros() as f64 / 1000.0))?;
@@ -88,7 +88,7 @@ impl Line<'_> {
             write(format_args!(" {upstream}/{repo}"));
         }
         if let Some(reference) = &facts.reference {
-            write(format_args!(" {}", plain(reference)));
+            write(format_args!(" {reference}"));
         }
         write(format_args!(" id={} agent=\"{}\"", self.id, plain(&String::from_utf8_lossy(self.user_agent))));
         if let Some(error) = &facts.error {
@@ -149,7 +149,7 @@ mod tests {
     fn hit() -> Facts {
         Facts {
             outcome: Some(Outcome::Hit),
-            reference: Some("latest".into()),
+            reference: Some("latest".parse().expect("a tag")),
             repo: Some("library/alpine".parse().expect("a name")),
             upstream: Some("docker.io".parse().expect("a name")),
             error: None,
