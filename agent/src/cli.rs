@@ -9,6 +9,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 use clap_complete::Shell;
 use mirror::config::{Flag, registry};
 
+use crate::image::{ImageName, Order};
 use crate::load::Source;
 
 /// Keeps container images next to the machines that pull them.
@@ -30,6 +31,8 @@ enum Command {
         /// A config.yml of the `registry` image
         file: Option<PathBuf>,
     },
+    /// Write a container image of this program, for `docker load` and its like
+    Image(ImageArgs),
     /// Print a completion script
     Completions {
         /// For this shell
@@ -89,12 +92,26 @@ struct MirrorArgs {
     config_reference: bool,
 }
 
+#[derive(Args, Debug)]
+struct ImageArgs {
+    /// Where the archive goes; `-` is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
+    /// What engines call the image
+    #[arg(long, value_name = "NAME[:TAG]", default_value = "chandler:latest")]
+    tag: ImageName,
+    /// The program inside: one that is linked statically [default: this very one]
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+}
+
 /// What is to be done.
 pub(crate) enum Invocation {
     Completions(Shell),
     ConfigReference,
     DefaultConfig,
     Help,
+    Image(Order),
     Mirror(Run),
 }
 
@@ -112,6 +129,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Inv
     let cli = Cli::from_arg_matches(&matches)?;
     match (cli.command, cli.file) {
         (Some(Command::Completions { shell }), _) => Ok(Invocation::Completions(shell)),
+        (Some(Command::Image(args)), _) => Ok(Invocation::Image(order(args))),
         (Some(Command::Mirror(args)), _) => {
             let matches = matches.subcommand_matches("mirror").expect("clap parsed the subcommand mirror");
             Ok(mirror_run(*args, matches))
@@ -138,6 +156,11 @@ fn misspelt(file: &std::path::Path) -> bool {
 
 fn stand_in(file: Option<PathBuf>) -> Invocation {
     Invocation::Mirror(Run { check: false, flags: Vec::new(), show: false, source: Source::Registry(file) })
+}
+
+fn order(args: ImageArgs) -> Order {
+    let output = (args.output.as_os_str() != "-").then_some(args.output);
+    Order { binary: args.binary, name: args.tag, output }
 }
 
 fn mirror_run(args: MirrorArgs, matches: &ArgMatches) -> Invocation {

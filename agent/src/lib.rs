@@ -1,9 +1,10 @@
 //! chandler: the command line.
 //!
-//! `cli` says what may be written, `load` finds and resolves the configuration, `logging` starts the log, `mirror` runs the service, `report`
-//! is the one place that prints an error. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration.
+//! `cli` says what may be written, `load` finds and resolves the configuration, `logging` starts the log, `mirror` runs the service, `image`
+//! makes the container image, `report` is the one place that prints an error. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration.
 
 mod cli;
+mod image;
 mod load;
 mod logging;
 mod mirror;
@@ -38,6 +39,11 @@ fn run(invocation: Invocation) -> Result<(), Failure> {
         Invocation::ConfigReference => print(&::mirror::config::markdown()),
         Invocation::DefaultConfig => print(&::mirror::config::default_file()),
         Invocation::Help => print(&Cli::command().render_help().to_string()),
+        Invocation::Image(order) => {
+            let made = image::make(&order)?;
+            report::notes(&made.notes(&order));
+            Ok(())
+        }
         Invocation::Mirror(run) => {
             let loader = Loader::new(run.source, run.flags);
             let resolved = loader.load()?;

@@ -1,11 +1,11 @@
 //! The one place that prints errors: the chain of causes, then one `hint:` line. Nothing else writes to standard error but the log.
 
 use std::error::Error;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use mirror::config::Note;
-
+use crate::image::ImageError;
 use crate::load::LoadError;
 use crate::logging::LogError;
 use crate::mirror::RunError;
@@ -13,6 +13,8 @@ use crate::mirror::RunError;
 /// Why the program ends without having done its work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
+    #[error(transparent)]
+    Image(#[from] ImageError),
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
@@ -34,20 +36,24 @@ impl Failure {
     /// 1 failed, 2 usage or configuration.
     fn code(&self) -> u8 {
         match self {
-            Self::Load(_) | Self::Log(_) => 2,
-            Self::Print(_) | Self::Run(_) => 1,
+            Self::Image(ImageError::Terminal) | Self::Load(_) | Self::Log(_) => 2,
+            Self::Image(_) | Self::Print(_) | Self::Run(_) => 1,
         }
     }
 
     fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Image(ImageError::Dynamic { .. } | ImageError::Elf { .. }) => Some(
+                "in chandler's sources `cargo image --output FILE` builds a static program and makes the image of it; --binary takes any other",
+            ),
+            Self::Image(ImageError::Terminal) => Some("`chandler image | docker load`, or `chandler image --output FILE`"),
             Self::Load(LoadError::Both(_)) => Some("unset one of them; CHANDLER_… variables and flags work beside either"),
             Self::Load(LoadError::Read { .. }) => Some("`chandler mirror --print-default-config` prints a file to start from"),
             Self::Load(LoadError::Wrong(_)) => {
                 Some("`chandler mirror --print-default-config` shows every key; `chandler mirror --check` tries a change")
             }
             Self::Log(_) => Some("log.level is error, warn, info, debug or trace, or a filter such as info,mirror::upstream=debug"),
-            Self::Print(_) | Self::Run(_) => None,
+            Self::Image(_) | Self::Print(_) | Self::Run(_) => None,
         }
     }
 
@@ -67,7 +73,7 @@ impl Failure {
 }
 
 /// What an operator should know, on standard error.
-pub(crate) fn notes(notes: &[Note]) {
+pub(crate) fn notes(notes: &[impl Display]) {
     let mut stderr = io::stderr().lock();
     for note in notes {
         // With standard error closed there is nobody to tell.

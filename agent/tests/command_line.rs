@@ -108,3 +108,30 @@ fn help_reference_default_file_and_completions_are_data() {
     assert_eq!(chandler(&["mirror", "--nonsense"], &[]).status.code(), Some(2));
     assert_eq!(chandler(&["nonsense"], &[]).status.code(), Some(2));
 }
+
+#[test]
+fn an_image_of_a_program_that_needs_shared_libraries_is_refused_with_the_mend() {
+    let output = chandler(&["image", "--binary", "/bin/sh"], &[]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()));
+    let said = text(&output.stderr);
+    assert!(said.starts_with("error: the program /bin/sh needs shared libraries (/") && said.contains("hint: "), "{said}");
+    assert_eq!(chandler(&["image", "--binary", "/nowhere/chandler"], &[]).status.code(), Some(1));
+    assert_eq!(chandler(&["image", "--tag", "Not A Name"], &[]).status.code(), Some(2));
+}
+
+#[test]
+fn an_image_goes_to_a_file_or_to_standard_output_with_the_same_bytes() {
+    let mut program = vec![0; 64];
+    program[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    program[18] = 62; // x86-64
+    let binary = tempfile::NamedTempFile::new().expect("a folder for temporary files");
+    std::fs::write(binary.path(), program).expect("room for a file");
+    let archive = tempfile::NamedTempFile::new().expect("a folder for temporary files");
+    let [program, file] = [&binary, &archive].map(|file| file.path().to_str().expect("a plain path"));
+    let printed = chandler(&["image", "--binary", program], &[]);
+    let written = chandler(&["image", "--binary", program, "--output", file], &[]);
+    assert!(printed.status.success() && written.status.success(), "{}", text(&written.stderr));
+    assert_eq!(printed.stdout, std::fs::read(file).expect("it was written"));
+    assert!(text(&written.stderr).contains("note: chandler:latest for linux/amd64, 1 MiB, sha256:"), "{}", text(&written.stderr));
+    assert!(text(&written.stderr).contains(&format!("next: docker load --input {file}")), "{}", text(&written.stderr));
+}

@@ -2,6 +2,7 @@
 //!
 //! One binary for all of them, one module a subject.
 
+mod container_image;
 mod engines_smoke;
 mod hub_behaves_like_docker_hub;
 mod one_download;

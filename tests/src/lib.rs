@@ -3,6 +3,7 @@
 //! Nothing here uses the mirror's own code: bugs that both sides share would cancel out.
 
 pub mod client;
+pub mod container_image;
 pub mod engine;
 pub mod hub;
 pub mod program;

@@ -102,6 +102,7 @@ fn help_says_what_may_be_written() {
     Commands:
       mirror       Mirror Docker Hub and other registries
       serve        Stand in for the `registry` image, with its config.yml
+      image        Write a container image of this program, for `docker load` and its like
       completions  Print a completion script
 
     Arguments:

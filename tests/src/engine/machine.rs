@@ -155,6 +155,11 @@ impl Machine {
         self.cable.as_ref().map_or(Ipv4Addr::LOCALHOST.into(), Veth::machine)
     }
 
+    /// The real machine's end of the cable, where a server can listen for this machine and its containers: all ports but 80 and 443 are free.
+    pub fn outside(&self) -> IpAddr {
+        self.cable.as_ref().map_or(Ipv4Addr::LOCALHOST.into(), Veth::host)
+    }
+
     /// The address at which this machine and its containers find a server that listens on the real machine's loopback. With
     /// [`Network::Own`] a relay is started for it, which ends with the machine.
     pub async fn reach(&mut self, server: SocketAddr) -> SocketAddr {

@@ -1,0 +1,176 @@
+//! What an ELF file's headers say: for which machine it is, and whether it needs a loader.
+
+use std::fmt;
+
+/// What an image has to know of a program.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Executable {
+    /// The dynamic loader that it asks for; `None` when it runs alone.
+    pub(super) interpreter: Option<String>,
+    pub(super) platform: Platform,
+}
+
+/// Linux on a machine, in the words of the image specification.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Platform {
+    pub(super) architecture: &'static str,
+    pub(super) variant: Option<&'static str>,
+}
+
+/// Why a file is no program for an image.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum ElfError {
+    #[error("it is for a machine that chandler does not run on (ELF machine {0})")]
+    Machine(u16),
+    #[error("it is no ELF file")]
+    NotElf,
+    #[error("its headers are cut or damaged")]
+    Cut,
+}
+
+impl Executable {
+    /// Reads the file's headers.
+    pub(super) fn parse(file: &[u8]) -> Result<Self, ElfError> {
+        let file = File::of(file)?;
+        let platform = file.platform()?;
+        Ok(Self { interpreter: file.interpreter()?, platform })
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "linux/{}", self.architecture)?;
+        self.variant.map_or(Ok(()), |variant| write!(f, "/{variant}"))
+    }
+}
+
+struct File<'a> {
+    bytes: &'a [u8],
+    big_endian: bool,
+    wide: bool,
+}
+
+impl<'a> File<'a> {
+    fn of(bytes: &'a [u8]) -> Result<Self, ElfError> {
+        let Some([0x7f, b'E', b'L', b'F', class @ (1 | 2), order @ (1 | 2)]) = bytes.get(..6) else {
+            return Err(ElfError::NotElf);
+        };
+        Ok(Self { bytes, big_endian: *order == 2, wide: *class == 2 })
+    }
+
+    fn platform(&self) -> Result<Platform, ElfError> {
+        let machine = self.number::<2>(18)? as u16;
+        let known = PLATFORMS.iter().find(|(number, wide, big, ..)| (*number, *wide, *big) == (machine, self.wide, self.big_endian));
+        known.map(|&(.., architecture, variant)| Platform { architecture, variant }).ok_or(ElfError::Machine(machine))
+    }
+
+    /// The text of the program header that names a loader.
+    fn interpreter(&self) -> Result<Option<String>, ElfError> {
+        let (table, size, count) = if self.wide {
+            (self.number::<8>(32)?, self.number::<2>(54)?, self.number::<2>(56)?)
+        } else {
+            (self.number::<4>(28)?, self.number::<2>(42)?, self.number::<2>(44)?)
+        };
+        for index in 0..count {
+            let header = table.checked_add(index * size).ok_or(ElfError::Cut)?;
+            if self.number::<4>(header)? == PT_INTERP {
+                return self.text_of(header).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn text_of(&self, header: u64) -> Result<String, ElfError> {
+        let at = |offset: u64| header.checked_add(offset).ok_or(ElfError::Cut);
+        let (place, size) = if self.wide {
+            (self.number::<8>(at(8)?)?, self.number::<8>(at(32)?)?)
+        } else {
+            (self.number::<4>(at(4)?)?, self.number::<4>(at(16)?)?)
+        };
+        Ok(String::from_utf8_lossy(self.slice(place, size)?).trim_end_matches('\0').to_owned())
+    }
+
+    fn number<const N: usize>(&self, place: u64) -> Result<u64, ElfError> {
+        let bytes = self.slice(place, N as u64)?.iter();
+        let add = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
+        Ok(if self.big_endian { bytes.fold(0, add) } else { bytes.rev().fold(0, add) })
+    }
+
+    fn slice(&self, place: u64, size: u64) -> Result<&'a [u8], ElfError> {
+        let end = place.checked_add(size).ok_or(ElfError::Cut)?;
+        self.bytes.get(place as usize..end as usize).ok_or(ElfError::Cut)
+    }
+}
+
+const PT_INTERP: u64 = 3;
+/// ELF's number of the machine, whether it is of 64 bits, whether it is big-endian; and the image specification's words for it.
+const PLATFORMS: [(u16, bool, bool, &str, Option<&str>); 7] = [
+    (3, false, false, "386", None),
+    (21, true, false, "ppc64le", None),
+    (22, true, true, "s390x", None),
+    (40, false, false, "arm", Some("v7")),
+    (62, true, false, "amd64", None),
+    (183, true, false, "arm64", Some("v8")),
+    (243, true, false, "riscv64", None),
+];
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The headers of a little-endian file of 64 bits, with a loader or without.
+    pub(in crate::image) fn elf(machine: u16, interpreter: Option<&str>) -> Vec<u8> {
+        let mut file = vec![0; 64];
+        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        file[18..20].copy_from_slice(&machine.to_le_bytes());
+        file[32..40].copy_from_slice(&64_u64.to_le_bytes());
+        file[54..56].copy_from_slice(&56_u16.to_le_bytes());
+        file[56..58].copy_from_slice(&u16::from(interpreter.is_some()).to_le_bytes());
+        if let Some(text) = interpreter {
+            file.resize(64 + 56, 0);
+            file[64] = 3;
+            file[72..80].copy_from_slice(&120_u64.to_le_bytes());
+            file[96..104].copy_from_slice(&(text.len() as u64 + 1).to_le_bytes());
+            file.extend(text.bytes().chain([0]));
+        }
+        file
+    }
+
+    #[test]
+    fn a_program_says_its_machine_and_its_loader() {
+        let read = |file: &[u8]| Executable::parse(file).map(|found| (found.platform.to_string(), found.interpreter));
+        assert_eq!(read(&elf(62, None)), Ok(("linux/amd64".into(), None)));
+        assert_eq!(read(&elf(183, None)), Ok(("linux/arm64/v8".into(), None)));
+        assert_eq!(
+            read(&elf(62, Some("/lib64/ld-linux-x86-64.so.2"))),
+            Ok(("linux/amd64".into(), Some("/lib64/ld-linux-x86-64.so.2".into())))
+        );
+        assert_eq!(read(&elf(8, None)), Err(ElfError::Machine(8)));
+        assert_eq!(read(b"#!/bin/sh\n"), Err(ElfError::NotElf));
+        assert_eq!(read(&elf(62, None)[..40]), Err(ElfError::Cut));
+    }
+
+    #[test]
+    fn the_test_program_itself_needs_the_loader_that_runs_it() {
+        let file = std::fs::read(std::env::current_exe().expect("it runs")).expect("it can be read");
+        let found = Executable::parse(&file).expect("it runs here");
+        assert!(found.interpreter.is_none_or(|loader| std::path::Path::new(&loader).exists()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_makes_the_reader_panic(rest: Vec<u8>, wide: bool, big: bool) {
+            let mut file = vec![0x7f, b'E', b'L', b'F', 1 + u8::from(wide), 1 + u8::from(big)];
+            file.extend(rest);
+            let _ = Executable::parse(&file);
+            let mut damaged = elf(62, Some("/lib/ld.so"));
+            damaged.truncate(file.len());
+            for (byte, noise) in damaged.iter_mut().skip(20).zip(&file) {
+                *byte ^= noise;
+            }
+            let _ = Executable::parse(&damaged);
+        }
+    }
+}
