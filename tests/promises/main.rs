@@ -5,3 +5,4 @@
 mod engines_smoke;
 mod hub_behaves_like_docker_hub;
 mod one_download;
+mod real_engines;
