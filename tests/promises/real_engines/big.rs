@@ -38,14 +38,14 @@ async fn all_engines_at_once_take_a_big_layer_from_one_download() {
         client.pull("library/big:1").await.expect_success();
         client.assert_has("library/big:1", image.digest.as_str()).await;
     };
-    let [a, b, c, d, e, f] = &clients;
+    let [first, second, third, fourth, fifth, sixth] = &clients;
     let release = async {
         // The download is under way and stands still; who comes meanwhile joins it.
         hub.wait_for(|counts| counts.bytes(on(Kind::Cdn).digest(&image.layers[0].digest)) == MIB as u64).await;
         wait_until(|| agents_that_asked(&mirror.log()) == clients.len()).await;
         gate.release();
     };
-    tokio::join!(pull(a), pull(b), pull(c), pull(d), pull(e), pull(f), release);
+    tokio::join!(pull(first), pull(second), pull(third), pull(fourth), pull(fifth), pull(sixth), release);
     assert_one_download_a_blob(&hub, &[image]);
     assert_only_the_mirror_asked(&hub);
 }
