@@ -190,9 +190,9 @@ impl Default for Times {
             certificate_look: tls::WATCH_INTERVAL,
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(30),
-            idle: Duration::from_secs(120),
+            idle: Duration::from_mins(2),
             proxy_header: Duration::from_secs(5),
-            stall: Duration::from_secs(60),
+            stall: Duration::from_mins(1),
             sweep: Duration::from_secs(2),
         }
     }

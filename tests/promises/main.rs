@@ -6,3 +6,4 @@ mod container_image;
 mod engines_smoke;
 mod hub_behaves_like_docker_hub;
 mod one_download;
+mod real_engines;

@@ -134,7 +134,7 @@ impl Program {
                     let _ = child.wait();
                     panic!("the program did not stop within {PATIENCE:?}:\n{}", self.log());
                 }
-                None => std::thread::sleep(POLL),
+                None => pause(),
             }
         }
     }
@@ -151,7 +151,7 @@ impl Drop for Program {
             return;
         }
         if std::thread::panicking() {
-            eprintln!("--- the program said:\n{}---", self.log());
+            print_end(&self.log());
             self.crash();
             return;
         }
@@ -266,7 +266,7 @@ impl Log {
     }
 
     fn text(&self) -> String {
-        self.lines.lock().expect("no holder panics").iter().map(|line| format!("{line}\n")).collect()
+        self.lines.lock().expect("no holder panics").join("\n")
     }
 
     fn wait_for(&self, text: &str) -> Option<String> {
@@ -275,6 +275,17 @@ impl Log {
         let (lines, _) = self.grown.wait_timeout_while(lines, PATIENCE, |lines| found(lines).is_none()).expect("no holder panics");
         found(&lines)
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "Drop can't await, and the system tells nobody of a child's end without a signal handler")]
+fn pause() {
+    std::thread::sleep(POLL);
+}
+
+/// Into the test's captured output, which is shown when it fails.
+#[expect(clippy::print_stderr, reason = "what a failed test says about its program")]
+fn print_end(log: &str) {
+    eprintln!("--- the program said:\n{log}\n---");
 }
 
 /// The program lies beside the folder of the test that runs.
@@ -289,6 +300,6 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Longer than anything takes on a busy machine, shorter than a test runner's own patience.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two looks at a process.
 const POLL: Duration = Duration::from_millis(5);

@@ -77,19 +77,19 @@ mod tests {
     use super::*;
     use crate::oci::Algorithm;
 
-    fn at() -> Option<Descriptor> {
-        Some(Descriptor { digest: Digest::of(Algorithm::Sha256, b"x"), media_type: None, size: None })
+    fn at() -> Descriptor {
+        Descriptor { digest: Digest::of(Algorithm::Sha256, b"x"), media_type: None, size: None }
     }
 
     #[test]
     fn an_answer_holds_for_the_window_and_then_wants_a_check() {
         let now = Instant::now();
-        let known = Known { at: at(), checked: Some(now), ..Known::default() };
+        let known = Known { at: Some(at()), checked: Some(now), ..Known::default() };
         let window = Duration::from_secs(10);
         assert_eq!(known.lookup(now + Duration::from_secs(9), window), Lookup::Fresh);
         assert_eq!(known.lookup(now + Duration::from_secs(10), window), Lookup::Stale);
         assert_eq!(known.lookup(now, Duration::ZERO), Lookup::Stale, "a window of nothing asks each time");
-        assert_eq!(Known { at: at(), ..Known::default() }.lookup(now, window), Lookup::Stale, "after a start");
+        assert_eq!(Known { at: Some(at()), ..Known::default() }.lookup(now, window), Lookup::Stale, "after a start");
         assert_eq!(Known::default().lookup(now, window), Lookup::Miss);
     }
 
@@ -97,15 +97,15 @@ mod tests {
     fn no_such_tag_holds_for_a_second_at_most() {
         let now = Instant::now();
         let known = Known { checked: Some(now), gone: true, ..Known::default() };
-        assert_eq!(known.lookup(now + Duration::from_millis(900), Duration::from_secs(600)), Lookup::Fresh);
-        assert_eq!(known.lookup(now + Duration::from_secs(1), Duration::from_secs(600)), Lookup::Miss);
+        assert_eq!(known.lookup(now + Duration::from_millis(900), Duration::from_mins(10)), Lookup::Fresh);
+        assert_eq!(known.lookup(now + Duration::from_secs(1), Duration::from_mins(10)), Lookup::Miss);
     }
 
     #[test]
     fn a_429_widens_the_window_within_bounds_and_only_where_there_is_an_answer() {
         let now = Instant::now();
         for (asked, seconds) in [(None, 5), (Some(1), 5), (Some(30), 30), (Some(86_400), 60)] {
-            let mut known = Known { at: at(), ..Known::default() };
+            let mut known = Known { at: Some(at()), ..Known::default() };
             known.rate_limited(now, asked.map(Duration::from_secs));
             assert_eq!(known.lookup(now + Duration::from_secs(seconds - 1), Duration::ZERO), Lookup::Fresh);
             assert_eq!(known.lookup(now + Duration::from_secs(seconds), Duration::ZERO), Lookup::Stale);

@@ -248,7 +248,7 @@ pub(super) fn is_said(node: Option<&Node>) -> bool {
     node.is_some_and(|node| !matches!(node.value, Value::Null))
 }
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 
 /// What only the protocol decides; a challenge above all would make engines send their users' passwords.
 const OUR_HEADERS: &[&str] = &[

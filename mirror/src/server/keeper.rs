@@ -225,7 +225,7 @@ mod tests {
     /// What is said of a connection that shows these samples, a second apart; the first verdict with its second.
     fn verdict(samples: impl IntoIterator<Item = Sample>) -> Option<(u64, Verdict)> {
         let times =
-            Times { head: Duration::from_secs(30), idle: Duration::from_secs(120), stall: Duration::from_secs(60), ..Times::default() };
+            Times { head: Duration::from_secs(30), idle: Duration::from_mins(2), stall: Duration::from_mins(1), ..Times::default() };
         let start = Instant::now();
         let mut marks = Marks::default();
         (0..).zip(samples).find_map(|(second, seen)| Some((second, marks.judge(seen, start + Duration::from_secs(second), &times)?)))

@@ -168,7 +168,7 @@ fn once(answer: Answer) -> impl Fn(Request<Incoming>) -> std::future::Ready<Answ
 #[tokio::test]
 async fn a_stop_lets_a_streaming_answer_finish_while_new_connections_are_refused() {
     let (gate, answer) = gated();
-    let server = Running::start(&Setup { drain: Duration::from_secs(600), ..Setup::default() }, once(answer));
+    let server = Running::start(&Setup { drain: Duration::from_mins(10), ..Setup::default() }, once(answer));
     let mut client = server.http1().await;
     let answer = within(client.send_request(get("/"))).await.expect("headers");
     gate.send("one,".into()).expect("it reads");

@@ -52,7 +52,7 @@ impl Cleanup {
             return;
         }
         let content = self.remove_unused(now);
-        let records_age = self.keep_unused.unwrap_or(RECORDS_KEPT).max(Duration::from_secs(60));
+        let records_age = self.keep_unused.unwrap_or(RECORDS_KEPT).max(Duration::from_mins(1));
         let oldest = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::from(now)).saturating_sub(records_age);
         let mut records = 0;
         for (upstream, name) in repositories(&self.disk) {
@@ -150,4 +150,4 @@ fn is_older(path: &Path, oldest: SystemTime) -> bool {
 const TRIM_EVERY: Duration = Duration::from_secs(10);
 const TRIMS_A_CLEANUP: u64 = 360;
 /// Records whose content is gone, where no other time is configured.
-const RECORDS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+const RECORDS_KEPT: Duration = Duration::from_hours(720);

@@ -83,4 +83,4 @@ pub(super) async fn check(disk: &Arc<Disk>, digest: &Digest, rate: u64, cancel: 
 /// Read at once.
 const CHUNK: usize = 256 << 10;
 /// A small store is not checked without a pause.
-const BETWEEN_ROUNDS: Duration = Duration::from_secs(3600);
+const BETWEEN_ROUNDS: Duration = Duration::from_hours(1);

@@ -26,7 +26,7 @@ pub(super) fn folder() -> TempDir {
 
 pub(super) fn config(root: &Path) -> StoreConfig {
     StoreConfig {
-        deleted_tags: DeletedTags { grace: Duration::from_secs(60), keep: false },
+        deleted_tags: DeletedTags { grace: Duration::from_mins(1), keep: false },
         health: HealthConfig { enabled: true, interval: Duration::from_secs(10), threshold: 3 },
         keep_unused: None,
         max_size: None,

@@ -237,7 +237,7 @@ fn chain(error: &PasswordError) -> String {
 }
 
 /// How long a refused account is not tried again.
-const HOLD_BACK: Duration = Duration::from_secs(60);
+const HOLD_BACK: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {

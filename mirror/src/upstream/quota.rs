@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn the_hubs_headers_are_read() {
         let quota = Quota::read(&headers(&[("ratelimit-limit", "100;w=21600"), ("RateLimit-Remaining", "76;w=21600")]));
-        assert_eq!(quota, Some(Quota { limit: 100, remaining: Some(76), window: Some(Duration::from_secs(21600)) }));
+        assert_eq!(quota, Some(Quota { limit: 100, remaining: Some(76), window: Some(Duration::from_hours(6)) }));
         assert_eq!(Quota::read(&headers(&[])), None);
         assert_eq!(Quota::read(&headers(&[("ratelimit-limit", "unlimited")])), None);
         let bare = Quota::read(&headers(&[("ratelimit-limit", " 5 "), ("ratelimit-remaining", "-1")]));
@@ -61,8 +61,8 @@ mod tests {
 
     #[test]
     fn a_retry_after_is_bounded() {
-        assert_eq!(retry_after(&headers(&[("retry-after", "60")])), Some(Duration::from_secs(60)));
-        assert_eq!(retry_after(&headers(&[("retry-after", "99999999")])), Some(Duration::from_secs(86400)));
+        assert_eq!(retry_after(&headers(&[("retry-after", "60")])), Some(Duration::from_mins(1)));
+        assert_eq!(retry_after(&headers(&[("retry-after", "99999999")])), Some(Duration::from_hours(24)));
         assert_eq!(retry_after(&headers(&[("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT")])), None);
     }
 

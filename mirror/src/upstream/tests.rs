@@ -20,7 +20,7 @@ fn tuning() -> Tuning {
     Tuning {
         pace: Duration::from_millis(1),
         system_proxy: false,
-        budget: Duration::from_secs(60),
+        budget: Duration::from_mins(1),
         headers: Duration::from_secs(50),
         ..Tuning::default()
     }

@@ -55,6 +55,12 @@ impl Crane {
         self.crane(["pull".as_ref(), reference.as_ref(), file.as_os_str()]).await
     }
 
+    /// Takes an index with all that it names, attestations too, and checks every digest.
+    pub async fn pull_index(&self, reference: &str) -> Answer {
+        let layout = self.home.path().join("layout");
+        self.crane(["pull".as_ref(), "--format".as_ref(), "oci".as_ref(), reference.as_ref(), layout.as_os_str()]).await
+    }
+
     /// Pushes an image of this machine's platform with the given tar files as layers and an optional command.
     pub async fn append(&self, reference: &str, layers: &[&Path], command: &[&str]) -> Answer {
         let files = layers.iter().flat_map(|file| ["--new_layer".as_ref(), file.as_os_str()]);

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -10,6 +11,7 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -108,7 +110,7 @@ impl Listening {
         }
         let address = listener.local_addr()?;
         drop(listener);
-        reserve(address)
+        reserve_again(address).await
     }
 }
 
@@ -144,4 +146,17 @@ fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
+/// Reserves a port on which we listened until now. A program that the test starts at this very moment holds a copy of the listener until it has
+/// taken its own shape: for so long the port is still in use.
+async fn reserve_again(address: SocketAddr) -> io::Result<TcpSocket> {
+    let until = Instant::now() + LONGEST_START;
+    loop {
+        match reserve(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => sleep(Duration::from_millis(1)).await,
+            answer => return answer,
+        }
+    }
+}
+
+const LONGEST_START: Duration = Duration::from_secs(10);
 const BACKLOG: u32 = 1024;
