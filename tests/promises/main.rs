@@ -2,6 +2,15 @@
 //!
 //! One binary for all of them, one module a subject.
 
+mod broken_upstream;
+mod crash;
+mod damaged_store;
 mod engines_smoke;
+mod eviction;
+mod full_disk;
+mod herd;
 mod hub_behaves_like_docker_hub;
 mod one_download;
+mod ranges;
+mod resume;
+mod sick_store;

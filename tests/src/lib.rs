@@ -3,7 +3,11 @@
 //! Nothing here uses the mirror's own code: bugs that both sides share would cancel out.
 
 pub mod client;
+pub mod dice;
+pub mod disk;
 pub mod engine;
 pub mod hub;
+pub mod operator;
 pub mod program;
+pub mod slow_client;
 pub mod tools;
