@@ -4,6 +4,7 @@
 //!
 //! Here: what an upstream sends wrong. Damage on our own disk is `damaged_store`'s subject.
 
+use reqwest::Method;
 use tests::client::Client;
 use tests::disk::{published, wait_for_empty_spool};
 use tests::hub::{Digest, Fault, Hub, KIB, Kind, MIB, noise, on};
@@ -31,8 +32,11 @@ impl Setting {
     async fn breaks_off_with(size: usize, fault: Fault) {
         let setting = Self::of_blob(size);
         let rule = setting.hub.faults().set(fault.clone(), on(Kind::Cdn));
-        let answer = setting.client.get(&setting.path).await;
-        assert!(answer.status.is_server_error() || answer.body.is_err(), "{fault:?}: {} with a whole body", answer.status);
+        // What breaks before much was sent may take the headers with it.
+        if let Ok(answer) = setting.client.request(Method::GET, &setting.path).send().await {
+            let status = answer.status();
+            assert!(answer.bytes().await.is_err() || status.is_server_error(), "{fault:?}: {status} with a whole body");
+        }
         setting.recovers_after(|hub| hub.faults().remove(rule)).await;
     }
 
@@ -47,7 +51,7 @@ impl Setting {
     }
 
     async fn recovers_after(self, mend: impl FnOnce(&Hub)) {
-        wait_for_empty_spool(&self.mirror.store());
+        wait_for_empty_spool(&self.mirror.store()).await;
         assert_eq!(published(&self.mirror.store()), Vec::<String>::new(), "nothing unverified is stored");
         mend(&self.hub);
         self.hub.forget();
@@ -117,7 +121,7 @@ async fn a_wrong_byte_in_the_middle_breaks_the_body_and_leaves_nothing_and_is_co
     let rule = setting.hub.faults().set(Fault::FlipByte(2 * MIB as u64), on(Kind::Cdn));
     assert!(setting.client.get(&setting.path).await.body.is_err());
     let failures = Operator::of(&setting.mirror).metric("chandler_flight_failures_total").await;
-    assert!(failures >= 1.0, "{failures}");
+    assert!(failures >= 1, "{failures}");
     setting.recovers_after(|hub| hub.faults().remove(rule)).await;
 }
 
@@ -164,7 +168,7 @@ async fn a_manifest_with_wrong_bytes_reaches_nobody() {
         let answer = client.get(&format!("/v2/library/app/manifests/{reference}")).await;
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (502, "UNAVAILABLE"), "{reference}");
     }
-    wait_for_empty_spool(&mirror.store());
+    wait_for_empty_spool(&mirror.store()).await;
     assert_eq!(published(&mirror.store()), Vec::<String>::new());
     hub.faults().remove(rule);
     assert!(client.get("/v2/library/app/manifests/1").await.whole() == image.manifest);

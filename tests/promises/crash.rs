@@ -71,7 +71,7 @@ async fn killed_while_it_evicts_it_is_within_its_cap_after_and_serves_every_imag
         let load = load(&mirror, &mut dice, &fresh, &images, &served);
         sent(&hub, &mut dice, &fresh).await;
         mirror = killed(mirror, load).await;
-        Operator::of(&mirror).wait_for_metric("chandler_store_scanned", 1.0).await;
+        Operator::of(&mirror).wait_for_metric("chandler_store_scanned", 1).await;
         let taken = allocated(&mirror.store());
         assert!(taken <= CAP, "round {round}: {taken} bytes with a cap of {CAP}");
     }
@@ -91,8 +91,8 @@ fn push(hub: &Hub, dice: &mut Dice, round: u64, count: u64) -> Vec<ImageInfo> {
 fn load(mirror: &Program, dice: &mut Dice, fresh: &[ImageInfo], all: &[ImageInfo], served: &Served) -> JoinSet<()> {
     let old = (0..fresh.len()).map(|_| dice.pick(all).clone()).collect::<Vec<_>>();
     let mut load = JoinSet::new();
-    for image in fresh.iter().chain(fresh).chain(&old).cloned() {
-        let (client, served) = (Client::new(mirror.url()), served.clone());
+    for image in fresh.iter().chain(fresh).chain(&old) {
+        let (client, image, served) = (Client::new(mirror.url()), image.clone(), served.clone());
         load.spawn(async move { while pulled(&client, &image, &served).await {} });
     }
     load
@@ -134,7 +134,7 @@ async fn killed(mirror: Program, mut load: JoinSet<()>) -> Program {
     while let Some(ended) = load.join_next().await {
         ended.expect("no client had a wrong body");
     }
-    wait_for_empty_spool(&mirror.store());
+    wait_for_empty_spool(&mirror.store()).await;
     mirror
 }
 

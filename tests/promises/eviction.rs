@@ -47,7 +47,7 @@ async fn a_working_set_beyond_the_cap_is_served_whole_and_never_passes_the_cap()
         pulled.expect("every pull completes");
     }
     let evicted = Operator::of(&mirror).metric("chandler_store_evicted_total").await;
-    assert!(evicted >= 1.0, "{evicted}");
+    assert!(evicted >= 1, "{evicted}");
     drop(mirror);
     let most = most.end();
     assert!((CAP / 2..=CAP).contains(&most), "at most {most} bytes were taken, with a cap of {CAP}");
@@ -61,7 +61,7 @@ async fn an_image_larger_than_the_cap_is_pulled_whole() {
     let client = Client::new(mirror.url());
     for _ in ["cold", "again"] {
         assert_eq!(client.pull("library/large", "1").await.len(), image.blobs().count());
-        wait_for_empty_spool(&mirror.store());
+        wait_for_empty_spool(&mirror.store()).await;
         let taken = allocated(&mirror.store());
         assert!(taken <= 4 << 20, "{taken}");
     }
@@ -76,7 +76,7 @@ async fn an_image_that_is_pulled_keeps_its_layers_and_one_that_is_not_makes_room
     for image in cold.iter().chain([&hot]) {
         client.pull(&image.repository, "1").await;
         for blob in image.blobs() {
-            wait_for_blob(&mirror.store(), &blob.digest);
+            wait_for_blob(&mirror.store(), &blob.digest).await;
         }
     }
     // The image that will be hot was used longest ago.
@@ -87,7 +87,7 @@ async fn an_image_that_is_pulled_keeps_its_layers_and_one_that_is_not_makes_room
             }
         }
     });
-    Operator::of(&mirror).wait_for_metric("chandler_store_scanned", 1.0).await;
+    Operator::of(&mirror).wait_for_metric("chandler_store_scanned", 1).await;
     let client = Client::new(mirror.url());
     client.pull(&hot.repository, "1").await;
     for image in images(&hub, 10, 3, [MIB, MIB]) {
@@ -109,7 +109,7 @@ async fn what_is_read_is_not_evicted_and_what_two_repositories_share_comes_back_
     let (client, store) = (Client::new(mirror.url()), mirror.store());
     let [one, two] = ["one", "two"].map(|name| format!("/v2/library/{name}/blobs/{shared}"));
     assert!(client.get(&one).await.whole() == bytes);
-    let file = wait_for_blob(&store, &shared);
+    let file = wait_for_blob(&store, &shared).await;
     assert!(client.get(&two).await.whole() == bytes);
     assert_eq!(hub.count().gets(Kind::Cdn), 1, "one content, however many repositories hold it");
 
@@ -130,7 +130,7 @@ async fn what_is_read_is_not_evicted_and_what_two_repositories_share_comes_back_
     }
     hub.forget();
     assert!(client.get(&two).await.whole() == bytes, "fetched anew");
-    wait_for_blob(&store, &shared);
+    wait_for_blob(&store, &shared).await;
     assert!(client.get(&one).await.whole() == bytes, "and there for the other");
     assert_eq!(hub.count().gets(Kind::Cdn), 1, "{}", hub.count().summary());
 }

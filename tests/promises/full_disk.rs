@@ -25,7 +25,7 @@ struct Setting {
     hub: Hub,
     mirror: Program,
     small: Digest,
-    _tmpfs: Tmpfs, // The last to go: the mirror must have stopped.
+    tmpfs: Tmpfs, // The last to go: the mirror must have stopped.
 }
 
 impl Setting {
@@ -40,10 +40,10 @@ impl Setting {
         let client = Client::new(mirror.url());
         client.pull("library/small", "1").await;
         for blob in small.blobs() {
-            wait_for_blob(&mirror.store(), &blob.digest);
+            wait_for_blob(&mirror.store(), &blob.digest).await;
         }
         hub.forget();
-        Some(Self { bytes, client, digest, hub, mirror, small: small.digest, _tmpfs: tmpfs })
+        Some(Self { bytes, client, digest, hub, mirror, small: small.digest, tmpfs })
     }
 
     fn path(&self) -> String {
@@ -57,7 +57,7 @@ impl Setting {
 
     /// What was there before is there still, and needs no Hub.
     async fn still_serves_what_it_stored(&self) {
-        wait_for_empty_spool(&self.mirror.store());
+        wait_for_empty_spool(&self.mirror.store()).await;
         assert!(!published(&self.mirror.store()).iter().any(|name| self.digest.as_str().ends_with(name.as_str())));
         self.hub.down();
         self.client.pull("library/small", self.small.as_str()).await;
@@ -91,7 +91,7 @@ async fn readers_that_keep_up_share_one_download_of_a_blob_that_has_no_room() {
     }
     let counts = setting.hub.count();
     assert_eq!(counts.gets(Kind::Cdn), 1, "{}", counts.summary());
-    assert!(Operator::of(&setting.mirror).metric("chandler_store_full_total").await >= 1.0, "an operator can see it");
+    assert!(Operator::of(&setting.mirror).metric("chandler_store_full_total").await >= 1, "an operator can see it");
     setting.still_serves_what_it_stored().await;
 }
 
@@ -152,10 +152,13 @@ async fn a_disk_that_is_full_in_the_middle_of_a_download_does_not_end_it() {
     read.extend(slow.rest().await.expect("the rest"));
     assert!(read == setting.bytes, "the slow one has what the disk has, and the rest by itself");
     let counts = setting.hub.count();
-    assert_eq!(counts.gets(Kind::Cdn), 2, "{}", counts.summary());
-    setting.hub.faults().clear();
-    assert!(Operator::of(&setting.mirror).metric("chandler_flight_overflows_total").await >= 1.0);
-    setting.still_serves_what_it_stored().await;
+    // Where no header tells the size, a byte is fetched to learn it.
+    let downloads = counts.list(on(Kind::Cdn)).iter().filter(|seen| seen.bytes > 1).count();
+    assert_eq!(downloads, 2, "{}", counts.summary());
+    assert!(Operator::of(&setting.mirror).metric("chandler_flight_overflows_total").await >= 1);
+    // What lay there made room first, as it must: it is fetched again.
+    wait_for_empty_spool(&setting.mirror.store()).await;
+    setting.client.pull("library/small", "1").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,7 +174,7 @@ async fn a_part_far_into_a_blob_that_has_no_room_is_sent_by_the_same_download() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_others_filled_does_not_fail_a_pull() {
     let Some(setting) = Setting::new().await else { return };
-    let ballast = setting._tmpfs.path().join("of-somebody-else");
+    let ballast = setting.tmpfs.path().join("of-somebody-else");
     fill(&ballast);
     let cold = setting.hub.image("library/cold").tag("1").seed(5).layers([3 * MIB, 40_000]).push();
     let pulled = setting.client.pull("library/cold", "1").await;
@@ -181,10 +184,10 @@ async fn a_disk_that_others_filled_does_not_fail_a_pull() {
         assert_eq!(Digest::sha256(&blob.whole()), descriptor.digest);
     }
     std::fs::remove_file(&ballast).expect("it is ours");
-    wait_for_empty_spool(&setting.mirror.store());
+    wait_for_empty_spool(&setting.mirror.store()).await;
     setting.client.pull("library/cold", "1").await;
     for descriptor in cold.blobs() {
-        wait_for_blob(&setting.mirror.store(), &descriptor.digest);
+        wait_for_blob(&setting.mirror.store(), &descriptor.digest).await;
     }
 }
 

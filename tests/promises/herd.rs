@@ -30,10 +30,10 @@ async fn fast_readers_finish_while_slow_ones_read_on_and_others_come_and_go() {
     // Each third comes at another point of the download; the last gate opens when all have asked.
     for (at, gate) in gates {
         hub_has_sent(&hub, &client, &path, at).await;
-        for _ in 0..SLOW / 3 + 1 {
+        for _ in 0..=SLOW / 3 {
             slow.spawn(read_slowly(mirror.url().to_owned(), path.clone(), let_loose.clone()));
         }
-        for _ in 0..FAST / 3 + 1 {
+        for _ in 0..=FAST / 3 {
             let (client, path) = (client.clone(), path.clone());
             fast.spawn(async move { client.get(&path).await.whole() });
         }

@@ -47,7 +47,7 @@ impl Setting {
 
     async fn stored(&self) {
         self.client.get(&self.path).await.whole();
-        wait_for_blob(&self.mirror.store(), &self.digest);
+        wait_for_blob(&self.mirror.store(), &self.digest).await;
         self.hub.down();
     }
 
@@ -147,7 +147,7 @@ async fn several_ranges_at_once_are_answered_with_the_whole_blob() {
         let answer = setting.client.range(&setting.path, "bytes=0-99,1000-1099").await;
         assert_eq!((answer.status.as_u16(), answer.header("content-range")), (200, ""));
         assert!(answer.whole() == setting.bytes);
-        wait_for_blob(&setting.mirror.store(), &setting.digest);
+        wait_for_blob(&setting.mirror.store(), &setting.digest).await;
     }
     assert_eq!(setting.hub.count().gets(Kind::Cdn), 1);
 }
@@ -171,7 +171,7 @@ async fn validators_are_honoured_cold_and_stored() {
         let other = ask("if-range", "\"sha256:other\"".into(), true).await;
         assert_eq!(other.status, 200, "{state}");
         assert!(other.whole() == setting.bytes, "{state}");
-        wait_for_blob(&setting.mirror.store(), &setting.digest);
+        wait_for_blob(&setting.mirror.store(), &setting.digest).await;
     }
 }
 

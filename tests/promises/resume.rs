@@ -23,7 +23,7 @@ async fn a_part_from_the_wrong_byte_is_asked_for_again() {
         let mirror = Program::of_hub(&hub.url()).start();
         let answer = Client::new(mirror.url()).get(&format!("/v2/library/app/blobs/{digest}")).await;
         assert!(answer.whole() == bytes, "{fault:?}");
-        wait_for_blob(&mirror.store(), &digest);
+        wait_for_blob(&mirror.store(), &digest).await;
     }
 }
 
@@ -44,7 +44,7 @@ async fn a_part_that_lies_about_its_place_never_makes_a_whole_body() {
         let mirror = Program::of_hub(&hub.url()).start();
         let (client, path) = (Client::new(mirror.url()), format!("/v2/library/app/blobs/{digest}"));
         assert!(client.get(&path).await.body.is_err(), "{fault:?}");
-        wait_for_empty_spool(&mirror.store());
+        wait_for_empty_spool(&mirror.store()).await;
         assert_eq!(published(&mirror.store()), Vec::<String>::new(), "{fault:?}");
         hub.faults().remove(rule);
         assert!(client.get(&path).await.whole() == bytes, "{fault:?}");

@@ -10,6 +10,7 @@ pub struct Dice(u64);
 
 impl Dice {
     /// From a new seed each time, unless the environment says which. A test that fails shows it, with what else it printed.
+    #[expect(clippy::print_stderr, reason = "a test's words, shown when it fails")]
     pub fn new() -> Self {
         let given = env::var("CHANDLER_TEST_SEED").ok().map(|seed| seed.parse().expect("CHANDLER_TEST_SEED is a number"));
         let seed = given.unwrap_or_else(|| RandomState::new().hash_one(0) >> 32);

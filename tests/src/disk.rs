@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -77,9 +77,9 @@ pub fn blob_file(store: &Path, digest: &Digest) -> PathBuf {
 }
 
 /// Waits until the blob is published; its last byte may have reached a client before.
-pub fn wait_for_blob(store: &Path, digest: &Digest) -> PathBuf {
+pub async fn wait_for_blob(store: &Path, digest: &Digest) -> PathBuf {
     let file = blob_file(store, digest);
-    wait_until(&format!("{digest} is stored"), || file.is_file());
+    wait_until(&format!("{digest} is stored"), || file.is_file()).await;
     file
 }
 
@@ -90,8 +90,8 @@ pub fn published(store: &Path) -> Vec<String> {
 }
 
 /// Waits until no part of a download is left in `store`.
-pub fn wait_for_empty_spool(store: &Path) {
-    wait_until("the spool is empty", || files_below(&store.join("spool")).is_empty());
+pub async fn wait_for_empty_spool(store: &Path) {
+    wait_until("the spool is empty", || files_below(&store.join("spool")).is_empty()).await;
 }
 
 /// Bytes that everything in `folder` takes on the disk, each file once, folders too.
@@ -102,21 +102,22 @@ pub fn allocated(folder: &Path) -> u64 {
     own + entries.map(|entry| allocated(&entry.path())).sum::<u64>()
 }
 
-/// Waits for what no event tells of, such as a file; blocking, for a minute at most.
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain until {what}");
-        std::thread::sleep(POLL);
-    }
-}
-
 /// kill -9 forgets what was hashed; an orderly stop and a new start with the same files does too, and leaves nothing half done.
 pub fn restarted_after(mut mirror: Program, change: impl FnOnce(&Path)) -> Program {
     let status = mirror.stop();
     assert!(status.success(), "the program ended with {status}");
     change(&mirror.store());
     mirror.crash_and_restart()
+}
+
+/// Waits for what no event tells of, such as a file; for a minute at most.
+async fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let come = async {
+        while !condition() {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, come).await.is_ok(), "waited {PATIENCE:?} in vain until {what}");
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {
@@ -145,6 +146,6 @@ fn run(command: &mut Command) -> io::Result<()> {
 }
 
 /// Longer than anything takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(5);

@@ -27,11 +27,11 @@ impl Operator {
         (answer.status().as_u16(), answer.text().await.expect("a text"))
     }
 
-    /// The sum of all samples of a metric, whatever their labels; a metric without samples is 0.
-    pub async fn metric(&self, name: &str) -> f64 {
+    /// The sum of all samples of a metric that counts in whole numbers, whatever their labels; a metric without samples is 0.
+    pub async fn metric(&self, name: &str) -> u64 {
         let (_, text) = self.page("/metrics").await;
         let samples = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
-        samples.map(|line| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).expect("a sample ends in a number")).sum()
+        samples.map(|line| line.rsplit(' ').next().and_then(|value| value.parse::<u64>().ok()).expect("a sample ends in a number")).sum()
     }
 
     /// Waits until `/readyz` answers `status`; gives its text.
@@ -49,7 +49,7 @@ impl Operator {
     }
 
     /// Waits until a metric is at least `least`.
-    pub async fn wait_for_metric(&self, name: &str, least: f64) {
+    pub async fn wait_for_metric(&self, name: &str, least: u64) {
         for _ in 0..LOOKS {
             if self.metric(name).await >= least {
                 return;

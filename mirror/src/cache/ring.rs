@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_fetch_waits_a_while_for_its_first_reader() {
-        let ring = Arc::new(Ring::new(5, 0, 0, Duration::from_secs(60)));
+        let ring = Arc::new(Ring::new(5, 0, 0, Duration::from_mins(1)));
         ring.push(chunk(1)).expect("nobody reads yet, and there is room");
         let fetch = std::thread::spawn({
             let ring = ring.clone();
