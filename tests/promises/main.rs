@@ -3,7 +3,16 @@
 //! One binary for all of them, one module a subject.
 
 mod container_image;
+mod broken_upstream;
+mod crash;
+mod damaged_store;
 mod engines_smoke;
+mod eviction;
+mod full_disk;
+mod herd;
 mod hub_behaves_like_docker_hub;
 mod one_download;
 mod real_engines;
+mod ranges;
+mod resume;
+mod sick_store;

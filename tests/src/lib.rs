@@ -4,7 +4,11 @@
 
 pub mod client;
 pub mod container_image;
+pub mod dice;
+pub mod disk;
 pub mod engine;
 pub mod hub;
+pub mod operator;
 pub mod program;
+pub mod slow_client;
 pub mod tools;

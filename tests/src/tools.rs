@@ -23,11 +23,11 @@ pub fn require_all<const N: usize>(names: [&str; N]) -> Option<[PathBuf; N]> {
     found.try_into().ok()
 }
 
-/// Whether this process may do what an engine needs; otherwise says that this test is skipped, and panics with `CI=true`.
+/// Whether this process may mount, as engines and small file systems need; otherwise says that this test is skipped, and panics with `CI=true`.
 pub fn require_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        skip("engines have mounts of their own, which needs root");
+        skip("it mounts file systems, which needs root");
     }
     root
 }

@@ -69,34 +69,38 @@ impl Cache {
 
     /// The blob `digest` of `repo`, where nobody needs to be asked: the hit, without a future of any kind.
     pub fn blob_at_once(&self, repo: &Repo, digest: &Digest) -> Option<BlobAnswer> {
-        let may = !repo.is_closed() && repo.records.held(digest).is_some();
-        if may { self.at_hand(digest) } else { None }
+        if repo.is_closed() { None } else { self.at_hand(digest, repo.records.held(digest)?.size) }
     }
 
     /// The blob `digest` of `repo`.
     pub async fn blob(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<BlobAnswer, CacheError> {
         refuse_closed(repo)?;
         let deadline = Deadline::new();
-        let is_held = repo.records.held(digest).is_some();
-        if is_held && let Some(answer) = self.at_hand(digest) {
+        let held = repo.records.held(digest);
+        if let Some(answer) = held.as_ref().and_then(|held| self.at_hand(digest, held.size)) {
             return Ok(answer);
         }
-        if !is_held && (self.store().blob(digest).is_some() || self.0.flights.contains(digest)) {
+        if held.is_none() && (self.store().blob(digest).is_some() || self.0.flights.contains(digest)) {
             // The content is here for another repository: this one needs its own proof.
             self.prove_blob(repo, digest, deadline).await?;
-            if let Some(answer) = self.at_hand(digest) {
+            if let Some(answer) = repo.records.held(digest).and_then(|held| self.at_hand(digest, held.size)) {
                 return Ok(answer);
             }
         }
         self.on_flight(repo, digest, deadline).await
     }
 
-    /// From memory or the store. A small blob goes to memory, with its hash checked.
-    fn at_hand(&self, digest: &Digest) -> Option<BlobAnswer> {
+    /// From memory or the store. A small blob goes to memory, with its hash checked. `known` is its size by the repository's records.
+    fn at_hand(&self, digest: &Digest, known: u64) -> Option<BlobAnswer> {
         if let Some(object) = self.0.memory.get(digest).filter(|object| object.bytes.is_some()) {
             return Some(BlobAnswer { size: Some(object.size), content: BlobContent::Memory(object), outcome: Outcome::Hit });
         }
         let stored = self.store().blob(digest)?;
+        if stored.size() != known && !stored.is_verified() {
+            // A file that lost its end: a range, which no hash checks, would name the wrong size of the whole.
+            self.store().quarantine(digest);
+            return None;
+        }
         stored.touch();
         let size = Some(stored.size());
         if stored.size() > TAIL {

@@ -4,7 +4,7 @@
 //! - Bytes go to a spool file; every reader, the first too, reads that file at its own offset and waits on a `watch` of the bytes written.
 //! - [`TAIL`] bytes at the end (a small blob whole) are withheld until the hash of the whole is checked. They are released before the fsync.
 //! - Where the disk has no room, from the start or from the middle, the rest goes through a [`Ring`]. A fetch that only fills a ring
-//!   ends when nobody reads it any more: there is nothing to keep.
+//!   ends soon after its last reader: there is nothing to keep.
 //!
 //! Hashing and writing happen on one blocking thread a flight, fed through a short channel; network reads never wait for the disk
 //! beyond it, and the threads that serve hits never hash a flight.
@@ -12,6 +12,7 @@
 use std::error::Error;
 use std::fs::File;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
@@ -150,7 +151,7 @@ impl Flight {
     /// From `start` on the bytes go through a ring. The lock orders this against readers that come and go.
     fn overflow_at(&self, start: u64, hasher: Hasher) {
         let readers = self.spool_readers.lock().expect("no holder panics");
-        let ring = Ring::new(RING, start, *readers);
+        let ring = Ring::new(RING, start, *readers, LONELY);
         let set = self.overflow.set(Overflow { hasher, ring, start });
         assert!(set.is_ok(), "a flight overflows once");
     }
@@ -332,3 +333,5 @@ const TELL_EVERY: u64 = 256 * 1024;
 const CHUNKS_AHEAD: usize = 8;
 /// The window of a fetch without room: 4 MiB, many times the tail, and more than a socket's buffers.
 const RING: u64 = 4 << 20;
+/// A fetch that is not kept goes on so long without readers: many times the moment between its answer's headers and the first look at its body.
+const LONELY: Duration = Duration::from_secs(5);

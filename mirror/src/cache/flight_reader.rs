@@ -82,6 +82,8 @@ impl FlightReader {
         }
         match progress.outcome {
             Some(Err(error)) => Err(broken(&error)),
+            // The ring learns what is waited for: it may be far ahead of what anybody has read.
+            _ if self.flight.overflow().is_some() => Ok(self.read_ring(released)),
             _ => Ok(Ready::Wait),
         }
     }

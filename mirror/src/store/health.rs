@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -104,9 +105,14 @@ pub(super) async fn watch(disk: Arc<Disk>, config: HealthConfig, cancel: Cancell
             return;
         }
         if config.enabled || disk.health.illness().is_some() {
+            let mut checking = pin!(check(&disk, interval.max(PATIENCE)));
             tokio::select! {
-                () = cancel.cancelled() => return,
-                () = check(&disk, interval.max(PATIENCE)) => {}
+                () = cancel.cancelled() => {
+                    // A healthy disk needs a moment; a process that ends before leaves the check's file behind.
+                    let _ = tokio::time::timeout(MOMENT, checking).await;
+                    return;
+                }
+                () = &mut checking => {}
             }
         }
     }
@@ -149,5 +155,7 @@ fn write_and_read(mut file: File) -> io::Result<()> {
 }
 
 const PROBE: &[u8] = b"chandler was here\n";
+/// What a stop waits for a check that runs.
+const MOMENT: Duration = Duration::from_secs(1);
 /// A disk under load may take seconds for an fsync and is not ill.
 const PATIENCE: Duration = Duration::from_secs(10);
