@@ -4,4 +4,7 @@
 
 mod engines_smoke;
 mod hub_behaves_like_docker_hub;
+mod lists;
 mod one_download;
+mod outages;
+mod tags;
