@@ -69,7 +69,7 @@ impl Cache {
 
     /// The blob `digest` of `repo`, where nobody needs to be asked: the hit, without a future of any kind.
     pub fn blob_at_once(&self, repo: &Repo, digest: &Digest) -> Option<BlobAnswer> {
-        let may = !repo.is_closed() && repo.records.held(digest).is_some();
+        let may = repo.is_permitted() && repo.records.held(digest).is_some();
         if may { self.at_hand(digest) } else { None }
     }
 
@@ -77,7 +77,7 @@ impl Cache {
     pub async fn blob(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<BlobAnswer, CacheError> {
         refuse_closed(repo)?;
         let deadline = Deadline::new();
-        let is_held = repo.records.held(digest).is_some();
+        let is_held = repo.is_permitted() && repo.records.held(digest).is_some();
         if is_held && let Some(answer) = self.at_hand(digest) {
             return Ok(answer);
         }
@@ -117,6 +117,10 @@ impl Cache {
         let outcome = if led { Outcome::Miss } else { Outcome::Joined };
         let opened = deadline.wait(digest, opening.wait_for(Option::is_some)).await?;
         let flight = opened.map_err(|_| CacheError::Stopping)?.clone().unwrap_or(Err(CacheError::Stopping))?;
+        if !led {
+            // Another repository may have begun it after this one was looked for: then this one still needs its own proof.
+            self.prove_blob(repo, digest, deadline).await?;
+        }
         let content = FlightContent { rest: rest(repo), flight };
         let size = content.flight.size();
         if size.is_none_or(|size| size > TAIL) {
