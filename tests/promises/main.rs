@@ -2,9 +2,11 @@
 //!
 //! One binary for all of them, one module a subject.
 
+mod access_rules;
 mod engines_smoke;
 mod hub_behaves_like_docker_hub;
 mod lists;
 mod one_download;
 mod outages;
+mod private_images;
 mod tags;

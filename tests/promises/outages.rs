@@ -33,16 +33,8 @@ fn assert_unavailable(answer: &Answer, about: &str) {
 }
 
 fn sick() -> Vec<(Fault, Filter)> {
-    let faults = [
-        Fault::Status(500),
-        Fault::Status(503),
-        Fault::PullLimit,
-        Fault::AbuseLimit,
-        Fault::AbuseLimitBareLf,
-        Fault::Drop,
-        Fault::Html,
-        Fault::Unauthorized,
-    ];
+    let faults =
+        [Fault::Status(500), Fault::Status(503), Fault::PullLimit, Fault::AbuseLimit, Fault::AbuseLimitBareLf, Fault::Drop, Fault::Html];
     let places = [on(Kind::Manifest).repo(REPO), on(Kind::Token)];
     faults.iter().flat_map(|fault| places.iter().map(|place| (fault.clone(), place.clone()))).collect()
 }
@@ -77,6 +69,18 @@ async fn what_is_not_cached_is_a_502_or_503_that_sends_every_client_on() {
         assert!(within_promise(client.head(TAG)).await.status.is_server_error(), "{fault:?} {place:?}");
         hub.faults().remove(rule);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_refuses_every_token_is_asked_a_few_times_and_the_client_hears_404() {
+    let hub = hub();
+    let mirror = Program::of_hub(&hub.url()).start();
+    let client = Client::new(mirror.url());
+    hub.faults().set(Fault::Unauthorized, on(Kind::Manifest));
+    assert_eq!(within_promise(client.get(TAG)).await.status, StatusCode::NOT_FOUND);
+    let counts = hub.count();
+    assert!(counts.of(on(Kind::Manifest).repo(REPO)) <= 3, "{}", counts.summary());
+    assert!(counts.of(on(Kind::Token).repo(REPO)) <= 3, "{}", counts.summary());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,11 +124,11 @@ async fn a_hub_that_hangs_costs_no_client_more_than_ten_seconds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cached_tag_never_waits_for_a_hub_that_hangs() {
-    let hub = hub();
-    let mirror = Program::of_hub(&hub.url()).hub(", tag_window: 0s").start();
-    let client = Client::new(mirror.url());
-    client.pull(REPO, "latest").await;
     for place in [on(Kind::Manifest), on(Kind::Token)] {
+        let hub = hub();
+        let mirror = Program::of_hub(&hub.url()).hub(", tag_window: 0s").start();
+        let client = Client::new(mirror.url());
+        client.pull(REPO, "latest").await;
         hub.revoke_tokens();
         let _gate = hub.hold(place);
         let answer = within_promise(client.get(TAG)).await;
