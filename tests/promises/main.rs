@@ -3,6 +3,8 @@
 //! One binary for all of them, one module a subject.
 
 mod access_rules;
+mod answers;
+mod chains;
 mod engines_smoke;
 mod hub_behaves_like_docker_hub;
 mod lists;
