@@ -5,10 +5,13 @@
 mod access_rules;
 mod answers;
 mod chains;
+mod drop_in;
 mod engines_smoke;
+mod https;
 mod hub_behaves_like_docker_hub;
 mod lists;
 mod one_download;
 mod outages;
 mod private_images;
+mod starter;
 mod tags;
