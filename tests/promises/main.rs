@@ -11,6 +11,7 @@ mod https;
 mod hub_behaves_like_docker_hub;
 mod lists;
 mod one_download;
+mod operation;
 mod outages;
 mod private_images;
 mod starter;
