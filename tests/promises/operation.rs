@@ -4,7 +4,7 @@ use std::fs;
 
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use tests::client::Client;
+use tests::client::{Answer, Client};
 use tests::hub::{Hub, Kind, MIB, noise, on};
 use tests::program::Program;
 
@@ -45,17 +45,7 @@ async fn a_reload_takes_new_upstreams_and_access_and_keeps_the_old_ones_when_the
     client.get(tool).await.whole();
 
     rewrite(&mirror, |text| format!("{}access: [\"10.0.0.0/8\"]\n", text.replace("upstream:", "upstreams:")));
-    until_status(&client, tool, StatusCode::FORBIDDEN).await;
-}
-
-async fn until_status(client: &Client, path: &str, status: StatusCode) {
-    for _ in 0..600 {
-        if client.get(path).await.status == status {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    panic!("{path} never answers {status}");
+    client.until(tool, |answer| answer.status == StatusCode::FORBIDDEN).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,12 +153,7 @@ async fn clients_that_all_look_like_one_are_pointed_out() {
     for _ in 0..1001 {
         client.send(client.request(Method::HEAD, TAG).header("x-forwarded-for", "172.17.0.1")).await;
     }
-    for tries in 0.. {
-        let page = admin.get("/readyz").await.whole();
-        if String::from_utf8_lossy(&page).contains("all requests come from 172.17.0.1") {
-            break;
-        }
-        assert!(tries < 600, "{page:?}");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    let says_so =
+        |page: &Answer| page.body.as_ref().is_ok_and(|page| String::from_utf8_lossy(page).contains("all requests come from 172.17.0.1"));
+    admin.until("/readyz", says_so).await;
 }

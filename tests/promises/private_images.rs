@@ -61,28 +61,9 @@ async fn assert_shut(client: &Client, repo: &str, image: &ImageInfo) {
 }
 
 /// Looks until the operator's page at `path` has (or lacks) `text`: the mirror looks at its parts about once a second.
-async fn admin_until(mirror: &Program, path: &str, text: &str, has: bool) -> String {
-    let admin = Client::new(mirror.admin());
-    let mut page = String::new();
-    for _ in 0..600 {
-        page = String::from_utf8_lossy(&admin.get(path).await.body.expect("a page")).into_owned();
-        if page.contains(text) == has {
-            return page;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    panic!("{path} must {} `{text}`:\n{page}", if has { "have" } else { "lose" })
-}
-
-/// Asks until it is served: a token that was made without the right is used until it is a few seconds old.
-async fn until_served(client: &Client, path: &str) {
-    for _ in 0..600 {
-        if client.get(path).await.status.is_success() {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    panic!("{path} is never served again");
+async fn admin_until(mirror: &Program, path: &str, text: &str, has: bool) {
+    let has_it = |page: &Answer| String::from_utf8_lossy(page.body.as_ref().expect("a page")).contains(text) == has;
+    Client::new(mirror.admin()).until(path, has_it).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,7 +201,8 @@ async fn a_right_that_is_withdrawn_shuts_the_repository_until_it_is_given_back()
         let client = Client::new(mirror.url());
         assert_shut(&client, PRIVATE, &images.private).await;
         images.hub.allow(USER, PRIVATE);
-        until_served(&client, &manifest(PRIVATE, "1")).await;
+        // A token that was made without the right is used until it is a few seconds old.
+        client.until(&manifest(PRIVATE, "1"), |answer| answer.status.is_success()).await;
         assert_eq!(client.pull(PRIVATE, "1").await, blobs, "{denial}");
     }
 }

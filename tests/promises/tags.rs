@@ -21,18 +21,6 @@ fn digest(answer: &Answer) -> &str {
     answer.header("docker-content-digest")
 }
 
-/// Asks until the answer is as wanted: what is waited for is the mirror's own doing, and it tells nobody.
-async fn until(client: &Client, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
-    for _ in 0..600 {
-        let answer = client.get(path).await;
-        if wanted(&answer) {
-            return answer;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    panic!("{path} never became what it must")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_questions_for_one_tag_cost_one_head_one_token_and_one_get() {
     let (hub, image) = hub();
@@ -138,7 +126,7 @@ async fn no_such_tag_is_404_and_is_forgotten_within_a_second_of_the_longest_wind
     assert_eq!((missing.status, missing.code().as_str()), (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"));
     assert_eq!(client.head(path).await.status, StatusCode::NOT_FOUND);
     let pushed = hub.image(REPO).tag("new").seed(3).push();
-    let found = until(&client, path, |answer| answer.status.is_success()).await;
+    let found = client.until(path, |answer| answer.status.is_success()).await;
     assert_eq!(digest(&found), pushed.digest.as_str());
     let nowhere = client.get("/v2/no/repository/manifests/latest").await;
     assert_eq!((nowhere.status, nowhere.code().as_str()), (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"));
@@ -174,7 +162,7 @@ async fn a_deleted_tag_is_served_with_a_warning_in_its_grace_time_and_then_as_th
         }
         client.get(&format!("/v2/{REPO}/manifests/{}", image.digest)).await.whole();
         hub.tag(REPO, "latest", &image.digest);
-        let again = until(&client, TAG, |answer| answer.status.is_success() && answer.header("warning").is_empty()).await;
+        let again = client.until(TAG, |answer| answer.status.is_success() && answer.header("warning").is_empty()).await;
         assert_eq!(again.whole(), image.manifest);
     }
 }
