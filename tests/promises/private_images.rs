@@ -117,6 +117,23 @@ async fn patterns_say_which_private_images_are_served_and_the_quota_serves_every
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn patterns_hold_while_the_hub_is_down_and_what_was_public_is_still_served() {
+    let images = images();
+    let mirror = images.mirror().hub(", private: []").start();
+    let client = Client::new(mirror.url());
+    let public = client.pull(PUBLIC, "1").await;
+    assert_eq!(client.get(&manifest(PRIVATE, "1")).await.status, StatusCode::NOT_FOUND);
+    images.hub.down();
+    assert_eq!(client.pull(PUBLIC, "1").await, public);
+    let mirror = mirror.crash_and_restart();
+    let client = Client::new(mirror.url());
+    assert_eq!(client.pull(PUBLIC, "1").await, public);
+    for path in [manifest(PRIVATE, "1"), manifest(PRIVATE, images.private.digest.as_str())] {
+        assert!(!client.get(&path).await.status.is_success(), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn narrower_patterns_shut_what_was_cached_under_wider_ones() {
     let images = images();
     let mirror = images.mirror().start();
@@ -158,6 +175,22 @@ async fn a_digest_of_a_private_image_is_worth_nothing_under_another_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_private_layer_that_is_just_being_fetched_is_worth_nothing_under_another_name() {
+    let images = images();
+    let mirror = images.mirror().start();
+    let client = Client::new(mirror.url());
+    client.get(&manifest(PRIVATE, "1")).await.whole();
+    let layer = &images.private.layers[0].digest;
+    let gate = images.hub.hold_at(100_000, on(Kind::Cdn).digest(layer));
+    let reader = client.open(&format!("/v2/{PRIVATE}/blobs/{layer}")).await;
+    for name in [PUBLIC, "library/never-heard-of"] {
+        assert_shut(&client, name, &images.private).await;
+    }
+    gate.release();
+    assert_eq!(reader.rest().await.expect("a whole body").len() as u64, images.private.layers[0].size);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_account_leaves_public_and_cached_images_and_readyz_says_so() {
     let images = images();
     let hub = &images.hub;
@@ -196,6 +229,9 @@ async fn a_right_that_is_withdrawn_shuts_the_repository_until_it_is_given_back()
         let blobs = client.pull(PRIVATE, "1").await;
         images.hub.withdraw(USER, PRIVATE);
         assert_eq!(client.get(&manifest(PRIVATE, "1")).await.status, StatusCode::NOT_FOUND, "{denial}");
+        for page in ["tags/list".to_owned(), format!("referrers/{}", images.private.digest)] {
+            assert_eq!(client.get(&format!("/v2/{PRIVATE}/{page}")).await.status, StatusCode::NOT_FOUND, "{denial}: {page}");
+        }
         assert_shut(&client, PRIVATE, &images.private).await;
         let mirror = mirror.crash_and_restart();
         let client = Client::new(mirror.url());
