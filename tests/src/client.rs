@@ -3,6 +3,7 @@
 //! Every answer is checked against what no answer of a mirror may have: a challenge, a 429, a redirect, a content encoding.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -70,6 +71,19 @@ impl Client {
         let response = check(request.send().await.expect("the mirror answers"));
         let (status, headers) = (response.status(), response.headers().clone());
         Answer { status, headers, body: response.bytes().await }
+    }
+
+    /// Asks until the answer is as wanted: what is waited for is the mirror's own doing, and it tells nobody. Panics with the last answer.
+    pub async fn until(&self, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
+        let mut last = self.get(path).await;
+        for _ in 0..TRIES {
+            if wanted(&last) {
+                return last;
+            }
+            tokio::time::sleep(POLL).await;
+            last = self.get(path).await;
+        }
+        panic!("{path} never answers as it must; last {} {:?}", last.status, last.body)
     }
 
     /// Pulls an image as an engine does: the manifest by tag or digest, then each child and blob by its digest. Returns the digests of the blobs;
@@ -162,3 +176,7 @@ fn check(response: reqwest::Response) -> reqwest::Response {
     }
     response
 }
+
+/// Between two questions of [`Client::until`], which gives up after a minute and more.
+const POLL: Duration = Duration::from_millis(50);
+const TRIES: u32 = 1200;

@@ -69,14 +69,14 @@ impl Cache {
 
     /// The blob `digest` of `repo`, where nobody needs to be asked: the hit, without a future of any kind.
     pub fn blob_at_once(&self, repo: &Repo, digest: &Digest) -> Option<BlobAnswer> {
-        if repo.is_closed() { None } else { self.at_hand(digest, repo.records.held(digest)?.size) }
+        if repo.is_permitted() { self.at_hand(digest, repo.records.held(digest)?.size) } else { None }
     }
 
     /// The blob `digest` of `repo`.
     pub async fn blob(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<BlobAnswer, CacheError> {
         refuse_closed(repo)?;
         let deadline = Deadline::new();
-        let held = repo.records.held(digest);
+        let held = repo.records.held(digest).filter(|_| repo.is_permitted());
         if let Some(answer) = held.as_ref().and_then(|held| self.at_hand(digest, held.size)) {
             return Ok(answer);
         }
@@ -121,6 +121,10 @@ impl Cache {
         let outcome = if led { Outcome::Miss } else { Outcome::Joined };
         let opened = deadline.wait(digest, opening.wait_for(Option::is_some)).await?;
         let flight = opened.map_err(|_| CacheError::Stopping)?.clone().unwrap_or(Err(CacheError::Stopping))?;
+        if !led {
+            // Another repository may have begun it after this one was looked for: then this one still needs its own proof.
+            self.prove_blob(repo, digest, deadline).await?;
+        }
         let content = FlightContent { rest: rest(repo), flight };
         let size = content.flight.size();
         if size.is_none_or(|size| size > TAIL) {

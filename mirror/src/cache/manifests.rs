@@ -55,7 +55,7 @@ pub enum Warning {
 impl Cache {
     /// The manifest that `reference` names, where nobody needs to be asked: the hit, without a future of any kind.
     pub fn manifest_at_once(&self, repo: &Repo, reference: &Reference) -> Option<ManifestAnswer> {
-        if repo.is_closed() {
+        if !repo.is_permitted() {
             return None;
         }
         let object = match reference {
@@ -71,6 +71,9 @@ impl Cache {
         match reference {
             Reference::Digest(digest) => {
                 self.reopen(repo, reference, deadline).await?;
+                if !repo.is_permitted() {
+                    self.identity(repo, reference).await?;
+                }
                 let (object, outcome) = self.by_digest(repo, digest, describe, deadline).await?;
                 Ok(ManifestAnswer { object, outcome, warning: None })
             }

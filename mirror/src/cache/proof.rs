@@ -46,7 +46,7 @@ impl Cache {
 
     /// Makes sure that `repo` holds the blob or manifest `digest`, by asking the upstream where no record says so.
     pub(crate) async fn prove_blob(&self, repo: &Arc<Repo>, digest: &Digest, deadline: Deadline) -> Result<(), CacheError> {
-        if repo.records.held(digest).is_some() {
+        if repo.is_permitted() && repo.records.held(digest).is_some() {
             return Ok(());
         }
         let key = FetchKey { digest: digest.clone(), repo: repo.key.clone() };

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
 use super::freshness::{Descriptor, Known, Lookup};
+use super::proof::blob_identity;
 use super::{Cache, CacheError};
 use crate::oci::{ChildKind, Digest, RepoName, Tag};
-use crate::store::{Repository, RepositoryState, TagRecord};
-use crate::upstream::Upstream;
+use crate::store::{Repository, RepositoryState, TagRecord, Visibility};
+use crate::upstream::{Identity, Upstream};
 
 /// Which repository of which upstream.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -103,6 +104,13 @@ impl Repo {
     /// Access was lost.
     pub(crate) fn is_closed(&self) -> bool {
         self.records.state().closed
+    }
+
+    /// What is here of it may be served without asking anybody: access was not lost, and where `private` patterns leave it out it was seen to be
+    /// readable by everybody. Records outlive a configuration, so that they hold the content is no right to it.
+    pub(crate) fn is_permitted(&self) -> bool {
+        let state = self.records.state();
+        !state.closed && (blob_identity(self) == Identity::Account || state.visibility == Some(Visibility::Public))
     }
 
     /// Access was lost, or is there again.

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::action::Target;
 use super::error::RegistryError;
 use super::range::Wanted;
-use crate::cache::{BlobBody, ManifestAnswer, Object, Repo, TagList, Warning};
+use crate::cache::{BlobBody, ManifestAnswer, Object, TagList, Warning};
 use crate::canary::CanaryObject;
 use crate::oci::{Digest, MediaType};
 
@@ -160,13 +160,13 @@ impl Replies {
         response
     }
 
-    /// The tags of a repository.
-    pub(crate) fn tags(&self, list: &TagList, target: &Target, repo: &Repo) -> Response<RegistryBody> {
+    /// The tags of a repository; `label` is its path in a link to the next page.
+    pub(crate) fn tags(&self, list: &TagList, target: &Target, label: &str) -> Response<RegistryBody> {
         let body = json!({ "name": target.repo, "tags": list.tags });
         let mut response = self.json(StatusCode::OK, JSON, body.to_string().into());
         let headers = response.headers_mut();
         if let Some(Ok(link)) =
-            list.next.as_ref().map(|query| HeaderValue::from_str(&format!("</v2/{}/tags/list?{query}>; rel=\"next\"", repo.label())))
+            list.next.as_ref().map(|query| HeaderValue::from_str(&format!("</v2/{label}/tags/list?{query}>; rel=\"next\"")))
         {
             headers.insert(LINK, link);
         }

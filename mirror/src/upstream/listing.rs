@@ -35,11 +35,11 @@ pub struct NextPage {
 }
 
 impl Upstream {
-    /// A page of the tags of `repo`. `query` goes to the upstream as it is (`n=…&last=…`, or a [`NextPage::query`]).
-    pub async fn tags(&self, repo: &RepoName, query: &str) -> Result<TagPage, FetchError> {
+    /// A page of the tags of `repo`, as `identity` sees it. `query` goes to the upstream as it is (`n=…&last=…`, or a [`NextPage::query`]).
+    pub async fn tags(&self, repo: &RepoName, query: &str, identity: Identity) -> Result<TagPage, FetchError> {
         let deadline = Instant::now() + self.0.tuning.budget;
         let path = format!("/v2/{repo}/tags/list{}{query}", if query.is_empty() { "" } else { "?" });
-        let ask = self.listing_ask(Kind::Tags, path, repo, format_args!("{repo} (tags)"));
+        let ask = Ask { identity, ..self.listing_ask(Kind::Tags, path, repo, format_args!("{repo} (tags)")) };
         let (headers, body) = self.listing(&ask, deadline).await?;
         let document: Value = serde_json::from_slice(&body).map_err(|_| malformed(&ask, "no JSON"))?;
         match document.get("tags") {
@@ -50,14 +50,20 @@ impl Upstream {
 
     /// What refers to `digest`, as an OCI index: all of it, or that of `artifact_type` alone (then it is filtered here where the upstream did not).
     /// An upstream without this API is asked by the tag schema (`sha256-HEX`); `None`: it has nothing there either.
-    pub async fn referrers(&self, repo: &RepoName, digest: &Digest, artifact_type: Option<&str>) -> Result<Option<Bytes>, FetchError> {
+    pub async fn referrers(
+        &self,
+        repo: &RepoName,
+        digest: &Digest,
+        artifact_type: Option<&str>,
+        identity: Identity,
+    ) -> Result<Option<Bytes>, FetchError> {
         let deadline = Instant::now() + self.0.tuning.budget;
         let mut path = format!("/v2/{repo}/referrers/{digest}");
         if let Some(artifact_type) = artifact_type {
             let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("artifactType", artifact_type).finish();
             path = format!("{path}?{query}");
         }
-        let ask = self.listing_ask(Kind::Referrers, path, repo, format_args!("{repo}@{digest} (referrers)"));
+        let ask = Ask { identity, ..self.listing_ask(Kind::Referrers, path, repo, format_args!("{repo}@{digest} (referrers)")) };
         let found = match self.listing(&ask, deadline).await {
             Ok((_, body)) => index(&body).map(|document| (body, document)),
             Err(FetchError::NotFound { .. }) => None,
@@ -66,20 +72,26 @@ impl Upstream {
         };
         let found = match found {
             Some(found) => Some(found),
-            None => self.referrers_by_tag(repo, digest, deadline).await?,
+            None => self.referrers_by_tag(repo, digest, identity, deadline).await?,
         };
         Ok(found.map(|(body, document)| artifact_type.map_or(body, |artifact_type| only(document, artifact_type))))
     }
 
     /// HEAD first: most digests have no such tag, and a GET would cost quota.
-    async fn referrers_by_tag(&self, repo: &RepoName, digest: &Digest, deadline: Instant) -> Result<Option<(Bytes, Value)>, FetchError> {
+    async fn referrers_by_tag(
+        &self,
+        repo: &RepoName,
+        digest: &Digest,
+        identity: Identity,
+        deadline: Instant,
+    ) -> Result<Option<(Bytes, Value)>, FetchError> {
         let tag: Tag = format!("{}-{}", digest.algorithm(), digest.hex().get(..64).unwrap_or_default())
             .parse()
             .expect("a digest's letters make a tag");
         let reference = Reference::Tag(tag);
         let identity = match self.0.account.as_ref().map(Account::status) {
             Some(AccountStatus::Refused { .. }) => Identity::Anonymous,
-            _ => Identity::Account,
+            _ => identity,
         };
         let fetched = match self.head_manifest_by(repo, &reference, identity, deadline).await {
             Ok(_) => self.manifest_by(repo, &reference, identity, deadline).await,

@@ -1,0 +1,159 @@
+//! Running it: reload, stop, logs, metrics, and the lock on the store.
+
+use std::fs;
+
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use tests::client::{Answer, Client};
+use tests::hub::{Hub, Kind, MIB, noise, on};
+use tests::program::Program;
+
+use crate::starter::Starter;
+
+const TAG: &str = "/v2/library/alpine/manifests/latest";
+
+fn hub() -> Hub {
+    let hub = Hub::start();
+    hub.image("library/alpine").tag("latest").push();
+    hub
+}
+
+fn rewrite(mirror: &Program, change: impl Fn(&str) -> String) {
+    let text = fs::read_to_string(mirror.config()).expect("it was written");
+    fs::write(mirror.config(), change(&text)).expect("it is ours");
+    mirror.signal("HUP");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_takes_new_upstreams_and_access_and_keeps_the_old_ones_when_the_file_is_wrong() {
+    let (hub, other) = (hub(), Hub::start());
+    other.image("team/tool").tag("1").push();
+    let mirror = Program::of_hub(&hub.url()).start();
+    let client = Client::new(mirror.url());
+    let tool = "/v2/team/tool/manifests/1?ns=ghcr.io";
+    client.get(TAG).await.whole();
+    assert_eq!(client.get(tool).await.status, StatusCode::NOT_FOUND);
+
+    rewrite(&mirror, |text| text.replace("upstreams: [", &format!("upstreams: [{{name: ghcr.io, url: \"{}\"}}, ", other.url())));
+    mirror.wait_for_log("the configuration was read again");
+    client.get(tool).await.whole();
+    client.get(&format!("{TAG}?ns=docker.io")).await.whole();
+
+    rewrite(&mirror, |text| text.replace("upstreams:", "upstream:"));
+    let line = mirror.wait_for_log("the old one holds");
+    assert!(line.contains("upstream") && line.contains("mirror.yaml"), "{line}");
+    client.get(tool).await.whole();
+
+    rewrite(&mirror, |text| format!("{}access: [\"10.0.0.0/8\"]\n", text.replace("upstream:", "upstreams:")));
+    client.until(tool, |answer| answer.status == StatusCode::FORBIDDEN).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_lets_a_running_download_end_and_takes_no_new_one() {
+    let hub = hub();
+    let bytes = noise(6, 4 * MIB);
+    let path = format!("/v2/library/alpine/blobs/{}", hub.put_blob("library/alpine", bytes.clone()));
+    let mut mirror = Program::of_hub(&hub.url()).limits("{drain: 60s}").start();
+    let gate = hub.hold_at(MIB as u64, on(Kind::Cdn));
+    let client = Client::new(mirror.url());
+    let mut reader = client.open(&path).await;
+    let start = reader.take(100_000).await;
+    hub.wait_for(|counts| counts.bytes(on(Kind::Cdn)) == MIB as u64).await;
+    mirror.signal("TERM");
+    mirror.wait_for_log("stopping");
+    for tries in 0.. {
+        if tokio::net::TcpStream::connect(mirror.host()).await.is_err() {
+            break;
+        }
+        assert!(tries < 600, "a stopping mirror still listens");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    gate.release();
+    let rest = reader.rest().await.expect("the body comes to its end");
+    assert!([&start[..], &rest[..]].concat() == bytes);
+    let status = mirror.wait();
+    assert!(status.success(), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_of_the_access_log_tells_all_about_its_request() {
+    let hub = hub();
+    let mirror = Program::of_hub(&hub.url()).hub(", tag_window: 1h").config("trusted_proxies: [\"127.0.0.1/32\"]").start();
+    let client = Client::new(mirror.url());
+    client.get(TAG).await.whole();
+    let request = client.request(Method::GET, TAG).header("user-agent", "docker/29.0").header("x-forwarded-for", "10.1.2.3");
+    let answer = client.send(request).await;
+    let id = answer.header("x-request-id").to_owned();
+    let size = answer.whole().len();
+    let line: Value = serde_json::from_str(&mirror.wait_for_log(&format!("\"request_id\":\"{id}\""))).expect("one JSON object a line");
+    for (key, value) in [
+        ("client", "10.1.2.3"),
+        ("user_agent", "docker/29.0"),
+        ("method", "GET"),
+        ("path", TAG),
+        ("upstream", "docker.io"),
+        ("repository", "library/alpine"),
+        ("reference", "latest"),
+        ("outcome", "hit"),
+    ] {
+        assert_eq!(line[key], value, "{line}");
+    }
+    assert_eq!((&line["status"], &line["bytes"]), (&Value::from(200), &Value::from(size)), "{line}");
+    assert!(line["duration_ms"].is_number() && line["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_what_prometheus_reads_and_count_hits_and_misses() {
+    let hub = hub();
+    let mirror = Program::of_hub(&hub.url()).hub(", tag_window: 1h").start();
+    let (client, admin) = (Client::new(mirror.url()), Client::new(mirror.admin()));
+    let blobs = client.pull("library/alpine", "latest").await;
+    for _ in 0..3 {
+        client.pull("library/alpine", "latest").await;
+    }
+    client.get("/v2/no/such/manifests/1").await;
+    let text = String::from_utf8(admin.get("/metrics").await.whole().to_vec()).expect("text");
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no series and value: {line}"));
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+        let name = series.split('{').next().unwrap_or_default();
+        assert!(name.starts_with("chandler_") || name.starts_with("process_"), "{line}");
+        assert_eq!(series.contains('{'), series.ends_with('}'), "{line}");
+    }
+    assert!(text.trim_end().ends_with("# EOF"), "the whole exposition");
+    let count = |outcome: &str| -> u64 {
+        let series = text.lines().filter(|line| line.starts_with("chandler_requests_total{") && line.contains("method=\"GET\""));
+        let counted = series.filter(|line| line.contains(&format!("outcome=\"{outcome}\"")));
+        counted.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
+    };
+    assert_eq!((count("miss"), count("hit"), count("error")), (1 + blobs.len() as u64, 3 * (1 + blobs.len() as u64), 1), "{text}");
+    for (path, word) in [("/healthz", "ok"), ("/readyz", "ready"), ("/figures", "\"flights\"")] {
+        assert!(String::from_utf8_lossy(&admin.get(path).await.whole()).contains(word), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_on_one_store_is_refused_by_name() {
+    let hub = hub();
+    let mirror = Program::of_hub(&hub.url()).start();
+    Client::new(mirror.url()).get(TAG).await.whole();
+    let config = mirror.config();
+    let mut second = Starter::new(["mirror", "--config", config.to_str().expect("text")]).start();
+    assert_eq!(second.wait().code(), Some(1), "{}", second.said());
+    assert!(second.said().contains(&mirror.pid().to_string()), "who holds it is named:\n{}", second.said());
+    assert!(second.said().contains(&mirror.store().display().to_string()), "the store is named:\n{}", second.said());
+    assert!(Client::new(mirror.url()).get(TAG).await.status.is_success(), "the first goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_all_look_like_one_are_pointed_out() {
+    let hub = hub();
+    let mirror = Program::of_hub(&hub.url()).hub(", tag_window: 1h").config("trusted_proxies: [\"127.0.0.1/32\"]").start();
+    let (client, admin) = (Client::new(mirror.url()), Client::new(mirror.admin()));
+    for _ in 0..1001 {
+        client.send(client.request(Method::HEAD, TAG).header("x-forwarded-for", "172.17.0.1")).await;
+    }
+    let says_so =
+        |page: &Answer| page.body.as_ref().is_ok_and(|page| String::from_utf8_lossy(page).contains("all requests come from 172.17.0.1"));
+    admin.until("/readyz", says_so).await;
+}

@@ -1,0 +1,326 @@
+//! "Private images are served only to whom the configuration says. Credentials are never logged, shown or sent to another host. An account that
+//! the Hub refuses (revoked, expired) leaves public and cached images working and is loud in `/readyz`, metrics and `doctor`."
+
+use reqwest::{Method, StatusCode};
+use tests::client::{Answer, Client};
+use tests::hub::{Hub, ImageInfo, Kind, on};
+use tests::program::{Builder, Program};
+
+const USER: &str = "ci";
+const PASSWORD: &str = "Pa55-w0rd-of-the-account";
+const PRIVATE: &str = "acme/app";
+const PUBLIC: &str = "library/alpine";
+
+struct Images {
+    hub: Hub,
+    private: ImageInfo,
+}
+
+fn images_at(hub: Hub) -> Images {
+    hub.add_account(USER, PASSWORD);
+    let private = hub.image(PRIVATE).tag("1").seed(7).layers([200_000]).push();
+    hub.private(PRIVATE);
+    hub.allow(USER, PRIVATE);
+    hub.image(PUBLIC).tag("1").push();
+    Images { hub, private }
+}
+
+fn images() -> Images {
+    images_at(Hub::start())
+}
+
+impl Images {
+    fn mirror(&self) -> Builder {
+        Program::of_hub(&self.hub.url()).account(USER, PASSWORD)
+    }
+}
+
+fn manifest(repo: &str, reference: &str) -> String {
+    format!("/v2/{repo}/manifests/{reference}")
+}
+
+/// All ways to the bytes of `image` under the name `repo` are shut, and no answer has a byte of them.
+async fn assert_shut(client: &Client, repo: &str, image: &ImageInfo) {
+    let layer = &image.layers[0].digest;
+    let blob = format!("/v2/{repo}/blobs/{layer}");
+    let by_digest = manifest(repo, image.digest.as_str());
+    let answers: Vec<(&str, Answer)> = vec![
+        ("manifest", client.get(&by_digest).await),
+        ("manifest head", client.head(&by_digest).await),
+        ("blob", client.get(&blob).await),
+        ("blob head", client.head(&blob).await),
+        ("blob range", client.range(&blob, "bytes=0-99").await),
+        ("blob end", client.range(&blob, "bytes=-100").await),
+        ("known blob", client.send(client.request(Method::GET, &blob).header("if-none-match", format!("\"{layer}\""))).await),
+        ("config", client.get(&format!("/v2/{repo}/blobs/{}", image.config.as_ref().expect("an image").digest)).await),
+    ];
+    for (what, answer) in answers {
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{what} of {repo}: {:?}", answer.body);
+        assert!(answer.body.is_ok_and(|body| body.len() < 500), "{what} of {repo}");
+    }
+}
+
+/// Looks until the operator's page at `path` has (or lacks) `text`: the mirror looks at its parts about once a second.
+async fn admin_until(mirror: &Program, path: &str, text: &str, has: bool) {
+    let has_it = |page: &Answer| String::from_utf8_lossy(page.body.as_ref().expect("a page")).contains(text) == has;
+    Client::new(mirror.admin()).until(path, has_it).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_image_is_pulled_with_the_account_and_no_login_on_the_client() {
+    let images = images();
+    let mirror = images.mirror().start();
+    let client = Client::new(mirror.url());
+    client.pull(PRIVATE, "1").await;
+    client.pull(PUBLIC, "1").await;
+    let counts = images.hub.count();
+    for seen in counts.list(on(Kind::Manifest)) {
+        assert_eq!(seen.account.as_deref(), Some(USER), "{}", counts.summary());
+    }
+    assert!(counts.list(on(Kind::Cdn)).iter().all(|seen| !seen.is_authorized()), "a token is no business of the CDN");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_without_an_account_has_no_private_images() {
+    let images = images();
+    let mirror = Program::of_hub(&images.hub.url()).start();
+    let client = Client::new(mirror.url());
+    let answer = client.get(&manifest(PRIVATE, "1")).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"));
+    assert_shut(&client, PRIVATE, &images.private).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn patterns_say_which_private_images_are_served_and_the_quota_serves_every_public_one() {
+    let images = images();
+    let hub = &images.hub;
+    let secret = hub.image("secret/plans").tag("1").seed(9).layers([200_000]).push();
+    hub.private("secret/plans");
+    hub.allow(USER, "secret/plans");
+    let mirror = images.mirror().hub(", private: [\"acme/*\"]").start();
+    let client = Client::new(mirror.url());
+    client.pull(PRIVATE, "1").await;
+    client.pull(PUBLIC, "1").await;
+    for path in [manifest("secret/plans", "1"), manifest("secret/plans", secret.digest.as_str())] {
+        assert_eq!(client.get(&path).await.status, StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(client.head(&path).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    assert_shut(&client, "secret/plans", &secret).await;
+    assert_eq!(client.get("/v2/secret/plans/tags/list").await.status, StatusCode::NOT_FOUND, "nor the names of its tags");
+    let referrers = client.get(&format!("/v2/secret/plans/referrers/{}", secret.digest)).await;
+    assert_eq!(referrers.status, StatusCode::NOT_FOUND, "nor who refers to it");
+    assert!(client.get("/v2/acme/app/tags/list").await.status.is_success());
+    let counts = hub.count();
+    let pulls = counts.list(on(Kind::Manifest).method("GET").repo(PUBLIC));
+    assert!(!pulls.is_empty() && pulls.iter().all(|seen| seen.account.as_deref() == Some(USER)), "{}", counts.summary());
+    assert_eq!(counts.of(on(Kind::Manifest).method("GET").repo("secret/plans")), 0, "{}", counts.summary());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn patterns_hold_while_the_hub_is_down_and_what_was_public_is_still_served() {
+    let images = images();
+    let mirror = images.mirror().hub(", private: []").start();
+    let client = Client::new(mirror.url());
+    let public = client.pull(PUBLIC, "1").await;
+    assert_eq!(client.get(&manifest(PRIVATE, "1")).await.status, StatusCode::NOT_FOUND);
+    images.hub.down();
+    assert_eq!(client.pull(PUBLIC, "1").await, public);
+    let mirror = mirror.crash_and_restart();
+    let client = Client::new(mirror.url());
+    assert_eq!(client.pull(PUBLIC, "1").await, public);
+    for path in [manifest(PRIVATE, "1"), manifest(PRIVATE, images.private.digest.as_str())] {
+        assert!(!client.get(&path).await.status.is_success(), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn narrower_patterns_shut_what_was_cached_under_wider_ones() {
+    let images = images();
+    let mirror = images.mirror().start();
+    let client = Client::new(mirror.url());
+    let public = client.pull(PUBLIC, "1").await;
+    client.pull(PRIVATE, "1").await;
+    let text = std::fs::read_to_string(mirror.config()).expect("it was written");
+    std::fs::write(mirror.config(), text.replace("account: {", "private: [], account: {")).expect("it is ours");
+    mirror.signal("HUP");
+    mirror.wait_for_log("the configuration was read again");
+    assert_eq!(client.get(&manifest(PRIVATE, "1")).await.status, StatusCode::NOT_FOUND);
+    assert_shut(&client, PRIVATE, &images.private).await;
+    assert_eq!(client.pull(PUBLIC, "1").await, public);
+    let mirror = mirror.crash_and_restart();
+    let client = Client::new(mirror.url());
+    assert_shut(&client, PRIVATE, &images.private).await;
+    assert_eq!(client.pull(PUBLIC, "1").await, public);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_digest_of_a_private_image_is_worth_nothing_under_another_name() {
+    let images = images();
+    let mirror = images.mirror().start();
+    let client = Client::new(mirror.url());
+    client.pull(PUBLIC, "1").await;
+    for name in [PUBLIC, "library/never-heard-of"] {
+        assert_shut(&client, name, &images.private).await;
+    }
+    client.pull(PRIVATE, "1").await; // Now its bytes are on the mirror's disk.
+    for name in [PUBLIC, "library/never-heard-of", "docker.io/library/alpine"] {
+        assert_shut(&client, name, &images.private).await;
+    }
+    let mirror = mirror.crash_and_restart();
+    let client = Client::new(mirror.url());
+    for name in [PUBLIC, "library/never-heard-of"] {
+        assert_shut(&client, name, &images.private).await;
+    }
+    client.pull(PRIVATE, "1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_layer_that_is_just_being_fetched_is_worth_nothing_under_another_name() {
+    let images = images();
+    let mirror = images.mirror().start();
+    let client = Client::new(mirror.url());
+    client.get(&manifest(PRIVATE, "1")).await.whole();
+    let layer = &images.private.layers[0].digest;
+    let gate = images.hub.hold_at(100_000, on(Kind::Cdn).digest(layer));
+    let reader = client.open(&format!("/v2/{PRIVATE}/blobs/{layer}")).await;
+    for name in [PUBLIC, "library/never-heard-of"] {
+        assert_shut(&client, name, &images.private).await;
+    }
+    gate.release();
+    assert_eq!(reader.rest().await.expect("a whole body").len() as u64, images.private.layers[0].size);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_account_leaves_public_and_cached_images_and_readyz_says_so() {
+    let images = images();
+    let hub = &images.hub;
+    hub.image("library/new").tag("1").seed(11).push();
+    hub.image("acme/other").tag("1").seed(12).push();
+    hub.private("acme/other");
+    hub.allow(USER, "acme/other");
+    let mirror = images.mirror().hub(", tag_window: 0s").start();
+    let client = Client::new(mirror.url());
+    let (private, public) = (client.pull(PRIVATE, "1").await, client.pull(PUBLIC, "1").await);
+    hub.revoke_account(USER);
+    assert_eq!(client.pull(PRIVATE, "1").await, private, "cached");
+    assert!(client.get(&manifest(PRIVATE, "1")).await.header("warning").starts_with("299 "));
+    assert_eq!(client.pull(PUBLIC, "1").await, public, "cached and public");
+    client.pull("library/new", "1").await;
+    let refused = client.get(&manifest("acme/other", "1")).await;
+    assert_eq!(refused.status, StatusCode::BAD_GATEWAY, "it is there, and we cannot have it: not a 404");
+    admin_until(&mirror, "/readyz", "refuses the account", true).await;
+    assert!(Client::new(mirror.admin()).get("/readyz").await.status.is_success(), "a warning: what works goes on");
+    admin_until(&mirror, "/figures", "refused", true).await;
+    admin_until(&mirror, "/metrics", "chandler_upstream_account_accepted{upstream=\"docker.io\"} 0\n", true).await;
+
+    hub.add_account(USER, PASSWORD);
+    mirror.signal("HUP");
+    admin_until(&mirror, "/readyz", "refuses the account", false).await;
+    client.pull("acme/other", "1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_is_withdrawn_shuts_the_repository_until_it_is_given_back() {
+    for denial in [401, 403] {
+        let images = images();
+        images.hub.set(|settings| settings.denial = denial);
+        let mirror = images.mirror().hub(", tag_window: 0s").start();
+        let client = Client::new(mirror.url());
+        let blobs = client.pull(PRIVATE, "1").await;
+        images.hub.withdraw(USER, PRIVATE);
+        assert_eq!(client.get(&manifest(PRIVATE, "1")).await.status, StatusCode::NOT_FOUND, "{denial}");
+        for page in ["tags/list".to_owned(), format!("referrers/{}", images.private.digest)] {
+            assert_eq!(client.get(&format!("/v2/{PRIVATE}/{page}")).await.status, StatusCode::NOT_FOUND, "{denial}: {page}");
+        }
+        assert_shut(&client, PRIVATE, &images.private).await;
+        let mirror = mirror.crash_and_restart();
+        let client = Client::new(mirror.url());
+        assert_shut(&client, PRIVATE, &images.private).await;
+        images.hub.allow(USER, PRIVATE);
+        // A token that was made without the right is used until it is a few seconds old.
+        client.until(&manifest(PRIVATE, "1"), |answer| answer.status.is_success()).await;
+        assert_eq!(client.pull(PRIVATE, "1").await, blobs, "{denial}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tokens_of_two_accounts_are_never_mixed() {
+    let images = images();
+    let hub = &images.hub;
+    hub.add_account("other", "another-passw0rd");
+    hub.image("other/app").tag("1").seed(21).push();
+    hub.private("other/app");
+    hub.allow("other", "other/app");
+    let second =
+        format!("{{name: second, url: \"{}\", answers_to: [second], account: {{user: other, password: another-passw0rd}}}}", hub.url());
+    let mirror = images.mirror().upstream(&second).start();
+    let client = Client::new(mirror.url());
+    client.pull(PRIVATE, "1").await;
+    client.pull("second/other/app", "1").await;
+    for path in [manifest("other/app", "1"), manifest(&format!("second/{PRIVATE}"), "1")] {
+        assert_eq!(client.get(&path).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    let counts = hub.count();
+    for seen in counts.list(on(Kind::Manifest).method("GET")) {
+        let owner = if seen.repository.as_deref() == Some(PRIVATE) { USER } else { "other" };
+        assert_eq!(seen.account.as_deref(), Some(owner), "{}", counts.summary());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_service_on_a_foreign_host_gets_no_password() {
+    let images = images_at(Hub::builder().token_on([127, 0, 0, 9].into()).start().expect("loopback"));
+    let mirror = images.mirror().start();
+    let client = Client::new(mirror.url());
+    for repo in [PUBLIC, PRIVATE] {
+        let answer = client.get(&manifest(repo, "1")).await;
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+        let body = String::from_utf8_lossy(&answer.body.expect("an error has a body")).into_owned();
+        assert!(body.contains("127.0.0.9") && body.contains("realms"), "{body}");
+    }
+    let nobody = Program::of_hub(&images.hub.url()).start();
+    Client::new(nobody.url()).pull(PUBLIC, "1").await; // Without an account there is nothing to give away.
+    let counts = images.hub.count();
+    assert!(counts.of(on(Kind::Token)) > 0, "{}", counts.summary());
+    assert!(counts.all().iter().filter(|seen| seen.kind == Kind::Token).all(|seen| !seen.is_authorized()), "{}", counts.summary());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_service_that_the_configuration_names_is_trusted() {
+    let images = images_at(Hub::builder().token_on([127, 0, 0, 9].into()).start().expect("loopback"));
+    let mirror = images.mirror().hub(", realms: [127.0.0.9]").start();
+    Client::new(mirror.url()).pull(PRIVATE, "1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_password_or_token_is_shown_anywhere() {
+    let images = images();
+    let mirror = images.mirror().hub(", tag_window: 0s").environment("CHANDLER_LOG_LEVEL", "trace").start();
+    let client = Client::new(mirror.url());
+    client.pull(PRIVATE, "1").await;
+    let mut shown = String::new();
+    images.hub.revoke_account(USER);
+    for path in [manifest("acme/nothing", "1"), manifest(PRIVATE, "2"), "/v2/acme/app/blobs/sha256:0".to_owned()] {
+        shown.push_str(&String::from_utf8_lossy(&client.get(&path).await.body.expect("an error has a body")));
+    }
+    images.hub.down();
+    shown.push_str(&String::from_utf8_lossy(&client.get(&manifest("acme/nothing", "1")).await.body.expect("an error has a body")));
+    let admin = Client::new(mirror.admin());
+    admin_until(&mirror, "/readyz", "account", true).await;
+    for path in ["/readyz", "/metrics", "/figures", "/healthz", "/nothing"] {
+        shown.push_str(&String::from_utf8_lossy(&admin.get(path).await.body.expect("a page")));
+    }
+    let show = std::process::Command::new(tests::program::program_path())
+        .args(["mirror", "--check", "--show", "--config"])
+        .arg(mirror.config())
+        .output()
+        .expect("the program runs");
+    shown.push_str(&String::from_utf8_lossy(&show.stdout));
+    shown.push_str(&String::from_utf8_lossy(&show.stderr));
+    assert!(shown.contains(USER) && shown.contains("upstreams"), "{shown}");
+    shown.push_str(&mirror.log());
+    assert!(!shown.contains(PASSWORD), "the password is shown");
+    let encoded = "Y2k6UGE1NS13MHJkLW9mLXRoZS1hY2NvdW50"; // user:password as Basic sends it
+    assert!(!shown.contains(encoded), "the password is shown, encoded");
+    assert!(!shown.contains("testhubtesthub"), "a token is shown");
+}
