@@ -2,6 +2,7 @@
 //!
 //! Nothing here uses the mirror's own code: bugs that both sides share would cancel out.
 
+pub mod bench;
 pub mod client;
 pub mod engine;
 pub mod hub;
