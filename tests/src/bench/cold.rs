@@ -1,10 +1,10 @@
 //! Rows of content that nobody has yet: one client against going to the hub itself, and herds that ask for the same blob at once.
-//! Each round starts each contender anew, with nothing stored.
+//! Each round starts each contender anew, with nothing stored but the manifest that a client reads before it asks for a blob.
 
 use std::time::Duration;
 
 use super::contender::{Contender, Kind};
-use super::content::Object;
+use super::content::{Content, Object};
 use super::hub::Speed;
 use super::load::{Pull, herd};
 use super::table::{Better, Line, Samples, median, ratios};
@@ -70,13 +70,13 @@ impl Figures {
     async fn round(&mut self, bench: &Bench, row: Herd, object: &Object, herd_too: bool) -> Outcome<()> {
         let upstream = bench.hub.url(row.speed);
         {
-            let one = Contender::start(&bench.yard, self.kind, &upstream, None)?;
+            let one = started(bench, self.kind, &upstream).await?;
             self.alone.push(herd(&format!("{}{}", one.url(false), object.path), 1, &object.bytes).await?);
             self.alone_memory = one.memory(false);
         }
         if herd_too {
             let before = bench.hub.sent(&object.path)?;
-            let one = Contender::start(&bench.yard, self.kind, &upstream, None)?;
+            let one = started(bench, self.kind, &upstream).await?;
             self.herds.push(herd(&format!("{}{}", one.url(false), object.path), row.clients, &object.bytes).await?);
             self.memory = one.memory(false);
             let sent = bench.hub.sent(&object.path)? - before;
@@ -88,6 +88,15 @@ impl Figures {
     fn samples(&self, memory: u64, pulls: &[Pull], of: fn(&Pull) -> Duration) -> Samples {
         Samples { kind: self.kind, memory: Some(memory), values: pulls.iter().map(|pull| of(pull).as_secs_f64()).collect() }
     }
+}
+
+async fn started(bench: &Bench, kind: Kind, upstream: &str) -> Outcome<Contender> {
+    let one = Contender::start(&bench.yard, kind, upstream, None)?;
+    let manifest = &bench.content.manifest;
+    for path in [Content::tag_path(), manifest.path.clone()] {
+        herd(&format!("{}{path}", one.url(false)), 1, &manifest.bytes).await?;
+    }
+    Ok(one)
 }
 
 fn alone_line(all: &[Figures], direct: &[Pull]) -> Line {

@@ -52,7 +52,8 @@ impl Hub {
         format!("http://{}", self.addresses[speed as usize])
     }
 
-    /// Bytes of bodies sent so far for `path`. Transfers are counted when they end, so it waits until none is running.
+    /// Bytes of bodies sent so far for `path`. Transfers are counted when they end, so it waits until the log
+    /// is quiet; whoever asks has waited for the clients before.
     pub fn sent(&self, path: &str) -> Outcome<u64> {
         let began = Instant::now();
         let mut before = fs::metadata(&self.log)?.len();

@@ -18,7 +18,7 @@ struct Arguments {
     /// The program to measure.
     #[arg(long, default_value = "target/release/chandler")]
     chandler: PathBuf,
-    /// Two or three minutes instead of half an hour: fewer rows, rounds and peers.
+    /// Two or three minutes instead of 25: fewer rows, rounds and peers.
     #[arg(long)]
     quick: bool,
     /// Only these rows: big, mid, small, digest, tag, cold, herd16, herd200, docker, start.
