@@ -90,7 +90,7 @@ pub struct Request {
 pub async fn run(request: &Request) -> Outcome<String> {
     let rows = chosen(request)?;
     let programs = Programs::find(&request.chandler)?;
-    let bench = Bench::prepare(request, programs)?;
+    let bench = Bench::prepare(request, programs).await?;
     let asked = |row: &str| rows.contains(&row);
     let hits: Vec<Hit> = HITS.into_iter().filter(|hit| asked(hit.row)).collect();
     let mut lines = Vec::new();
@@ -113,20 +113,20 @@ pub async fn run(request: &Request) -> Outcome<String> {
 }
 
 impl Bench {
-    fn prepare(request: &Request, programs: Programs) -> Outcome<Self> {
+    async fn prepare(request: &Request, programs: Programs) -> Outcome<Self> {
         let folder = request.folder.clone();
         say("making content");
         let content = Content::make(&folder)?;
-        let hub = Hub::start(&programs, &content, &folder)?;
+        let hub = Hub::start(&programs, &content, &folder).await?;
         let script = folder.join("wrk.lua");
         fs::write(&script, load::SCRIPT)?;
         let (certificate, key) = pair(&folder)?;
         let mut kinds = vec![Kind::Chandler, Kind::Distribution3, Kind::Distribution2, Kind::Nginx, Kind::Bare];
         let effort = if request.quick {
             kinds.retain(|kind| *kind != Kind::Distribution2);
-            Effort { cold_rounds: 1, hit_rounds: 3, hit_time: Duration::from_secs(1) }
+            Effort { cold_rounds: 1, hit_rounds: 3, hit_time: Duration::from_secs(1), pull_rounds: 3 }
         } else {
-            Effort { cold_rounds: 3, hit_rounds: 5, hit_time: Duration::from_secs(3) }
+            Effort { cold_rounds: 3, hit_rounds: 5, hit_time: Duration::from_secs(3), pull_rounds: 7 }
         };
         let yard = Yard { certificate, folder, key, programs, next: AtomicUsize::new(0) };
         Ok(Self { content, effort, hub, kinds, script, yard })

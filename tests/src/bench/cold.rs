@@ -43,10 +43,11 @@ pub async fn measure(bench: &Bench, row: Herd, alone: bool, herd_too: bool) -> O
     let kinds = bench.kinds.iter().copied().filter(|kind| *kind != Kind::Bare);
     let mut all: Vec<Figures> = kinds.map(Figures::of).collect();
     let mut direct = Vec::new();
-    for _ in 0..bench.effort.cold_rounds {
+    for round in 0..bench.effort.cold_rounds {
         direct.push(herd(&format!("{}{}", bench.hub.url(row.speed), object.path), 1, &object.bytes).await?);
-        for one in &mut all {
-            one.round(bench, row, object, herd_too).await?;
+        for turn in 0..all.len() {
+            let place = (turn + round) % all.len();
+            all[place].round(bench, row, object, herd_too).await?;
         }
     }
     let mut lines = Vec::new();
@@ -75,11 +76,11 @@ impl Figures {
             self.alone_memory = one.memory(false);
         }
         if herd_too {
-            let before = bench.hub.sent(&object.path)?;
+            let before = bench.hub.sent(&object.path).await?;
             let one = started(bench, self.kind, &upstream).await?;
             self.herds.push(herd(&format!("{}{}", one.url(false), object.path), row.clients, &object.bytes).await?);
             self.memory = one.memory(false);
-            let sent = bench.hub.sent(&object.path)? - before;
+            let sent = bench.hub.sent(&object.path).await? - before;
             self.multiples.push(sent as f64 / object.bytes.len() as f64);
         }
         Ok(())
@@ -91,7 +92,7 @@ impl Figures {
 }
 
 async fn started(bench: &Bench, kind: Kind, upstream: &str) -> Outcome<Contender> {
-    let one = Contender::start(&bench.yard, kind, upstream, None)?;
+    let one = Contender::start(&bench.yard, kind, upstream, None).await?;
     let manifest = &bench.content.manifest;
     for path in [Content::tag_path(), manifest.path.clone()] {
         herd(&format!("{}{path}", one.url(false)), 1, &manifest.bytes).await?;

@@ -1,5 +1,6 @@
 //! Who is compared: chandler, the peers as they are set up at their best for the same job, and the bare loop, which is the machine's limit.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -82,7 +83,7 @@ struct Start {
 
 impl Contender {
     /// Sets one up with nothing stored, in front of `upstream`, and starts it. The bare loop takes its routes from `routes` instead.
-    pub fn start(yard: &Yard, kind: Kind, upstream: &str, routes: Option<&Path>) -> Outcome<Self> {
+    pub async fn start(yard: &Yard, kind: Kind, upstream: &str, routes: Option<&Path>) -> Outcome<Self> {
         let number = yard.next.fetch_add(1, Ordering::Relaxed);
         let folder = yard.folder.join(format!("{number}-{}", kind.name().replace(' ', "-")));
         fs::create_dir_all(&folder)?;
@@ -95,15 +96,15 @@ impl Contender {
             Kind::Nginx => one.nginx(yard, upstream)?,
             Kind::Bare => one.bare(yard, routes.ok_or("the bare loop needs routes")?)?,
         };
-        one.launch()?;
+        one.launch().await?;
         Ok(one)
     }
 
     /// Starts it, over whatever its folder holds.
-    pub fn launch(&mut self) -> Outcome<()> {
+    pub async fn launch(&mut self) -> Outcome<()> {
         self.spawn()?;
         for (process, start) in self.processes.iter_mut().zip(&self.starts) {
-            process.wait_for(start.address)?;
+            process.wait_for(start.address).await?;
         }
         Ok(())
     }
@@ -193,7 +194,8 @@ impl Contender {
         let mut text = preamble(&self.folder, "auto");
         let common = "proxy_pass http://hub; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $host;\n\
              proxy_cache all; proxy_cache_key $uri; proxy_cache_lock on; proxy_cache_lock_age 10m; proxy_cache_lock_timeout 10m;";
-        text += &format!(
+        let _ = write!(
+            text,
             "access_log off; proxy_cache_path {} levels=1:2 keys_zone=all:64m inactive=7d use_temp_path=off;\n\
              upstream hub {{ server {upstream}; keepalive 32; }}\n\
              server {{ listen {} reuseport; listen {} ssl reuseport; ssl_certificate {}; ssl_certificate_key {};\n\

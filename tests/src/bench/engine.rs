@@ -14,15 +14,20 @@ use super::{Bench, Outcome, Programs, say};
 
 /// Measures both rows.
 pub async fn measure(bench: &Bench) -> Outcome<Vec<Line>> {
-    let engine = Engine::start(&bench.yard.programs, &bench.yard.folder)?;
+    let engine = Engine::start(&bench.yard.programs, &bench.yard.folder).await?;
+    // The first pull of a daemon's life is slower than all others.
+    let hub = format!("{}/{REPO}:{IMAGE}", bench.hub.url(Speed::Free).trim_start_matches("http://"));
+    engine.pull(&hub)?;
+    engine.run(&["rmi", "-f", &hub])?;
     let kinds = bench.kinds.iter().copied().filter(|kind| *kind != Kind::Bare);
     let mut cold: Vec<Samples> = kinds.map(Samples::of).collect();
     let mut warm = cold.clone();
-    for _ in 0..bench.effort.cold_rounds {
-        for (cold, warm) in cold.iter_mut().zip(&mut warm) {
-            let one = Contender::start(&bench.yard, cold.kind, &bench.hub.url(Speed::Line), None)?;
+    for round in 0..bench.effort.pull_rounds {
+        for turn in 0..cold.len() {
+            let place = (turn + round) % cold.len();
+            let one = Contender::start(&bench.yard, cold[place].kind, &bench.hub.url(Speed::Line), None).await?;
             let image = format!("{}/{REPO}:{IMAGE}", one.address());
-            for samples in [cold, warm] {
+            for samples in [&mut cold[place], &mut warm[place]] {
                 samples.values.push(engine.pull(&image)?);
                 samples.memory = Some(one.memory(false));
                 engine.run(&["rmi", "-f", &image])?;
@@ -48,7 +53,7 @@ struct Engine {
 }
 
 impl Engine {
-    fn start(programs: &Programs, folder: &Path) -> Outcome<Self> {
+    async fn start(programs: &Programs, folder: &Path) -> Outcome<Self> {
         let folder = folder.join("docker");
         fs::create_dir_all(&folder)?;
         let socket = format!("unix://{}", folder.join("sock").display());
@@ -60,7 +65,8 @@ impl Engine {
         let mut process = Process::start("dockerd", &mut command, &folder.join("out.log"))?;
         let client = programs.docker.clone();
         process
-            .wait_until(|| Command::new(&client).args(["-H", &socket, "version"]).output().is_ok_and(|output| output.status.success()))?;
+            .wait_until(|| Command::new(&client).args(["-H", &socket, "version"]).output().is_ok_and(|output| output.status.success()))
+            .await?;
         Ok(Self { client, _process: process, socket })
     }
 

@@ -54,7 +54,7 @@ pub async fn measure(bench: &Bench, hits: &[Hit]) -> Outcome<Vec<Line>> {
 async fn start(bench: &Bench) -> Outcome<Vec<Contender>> {
     let mut contenders = Vec::new();
     for kind in bench.kinds.iter().copied().filter(|kind| *kind != Kind::Bare) {
-        let one = Contender::start(&bench.yard, kind, &bench.hub.url(Speed::Free), None)?;
+        let one = Contender::start(&bench.yard, kind, &bench.hub.url(Speed::Free), None).await?;
         for tls in [false, true] {
             fill(bench, &one, tls).await?;
         }
@@ -69,7 +69,7 @@ async fn start(bench: &Bench) -> Outcome<Vec<Contender>> {
     }
     let file = bench.yard.folder.join("routes.json");
     fs::write(&file, serde_json::to_vec(&routes)?)?;
-    contenders.push(Contender::start(&bench.yard, Kind::Bare, "", Some(&file))?);
+    contenders.push(Contender::start(&bench.yard, Kind::Bare, "", Some(&file)).await?);
     Ok(contenders)
 }
 
@@ -128,4 +128,6 @@ pub struct Effort {
     pub hit_rounds: usize,
     /// How long a round of hits is.
     pub hit_time: Duration,
+    /// Rounds of an engine's pulls: short, and the least even of all.
+    pub pull_rounds: usize,
 }

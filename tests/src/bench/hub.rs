@@ -6,8 +6,9 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
 
 use super::content::{Content, MANIFEST_TYPE, REPO};
 use super::process::{Process, free_address};
@@ -34,7 +35,7 @@ pub struct Hub {
 
 impl Hub {
     /// Starts it over `content`.
-    pub fn start(programs: &Programs, content: &Content, folder: &Path) -> Outcome<Self> {
+    pub async fn start(programs: &Programs, content: &Content, folder: &Path) -> Outcome<Self> {
         let folder = folder.join("hub");
         fs::create_dir_all(&folder)?;
         let addresses = [free_address()?, free_address()?, free_address()?];
@@ -43,7 +44,7 @@ impl Hub {
         let mut command = Command::new(&programs.nginx);
         command.arg("-e").arg(folder.join("error.log")).arg("-c").arg(folder.join("nginx.conf"));
         let mut process = Process::start("nginx as hub", &mut command, &folder.join("out.log"))?;
-        process.wait_for(addresses[0])?;
+        process.wait_for(addresses[0]).await?;
         Ok(Self { addresses, log, _process: process })
     }
 
@@ -54,11 +55,11 @@ impl Hub {
 
     /// Bytes of bodies sent so far for `path`. Transfers are counted when they end, so it waits until the log
     /// is quiet; whoever asks has waited for the clients before.
-    pub fn sent(&self, path: &str) -> Outcome<u64> {
+    pub async fn sent(&self, path: &str) -> Outcome<u64> {
         let began = Instant::now();
         let mut before = fs::metadata(&self.log)?.len();
         loop {
-            sleep(QUIET);
+            sleep(QUIET).await;
             let now = fs::metadata(&self.log)?.len();
             if now == before || began.elapsed() > PATIENCE {
                 break;
@@ -107,4 +108,4 @@ fn configuration(folder: &Path, content: &Content, addresses: &[SocketAddr; 3]) 
 }
 
 const QUIET: Duration = Duration::from_millis(400);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);

@@ -30,12 +30,12 @@ impl Process {
     }
 
     /// Waits until something accepts connections at `address`.
-    pub fn wait_for(&mut self, address: SocketAddr) -> Outcome<()> {
-        self.wait_until(|| TcpStream::connect(address).is_ok())
+    pub async fn wait_for(&mut self, address: SocketAddr) -> Outcome<()> {
+        self.wait_until(|| TcpStream::connect(address).is_ok()).await
     }
 
     /// Waits until `is_ready`, at most a minute, and not beyond the program's end.
-    pub fn wait_until(&mut self, mut is_ready: impl FnMut() -> bool) -> Outcome<()> {
+    pub async fn wait_until(&mut self, mut is_ready: impl FnMut() -> bool) -> Outcome<()> {
         let began = Instant::now();
         while !is_ready() {
             if let Some(status) = self.child.try_wait()? {
@@ -44,7 +44,7 @@ impl Process {
             if began.elapsed() > START {
                 return Err(format!("{} is not ready after {START:?}", self.name).into());
             }
-            sleep(POLL);
+            tokio::time::sleep(POLL).await;
         }
         Ok(())
     }
@@ -61,6 +61,7 @@ impl Process {
 
 impl Drop for Process {
     /// Asked first: an engine has children and mounts to put away.
+    #[expect(clippy::disallowed_methods, reason = "a drop cannot await, and nothing else runs at the end of a row")]
     fn drop(&mut self) {
         let Some(group) = self.group() else { return };
         let _ = kill_process_group(group, Signal::TERM);
@@ -103,5 +104,5 @@ fn own_memory(pid: u32) -> u64 {
 }
 
 const POLL: Duration = Duration::from_millis(5);
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 const END: Duration = Duration::from_secs(10);

@@ -35,7 +35,7 @@ pub async fn measure(bench: &Bench) -> Outcome<Vec<Line>> {
 }
 
 async fn starts(bench: &Bench, kind: Kind) -> Outcome<Samples> {
-    let mut one = Contender::start(&bench.yard, kind, &bench.hub.url(Speed::Free), None)?;
+    let mut one = Contender::start(&bench.yard, kind, &bench.hub.url(Speed::Free), None).await?;
     let small = &bench.content.small;
     let url = format!("{}{}", one.url(false), small.path);
     for object in [&bench.content.manifest, small, small] {
@@ -80,6 +80,6 @@ fn crowd(kind: Kind, store: &Path) -> Outcome<()> {
 }
 
 const BLOBS: u32 = 100_000;
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 const POLL: Duration = Duration::from_millis(2);
 const SETTLE: Duration = Duration::from_secs(3);
