@@ -2,6 +2,7 @@
 //!
 //! Nothing here uses the mirror's own code: bugs that both sides share would cancel out.
 
+pub mod bench;
 pub mod client;
 pub mod container_image;
 pub mod dice;
