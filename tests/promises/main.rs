@@ -2,29 +2,28 @@
 //!
 //! One binary for all of them, one module a subject.
 
-mod container_image;
+mod access_rules;
+mod answers;
 mod broken_upstream;
+mod chains;
+mod container_image;
 mod crash;
 mod damaged_store;
+mod drop_in;
 mod engines_smoke;
 mod eviction;
 mod full_disk;
 mod herd;
-mod access_rules;
-mod answers;
-mod chains;
-mod drop_in;
-mod engines_smoke;
 mod https;
 mod hub_behaves_like_docker_hub;
 mod lists;
 mod one_download;
-mod real_engines;
-mod ranges;
-mod resume;
-mod sick_store;
 mod operation;
 mod outages;
 mod private_images;
+mod ranges;
+mod real_engines;
+mod resume;
+mod sick_store;
 mod starter;
 mod tags;
