@@ -88,7 +88,7 @@ Private  demo/private:latest   account demo, password demo
 
 A mirror in front of it:
   printf demo > demo-password
-  cargo run --release -- mirror --upstream {url} --user demo --password-file demo-password
+  cargo run --release -- mirror --upstream docker.io={url} --user demo --password-file demo-password
 
 Pulls through that mirror:
   docker pull 127.0.0.1:5000/library/hello
