@@ -5,6 +5,7 @@
 mod banner;
 
 use std::io;
+use std::time::Duration;
 
 use mirror::config::{Config, ListenerConfig, LogFormat};
 use mirror::server::systemd;
@@ -27,7 +28,10 @@ pub(crate) enum RunError {
 /// Serves until a signal ends it. `loader` makes the configuration anew for a reload.
 pub(crate) fn run_mirror(config: Config, loader: &Loader) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Runtime)?;
-    runtime.block_on(serve(config, loader))
+    let outcome = runtime.block_on(serve(config, loader));
+    // A disk that hangs holds blocking threads for ever; the process must end all the same.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    outcome
 }
 
 async fn serve(config: Config, loader: &Loader) -> Result<(), RunError> {

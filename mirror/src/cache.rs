@@ -39,7 +39,7 @@ pub use error::CacheError;
 pub use manifests::{ManifestAnswer, Warning};
 pub use metrics::Metrics;
 pub use object::Object;
-pub use passing::TagList;
+pub use passing::{Referrers, TagList};
 pub use repo::Repo;
 
 use buffers::Buffers;
@@ -70,6 +70,7 @@ struct Inner {
     memory: Memory<Digest, Arc<Object>>,
     metrics: Metrics,
     proofs: Arc<Shared<FetchKey, Result<(), CacheError>>>,
+    referrer_checks: Arc<Shared<FetchKey, Result<Referrers, CacheError>>>,
     referrers: Memory<FetchKey, passing::KnownReferrers>,
     repos: Repos,
     store: Store,
@@ -95,7 +96,8 @@ impl Cache {
             memory: memory(),
             metrics: Metrics::default(),
             proofs: Arc::default(),
-            referrers: Memory::builder().max_capacity(REFERRERS).build(),
+            referrer_checks: Arc::default(),
+            referrers: Memory::builder().max_capacity(REFERRERS).weigher(|_, known: &passing::KnownReferrers| known.weight()).build(),
             repos: Repos::default(),
             store,
             tag_checks: Arc::default(),
@@ -117,7 +119,8 @@ impl Cache {
             memory: memory(), // What an answer's headers are may have changed, and they are kept with it.
             metrics: old.metrics.clone(),
             proofs: Arc::default(),
-            referrers: Memory::builder().max_capacity(REFERRERS).build(),
+            referrer_checks: Arc::default(),
+            referrers: Memory::builder().max_capacity(REFERRERS).weigher(|_, known: &passing::KnownReferrers| known.weight()).build(),
             repos: Repos::default(),
             store: old.store.clone(),
             tag_checks: Arc::default(),
@@ -179,7 +182,7 @@ impl Deadline {
     }
 
     /// Waits for `work` no longer than that.
-    async fn wait<T>(self, what: impl std::fmt::Display, work: impl Future<Output = T>) -> Result<T, CacheError> {
+    pub(crate) async fn wait<T>(self, what: impl std::fmt::Display, work: impl Future<Output = T>) -> Result<T, CacheError> {
         tokio::time::timeout_at(self.0, work).await.map_err(|_| CacheError::Timeout { what: what.to_string().into() })
     }
 
@@ -198,5 +201,5 @@ type Shareable = Arc<Flight>;
 
 /// Manifests and small blobs in memory.
 const MEMORY: u64 = 16 << 20;
-/// Answers about referrers in memory.
-const REFERRERS: u64 = 4096;
+/// Bytes of answers about referrers in memory.
+const REFERRERS: u64 = 8 << 20;

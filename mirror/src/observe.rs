@@ -2,6 +2,7 @@
 //!
 //! One task looks at the parts every second or so. Nothing here is asked for by a pull.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
-use crate::config::{Access, Config};
+use crate::config::{Access, Config, UpstreamConfig};
 use crate::server::Server;
 use crate::store::{Health, Store};
 use crate::telemetry::{AccessLog, Process, Readiness, SharedAddress};
@@ -81,18 +82,28 @@ impl Watch {
     }
 }
 
-/// Says in `/readyz` whose private images are open to whom, for as long as it is so.
-pub(crate) fn warn_of_open_accounts(config: &Config, readiness: &Readiness) {
+/// Says in `/readyz` whose private images are open to whom, for as long as it is so and nobody said that it should be.
+pub(crate) fn warn_of_open_accounts(config: &Config, addresses: &[SocketAddr], readiness: &Readiness) {
     readiness.clear("access");
-    let is_local = config.listeners.iter().all(|listener| listener.address.ip().is_loopback());
+    let is_local = addresses.iter().all(|address| address.ip().is_loopback());
+    let open = |one: &&UpstreamConfig| one.account.is_some() && one.private.as_ref().is_none_or(|private| !private.is_empty());
     let accounts: Vec<_> =
-        config.upstreams.iter().filter_map(|one| Some(format!("`{}` at {}", one.account.as_ref()?.user, one.name))).collect();
-    if matches!(config.access, Access::Open) && !is_local && !accounts.is_empty() {
+        config.upstreams.iter().filter(open).filter_map(|one| Some(format!("`{}` at {}", one.account.as_ref()?.user, one.name))).collect();
+    // Our own configuration asks for the word `open`; a drop-in is open without anybody having said so.
+    if config.drop_in && matches!(config.access, Access::Open) && !is_local && !accounts.is_empty() {
         let reason = format!(
-            "every private image of the account {} is open to whoever reaches this mirror; close it with CHANDLER_ACCESS=10.0.0.0/8 (your networks), or name what may be served with `private`",
+            "private images of the account {} are open to whoever reaches this mirror; close it with CHANDLER_ACCESS=10.0.0.0/8 (your networks), or name what may be served with `private`",
             accounts.join(" and ")
         );
         readiness.warn("access", reason);
+    }
+}
+
+/// Clears what was said of upstreams that a new configuration may no longer have.
+pub(crate) fn forget_upstreams(upstreams: &[UpstreamConfig], readiness: &Readiness) {
+    for upstream in upstreams {
+        readiness.clear(&format!("account {}", upstream.name));
+        readiness.clear(&format!("upstream {}", upstream.name));
     }
 }
 

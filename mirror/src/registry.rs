@@ -10,6 +10,7 @@ mod error;
 mod range;
 mod reply;
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -24,7 +25,7 @@ use error::{RegistryError, Subject};
 use range::Wanted;
 use reply::Replies;
 
-use crate::cache::{BlobAnswer, BlobContent, Cache, Repo, TagList};
+use crate::cache::{BlobAnswer, BlobContent, Cache, CacheError, Deadline, Repo, TagList};
 use crate::canary::{CANARY, Canaries, Nonce};
 use crate::config::{Access, Config};
 use crate::oci::{Digest, Reference};
@@ -40,6 +41,7 @@ struct Inner {
     access: Access,
     cache: Cache,
     canaries: Arc<Canaries>,
+    catalog_turn: tokio::sync::Mutex<()>,
     instance: String,
     names: Names,
     replies: Replies,
@@ -57,6 +59,7 @@ impl Registry {
             access: config.access.clone(),
             cache,
             canaries,
+            catalog_turn: tokio::sync::Mutex::default(),
             instance,
             names: Names::new(&config.upstreams),
             replies: Replies::new(&config.headers),
@@ -106,10 +109,10 @@ impl Registry {
         if Canaries::nonce(&target.repo).is_some() {
             return None;
         }
-        let repo = match self.permitted(target, asker) {
-            Ok(repo) => repo,
-            Err(error) => return Some(Err(error)),
-        };
+        let repo = self.0.cache.at_once(target.upstream, &target.repo)?;
+        if !self.0.access.decide(asker.client, repo.label()).is_allowed() {
+            return Some(Err(RegistryError::Refused { client: asker.client, repo: repo.label().to_string() }));
+        }
         match action {
             Action::Manifest(_, reference) => {
                 let answer = self.0.cache.manifest_at_once(&repo, reference)?;
@@ -132,7 +135,7 @@ impl Registry {
                 if let Some(nonce) = nonce_of(&target)? {
                     return self.canary(&nonce, Some(&digest), true, request, asker, facts);
                 }
-                let repo = self.permitted(&target, asker)?;
+                let repo = self.permitted(&target, asker).await?;
                 self.blob(&target, &repo, &digest, request, facts).await
             }
             Action::Manifest(target, reference) => {
@@ -140,7 +143,7 @@ impl Registry {
                     let digest = if let Reference::Digest(digest) = &reference { Some(digest) } else { None };
                     return self.canary(&nonce, digest, false, request, asker, facts);
                 }
-                let repo = self.permitted(&target, asker)?;
+                let repo = self.permitted(&target, asker).await?;
                 let answer = self.0.cache.manifest(&repo, &reference, request.method == Method::HEAD).await?;
                 facts.outcome = Some(answer.outcome);
                 Ok(self.0.replies.manifest(&answer, &target, &request.headers))
@@ -149,7 +152,7 @@ impl Registry {
                 if nonce_of(&target)?.is_some() {
                     return Ok(self.0.replies.referrers(None, None, &target));
                 }
-                let repo = self.permitted(&target, asker)?;
+                let repo = self.permitted(&target, asker).await?;
                 let index = self.0.cache.referrers(&repo, &digest).await?;
                 Ok(self.0.replies.referrers(index.as_deref(), kind.as_deref(), &target))
             }
@@ -158,21 +161,21 @@ impl Registry {
                     let list = TagList { tags: vec!["latest".to_owned()], next: None, stale: false };
                     return Ok(self.0.replies.tags(&list, &target, target.repo.as_str()));
                 }
-                let repo = self.permitted(&target, asker)?;
+                let repo = self.permitted(&target, asker).await?;
                 let list = self.0.cache.tag_list(&repo, &without_namespace(request.uri.query())).await?;
                 Ok(self.0.replies.tags(&list, &target, repo.label()))
             }
-            Action::Catalog(page) => Ok(self.catalog(&page, asker)),
+            Action::Catalog(page) => self.catalog(&page, asker).await,
         }
     }
 
-    /// The repository, if the configuration serves it and the client may read it.
-    fn permitted(&self, target: &Target, asker: &Origin) -> Result<Arc<Repo>, RegistryError> {
-        let repo = self.0.cache.repo(target.upstream, &target.repo)?;
-        if self.0.access.decide(asker.client, repo.label()).is_allowed() {
-            return Ok(repo);
+    /// The repository, if the client may read it and the configuration serves it; nothing is read from the disk for who may not.
+    async fn permitted(&self, target: &Target, asker: &Origin) -> Result<Arc<Repo>, RegistryError> {
+        let label = self.0.cache.label(target.upstream, &target.repo);
+        if self.0.access.decide(asker.client, &label).is_allowed() {
+            return Ok(self.0.cache.repo(target.upstream, &target.repo).await?);
         }
-        Err(RegistryError::Refused { client: asker.client, repo: repo.label().to_string() })
+        Err(RegistryError::Refused { client: asker.client, repo: label })
     }
 
     async fn blob(&self, target: &Target, repo: &Arc<Repo>, digest: &Digest, request: &Parts, facts: &mut Facts) -> Answer {
@@ -219,7 +222,7 @@ impl Registry {
         let image = self.0.canaries.image(nonce);
         let digest = digest.unwrap_or(image.root());
         let Some(object) = image.get(digest).filter(|object| blob != object.media_type.is_manifest()) else {
-            return Err(crate::cache::CacheError::Unknown { what: format!("{CANARY}/{nonce}@{digest}").into() }.into());
+            return Err(CacheError::Unknown { what: format!("{CANARY}/{nonce}@{digest}").into() }.into());
         };
         facts.outcome = Some(Outcome::Canary);
         if request.method == Method::GET {
@@ -229,25 +232,29 @@ impl Registry {
     }
 
     /// What is cached and may be read by this client. The first upstream's repositories have their plain names, as its clients use them.
-    fn catalog(&self, page: &Page, asker: &Origin) -> Response<RegistryBody> {
-        let first = format!("{}/", self.0.upstreams[0]);
-        let shown = |label: &str| label.strip_prefix(&first).unwrap_or(label).to_owned();
-        let mut names: Vec<String> = self
-            .0
-            .store
-            .catalog(None, usize::MAX)
-            .into_iter()
-            .filter(|label| self.0.access.decide(asker.client, label).is_allowed())
-            .map(|label| shown(&label))
-            .collect();
-        names.sort_unstable();
-        if let Some(last) = &page.last {
-            names.retain(|name| name > last);
+    /// The list is read from the disk, so it is made on a blocking thread, one at a time.
+    async fn catalog(&self, page: &Page, asker: &Origin) -> Answer {
+        if !self.0.access.knows(asker.client) {
+            return Ok(self.0.replies.catalog(&[], None)); // A walk of the disk is not for everybody.
         }
+        let _turn = Deadline::new().wait("_catalog", self.0.catalog_turn.lock()).await?;
+        let (this, client) = (self.clone(), asker.client);
+        let names = tokio::task::spawn_blocking(move || this.cached_names(client)).await.map_err(|_| CacheError::Stopping)?;
+        let later = names.into_iter().filter(|name| page.last.as_ref().is_none_or(|last| name > last));
         let limit = page.limit.unwrap_or(usize::MAX);
+        let mut names: Vec<String> = later.take(limit.saturating_add(1)).collect();
         let more = names.len() > limit;
         names.truncate(limit);
-        self.0.replies.catalog(&names, more.then_some(limit))
+        Ok(self.0.replies.catalog(&names, more.then_some(limit)))
+    }
+
+    fn cached_names(&self, client: IpAddr) -> Vec<String> {
+        let first = format!("{}/", self.0.upstreams[0]);
+        let may = |label: &String| self.0.access.decide(client, label).is_allowed() && self.0.cache.may_name(label);
+        let labels = self.0.store.catalog(None, usize::MAX).into_iter().filter(may);
+        let mut names: Vec<String> = labels.map(|label| label.strip_prefix(&first).unwrap_or(&label).to_owned()).collect();
+        names.sort_unstable();
+        names
     }
 
     /// A request that this very mirror sent out before.
@@ -322,7 +329,7 @@ fn nonce_of(target: &Target) -> Result<Option<Nonce>, RegistryError> {
     match Canaries::nonce(&target.repo) {
         None => Ok(None),
         Some(Ok(nonce)) => Ok(Some(nonce)),
-        Some(Err(_)) => Err(crate::cache::CacheError::Unknown { what: target.repo.as_str().into() }.into()),
+        Some(Err(_)) => Err(CacheError::Unknown { what: target.repo.as_str().into() }.into()),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
 use crate::canary::Canaries;
-use crate::config::{AdminConfig, Config, ListenerConfig, LogConfig, Secret, UpstreamConfig};
+use crate::config::{Access, AdminConfig, Config, ListenerConfig, LogConfig, Secret, UpstreamConfig};
 use crate::observe::{self, Watch};
 use crate::registry::Registry;
 use crate::server::{BindError, Server, serve_filter};
@@ -74,6 +74,11 @@ pub enum StartError {
     /// No random numbers: nothing that follows would be safe.
     #[error("the system gives no random numbers")]
     Random,
+    /// Only at a reload.
+    #[error(
+        "the new configuration is open to everybody for listeners on loopback, and this mirror still listens beyond; restart it to change listeners"
+    )]
+    WouldOpen,
     /// An upstream's client.
     #[error("the client for the upstream `{upstream}` cannot be made")]
     Upstream {
@@ -125,7 +130,7 @@ impl Mirror {
         let addresses = server.addresses();
         let admin = admin.map(|admin| parts.spawn_admin(admin, &server));
         parts.store.spawn(&parts.tasks, &parts.background);
-        observe::warn_of_open_accounts(&parts.config, &parts.readiness);
+        observe::warn_of_open_accounts(&parts.config, &addresses, &parts.readiness);
         let watch =
             Watch { cache: parts.cache.clone(), log: parts.log.clone(), readiness: parts.readiness.clone(), store: parts.store.clone() };
         parts.tasks.spawn(watch.run(parts.background.clone()));
@@ -155,14 +160,26 @@ impl Running {
     /// Takes over what a new configuration says of upstreams, access, headers and tags. Listeners, the store and the log stay as they are.
     pub fn reload(&self, config: &Config) -> Result<(), StartError> {
         let parts = &self.parts;
+        if self.would_open(config) {
+            return Err(StartError::WouldOpen);
+        }
         let upstreams = upstreams(config, &parts.instance, &parts.upstream_metrics)?;
         let cache = parts.cache.load().reloaded(config, upstreams);
         cache.greet();
         let registry = Registry::new(config, cache.clone(), parts.store.clone(), parts.canaries.clone(), parts.instance.clone());
         parts.cache.store(Arc::new(cache));
         parts.registry.store(Arc::new(registry));
-        observe::warn_of_open_accounts(config, &parts.readiness);
+        observe::forget_upstreams(&parts.config.upstreams, &parts.readiness); // Once nobody asks the old ones any more.
+        observe::warn_of_open_accounts(config, &self.addresses, &parts.readiness);
         Ok(())
+    }
+
+    /// The sockets stay, so a configuration for other ones must not bring its leave to be open with it.
+    fn would_open(&self, config: &Config) -> bool {
+        let is_exposed = self.addresses.iter().any(|address| !address.ip().is_loopback());
+        let has_account = config.upstreams.iter().any(|upstream| upstream.account.is_some());
+        let is_open = matches!(config.access, Access::Open) && !config.drop_in;
+        is_exposed && has_account && is_open && config.listeners != self.parts.config.listeners
     }
 
     /// Stops: no new connections, running answers get the configured time, then downloads and background work end.

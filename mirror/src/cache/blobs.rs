@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
@@ -16,8 +17,8 @@ use super::flight_reader::{FlightReader, Rest};
 use super::proof::{as_somebody, blob_identity};
 use super::stored_reader::StoredReader;
 use super::{Cache, CacheError, Deadline, Object, Repo, Shareable};
-use crate::oci::{Digest, Hasher, MediaType};
-use crate::store::Stored;
+use crate::oci::{ChildKind, Digest, Hasher, MediaType};
+use crate::store::{Held, Stored};
 use crate::telemetry::Outcome;
 use crate::upstream::FetchError;
 
@@ -61,29 +62,32 @@ type Opening = watch::Receiver<Option<Result<Arc<Flight>, CacheError>>>;
 impl Cache {
     /// The size of `digest`, without a download.
     pub async fn describe_blob(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<BlobAnswer, CacheError> {
-        refuse_closed(repo)?;
-        self.prove_blob(repo, digest, Deadline::new()).await?;
-        let outcome = if self.store().blob(digest).is_some() { Outcome::Hit } else { Outcome::Miss };
-        Ok(BlobAnswer { content: BlobContent::Described, outcome, size: repo.records.held(digest).map(|held| held.size) })
+        let deadline = Deadline::new();
+        self.admit(repo, deadline).await?;
+        self.prove_blob(repo, digest, deadline).await?;
+        let stored = self.store().blob(digest);
+        let outcome = if stored.is_some() { Outcome::Hit } else { Outcome::Miss };
+        let size = repo.records.held(digest).map(|held| held.size).or(stored.map(|stored| stored.size()));
+        Ok(BlobAnswer { content: BlobContent::Described, outcome, size })
     }
 
     /// The blob `digest` of `repo`, where nobody needs to be asked: the hit, without a future of any kind.
     pub fn blob_at_once(&self, repo: &Repo, digest: &Digest) -> Option<BlobAnswer> {
-        if repo.is_permitted() { self.at_hand(digest, repo.records.held(digest)?.size) } else { None }
+        if repo.is_admitted() { self.at_hand(digest, held_blob(repo, digest)?.size) } else { None }
     }
 
     /// The blob `digest` of `repo`.
     pub async fn blob(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<BlobAnswer, CacheError> {
-        refuse_closed(repo)?;
         let deadline = Deadline::new();
-        let held = repo.records.held(digest).filter(|_| repo.is_permitted());
+        self.admit(repo, deadline).await?;
+        let held = held_blob(repo, digest);
         if let Some(answer) = held.as_ref().and_then(|held| self.at_hand(digest, held.size)) {
             return Ok(answer);
         }
         if held.is_none() && (self.store().blob(digest).is_some() || self.0.flights.contains(digest)) {
             // The content is here for another repository: this one needs its own proof.
             self.prove_blob(repo, digest, deadline).await?;
-            if let Some(answer) = repo.records.held(digest).and_then(|held| self.at_hand(digest, held.size)) {
+            if let Some(answer) = held_blob(repo, digest).and_then(|held| self.at_hand(digest, held.size)) {
                 return Ok(answer);
             }
         }
@@ -98,7 +102,7 @@ impl Cache {
         let stored = self.store().blob(digest)?;
         if stored.size() != known && !stored.is_verified() {
             // A file that lost its end: a range, which no hash checks, would name the wrong size of the whole.
-            self.store().quarantine(digest);
+            stored.quarantine();
             return None;
         }
         stored.touch();
@@ -106,7 +110,7 @@ impl Cache {
         if stored.size() > TAIL {
             return Some(BlobAnswer { content: BlobContent::Stored(stored), outcome: Outcome::Hit, size });
         }
-        let content = BlobContent::Memory(self.keep(digest, read_checked(digest, &stored, self)?));
+        let content = BlobContent::Memory(self.keep(digest, read_checked(digest, &stored)?));
         Some(BlobAnswer { content, outcome: Outcome::Hit, size })
     }
 
@@ -117,21 +121,37 @@ impl Cache {
     }
 
     async fn on_flight(&self, repo: &Arc<Repo>, digest: &Digest, deadline: Deadline) -> Result<BlobAnswer, CacheError> {
-        let (mut opening, led) = self.join_flight(repo, digest);
-        let outcome = if led { Outcome::Miss } else { Outcome::Joined };
-        let opened = deadline.wait(digest, opening.wait_for(Option::is_some)).await?;
-        let flight = opened.map_err(|_| CacheError::Stopping)?.clone().unwrap_or(Err(CacheError::Stopping))?;
+        let (opened, led) = self.open(repo, digest, deadline).await?;
+        let (flight, led) = match opened {
+            // Another's repository, account or name may be what failed: this one's own has not been tried.
+            Err(_) if !led => {
+                let (opened, led) = self.open(repo, digest, deadline).await?;
+                (opened?, led)
+            }
+            opened => (opened?, led),
+        };
         if !led {
-            // Another repository may have begun it after this one was looked for: then this one still needs its own proof.
-            self.prove_blob(repo, digest, deadline).await?;
+            self.prove_blob(repo, digest, deadline).await?; // Its flight is no proof that this repository holds it.
         }
-        let content = FlightContent { rest: rest(repo), flight };
+        let (content, outcome) = (FlightContent { rest: rest(repo), flight }, if led { Outcome::Miss } else { Outcome::Joined });
         let size = content.flight.size();
         if size.is_none_or(|size| size > TAIL) {
             return Ok(BlobAnswer { content: BlobContent::Flight(content), outcome, size });
         }
         let bytes = deadline.wait(digest, content.whole(self)).await?.map_err(|error| content.why(error))?;
         Ok(BlobAnswer { size: Some(bytes.len() as u64), content: BlobContent::Memory(self.keep(digest, bytes)), outcome })
+    }
+
+    /// Waits until the flight's upstream has answered. The flag tells whether this request started it.
+    async fn open(
+        &self,
+        repo: &Arc<Repo>,
+        digest: &Digest,
+        deadline: Deadline,
+    ) -> Result<(Result<Arc<Flight>, CacheError>, bool), CacheError> {
+        let (mut opening, led) = self.join_flight(repo, digest);
+        let opened = deadline.wait(digest, opening.wait_for(Option::is_some)).await?.map_err(|_| CacheError::Stopping)?;
+        Ok((opened.clone().unwrap_or(Err(CacheError::Stopping)), led))
     }
 
     /// The flight of `digest`: the one in the air, or a new one.
@@ -145,8 +165,9 @@ impl Cache {
         self.0.metrics.flight_started();
         let landing = Landing { cache: self.clone(), digest: digest.clone() };
         let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
+        let cancel = self.0.cancel.clone();
         self.0.tasks.spawn(async move {
-            match cache.open_flight(&repo, &digest).await {
+            match cancel.run_until_cancelled(cache.open_flight(&repo, &digest)).await.unwrap_or(Err(CacheError::Stopping)) {
                 Ok(fetch) => {
                     tell.send_replace(Some(Ok(fetch.flight.clone())));
                     fetch.run(move || drop(landing)).await;
@@ -173,11 +194,8 @@ impl Cache {
             let what = format!("{digest}: {size} bytes where the manifest says {}", held.size);
             return Err(CacheError::Flight { digest: digest.clone(), source: Arc::new(io::Error::new(io::ErrorKind::InvalidData, what)) });
         }
-        if held.is_none()
-            && let Some(size) = size
-            && let Err(error) = repo.records.link_blob(digest, size)
-        {
-            tracing::warn!(repo.name = %repo.label, blob.digest = %digest, error = &error as &dyn std::error::Error, "a proof is not recorded, and holds until the next start");
+        if let Some(size) = size.filter(|_| held.is_none()) {
+            repo.prove(digest, size).await;
         }
         let spool = self.spool(digest, size).await;
         let flight = Flight::new(digest, size, spool.as_ref());
@@ -187,17 +205,15 @@ impl Cache {
     /// Room for the blob; without any, it is passed through.
     async fn spool(&self, digest: &Digest, size: Option<u64>) -> Option<crate::store::Spool> {
         let (store, owned) = (self.store().clone(), digest.clone());
-        match tokio::task::spawn_blocking(move || store.spool(&owned, size)).await {
-            Ok(Ok(spool)) => Some(spool),
-            Ok(Err(error)) => {
-                tracing::warn!(blob.digest = %digest, error = &error as &dyn std::error::Error, "no room to keep a download; it is passed through");
-                None
-            }
-            Err(error) => {
-                tracing::error!(blob.digest = %digest, error = &error as &dyn std::error::Error, "making room panicked; the download is passed through");
-                None
-            }
-        }
+        let room = tokio::task::spawn_blocking(move || store.spool(&owned, size));
+        let why: Box<dyn std::error::Error + Send + Sync> = match tokio::time::timeout(ROOM_WAIT, room).await {
+            Ok(Ok(Ok(spool))) => return Some(spool),
+            Ok(Ok(Err(error))) => error.into(),
+            Ok(Err(error)) => error.into(),
+            Err(late) => late.into(), // A disk that hangs must not hold up the pull; the room comes back when it does.
+        };
+        tracing::warn!(blob.digest = %digest, error = &*why as &dyn std::error::Error, "no room to keep a download; it is passed through");
+        None
     }
 }
 
@@ -211,9 +227,7 @@ impl BlobAnswer {
             BlobContent::Flight(content) => {
                 Reader::Flight(Box::new(FlightReader::new(&content.flight, range, &cache.0.buffers, content.rest)))
             }
-            BlobContent::Stored(stored) => {
-                Reader::Stored(Box::new(StoredReader::new(cache.store(), digest, stored, range, &cache.0.buffers)))
-            }
+            BlobContent::Stored(stored) => Reader::Stored(Box::new(StoredReader::new(digest, stored, range, &cache.0.buffers))),
             BlobContent::Described | BlobContent::Memory(_) => Reader::Empty,
         };
         BlobBody::new(reader, length)
@@ -275,8 +289,9 @@ impl std::fmt::Debug for FlightContent {
     }
 }
 
-fn refuse_closed(repo: &Repo) -> Result<(), CacheError> {
-    if repo.is_closed() { Err(CacheError::Closed { repo: repo.label.clone() }) } else { Ok(()) }
+/// As a blob: that an index names a manifest proves nothing about its bytes.
+fn held_blob(repo: &Repo, digest: &Digest) -> Option<Held> {
+    repo.records.held(digest).filter(|held| held.kind == ChildKind::Blob)
 }
 
 fn rest(repo: &Repo) -> Rest {
@@ -284,7 +299,7 @@ fn rest(repo: &Repo) -> Rest {
 }
 
 /// A small stored blob; a damaged one is put aside, and fetched again by whoever asks.
-fn read_checked(digest: &Digest, stored: &Stored, cache: &Cache) -> Option<Bytes> {
+fn read_checked(digest: &Digest, stored: &Stored) -> Option<Bytes> {
     use std::os::unix::fs::FileExt as _;
     let mut bytes = vec![0; stored.size() as usize];
     let read = stored.file().read_exact_at(&mut bytes, 0);
@@ -294,6 +309,9 @@ fn read_checked(digest: &Digest, stored: &Stored, cache: &Cache) -> Option<Bytes
         stored.mark_verified();
         return Some(bytes.into());
     }
-    cache.store().quarantine(digest);
+    stored.quarantine();
     None
 }
+
+/// What making room may take before the download goes on without it.
+const ROOM_WAIT: Duration = Duration::from_secs(2);

@@ -67,6 +67,9 @@ pub(crate) enum FlightError {
     /// The upstream's bytes are not what their name says.
     #[error("the upstream sent other bytes than {expected}: their hash is {actual}")]
     Mismatch { expected: Digest, actual: Digest },
+    /// The upstream's bytes are fewer or more than the manifest says.
+    #[error("the upstream sent {actual} bytes of {digest} where the manifest says {expected}")]
+    Size { digest: Digest, expected: u64, actual: u64 },
     /// The mirror stops.
     #[error("the mirror is stopping")]
     Stopping,
@@ -235,7 +238,10 @@ struct Writer {
 /// What a fetch hands to its writer; `None` is the clean end.
 type Feed = mpsc::Receiver<Result<Option<Bytes>, FlightError>>;
 
-fn verify(flight: &Flight, hasher: Hasher) -> Result<(), FlightError> {
+fn verify(flight: &Flight, hasher: Hasher, actual: u64) -> Result<(), FlightError> {
+    if let Some(expected) = flight.size.filter(|expected| *expected != actual) {
+        return Err(FlightError::Size { digest: flight.digest.clone(), expected, actual });
+    }
     let (actual, expected) = (hasher.finish(), flight.digest.clone());
     if actual == expected { Ok(()) } else { Err(FlightError::Mismatch { expected, actual }) }
 }
@@ -245,7 +251,7 @@ impl Writer {
         let came = self.take_all(&mut chunks);
         drop(chunks); // A fetch that still sends learns at once that nobody listens.
         let Self { flight, hasher, metrics, spool, written, .. } = self;
-        let verified = came.and_then(|()| verify(&flight, hasher));
+        let verified = came.and_then(|()| verify(&flight, hasher, written));
         if let Err(error) = &verified {
             metrics.flight_failed(error);
             on_end(); // A new request starts a new flight rather than joining a dead one.

@@ -4,6 +4,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -11,9 +12,10 @@ use tokio::sync::watch;
 use super::body::Ready;
 use super::buffers::{Buffers, Pace};
 use super::flight::{Flight, FlightError, Progress, TAIL};
+use super::proof::as_somebody;
 use super::read::{read_blocking, read_cached};
 use super::ring::Taken;
-use crate::oci::{Hasher, RepoName};
+use crate::oci::{Digest, Hasher, RepoName};
 use crate::upstream::{BlobStream, Identity, Upstream};
 
 /// A reader of one flight.
@@ -43,7 +45,8 @@ pub(crate) struct Rest {
 
 /// A reader's own fetch, with its own check.
 struct Alone {
-    hasher: Hasher,
+    /// Of all bytes so far; `None` for a part that ends before the tail.
+    hasher: Option<Hasher>,
     /// Bytes that came and are withheld, as the tail of a flight is.
     held: Vec<u8>,
     stream: BlobStream,
@@ -82,9 +85,10 @@ impl FlightReader {
         }
         match progress.outcome {
             Some(Err(error)) => Err(broken(&error)),
+            Some(Ok(())) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the blob ended before this reader's part of it")),
             // The ring learns what is waited for: it may be far ahead of what anybody has read.
-            _ if self.flight.overflow().is_some() => Ok(self.read_ring(released)),
-            _ => Ok(Ready::Wait),
+            None if self.flight.overflow().is_some() => Ok(self.read_ring(released)),
+            None => Ok(Ready::Wait),
         }
     }
 
@@ -103,9 +107,18 @@ impl FlightReader {
                 self.go_alone().await?;
             } else if self.can_read_file() {
                 return self.read_disk().await.map(Some);
-            } else if self.progress.changed().await.is_err() {
-                return Err(io::Error::other("the download ended without a word"));
+            } else {
+                self.wait_for_progress().await?;
             }
+        }
+    }
+
+    /// No reader waits for ever, whatever became of the fetch.
+    async fn wait_for_progress(&mut self) -> io::Result<()> {
+        match tokio::time::timeout(NO_PROGRESS, self.progress.changed()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(io::Error::other("the download ended without a word")),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the download makes no progress")),
         }
     }
 
@@ -136,7 +149,7 @@ impl FlightReader {
 
     fn read_ring(&mut self, released: u64) -> Ready {
         let Some(overflow) = self.flight.overflow() else { return Ready::Wait };
-        let is_whole = self.range.start == 0;
+        let is_whole = self.range.start == 0 && self.flight.size().is_none_or(|size| self.range.end >= size);
         let checked = self.checked.take().or_else(|| is_whole.then(|| overflow.hasher.clone()));
         match overflow.ring.take(self.offset, released) {
             Taken::Bytes(bytes) => {
@@ -180,15 +193,18 @@ impl FlightReader {
         Ok(lease.freeze(read))
     }
 
-    /// Fetches the rest by itself. Only a reader that hashed all before can check the end, so a part of a blob breaks off here;
+    /// Fetches the rest by itself. Only a reader that hashed all before can check the end, so a part that touches the end breaks off here;
     /// its client asks again.
     async fn go_alone(&mut self) -> io::Result<()> {
-        let Some(hasher) = self.checked.take() else {
+        let hasher = self.checked.take();
+        let may = hasher.is_some() || self.flight.size().is_some_and(|size| self.range.end <= size.saturating_sub(TAIL));
+        if !may {
             return Err(io::Error::other("a part of a blob that could not be stored fell behind; ask again"));
-        };
+        }
         let Rest { identity, repo, upstream } = &self.rest;
-        let stream = upstream.blob(repo, self.flight.digest(), self.offset, *identity).await.map_err(io::Error::other)?;
-        self.alone = Some(Alone { hasher, held: Vec::new(), stream });
+        let stream = as_somebody(*identity, |who| upstream.blob(repo, self.flight.digest(), self.offset, who)).await;
+        self.alone = Some(Alone { hasher, held: Vec::new(), stream: stream.map_err(io::Error::other)? });
+        self.flight.leave(); // The window no longer waits for this reader.
         tracing::debug!(blob.digest = %self.flight.digest(), offset = self.offset, "a reader fell behind a download that has no room; it fetches the rest for itself");
         Ok(())
     }
@@ -196,29 +212,49 @@ impl FlightReader {
     async fn next_alone(&mut self) -> io::Result<Option<Bytes>> {
         let alone = self.alone.as_mut().expect("asked before");
         loop {
-            match alone.stream.next().await.map_err(io::Error::other)? {
-                Some(bytes) => {
-                    alone.hasher.update(&bytes);
-                    alone.held.extend_from_slice(&bytes);
-                    if alone.held.len() as u64 > TAIL {
-                        let free = alone.held.len() - TAIL as usize;
-                        let released: Vec<u8> = alone.held.drain(..free).collect();
-                        return Ok(Some(released.into()));
-                    }
-                }
-                None if alone.hasher.clone().finish() == *self.flight.digest() => {
-                    let tail = std::mem::take(&mut alone.held);
-                    return Ok((!tail.is_empty()).then(|| tail.into()));
-                }
-                None => return Err(io::Error::new(io::ErrorKind::InvalidData, "the upstream sent other bytes than the digest says")),
+            if self.offset >= self.range.end {
+                return Ok(None);
+            }
+            let Some(bytes) = alone.stream.next().await.map_err(io::Error::other)? else {
+                let tail = alone.finish(self.flight.digest())?;
+                self.offset += tail.len() as u64;
+                self.range.end = self.offset; // Where no size was known, it is now: who asks again is at the end.
+                return Ok((!tail.is_empty()).then_some(tail));
+            };
+            if let Some(released) = alone.take(bytes) {
+                let wanted = usize::try_from(self.range.end - self.offset).unwrap_or(usize::MAX);
+                let released = released.slice(..released.len().min(wanted));
+                self.offset += released.len() as u64;
+                return Ok(Some(released));
             }
         }
     }
 }
 
+impl Alone {
+    /// What may go out now that `bytes` came: all but the tail, or all where the part ends before the tail.
+    fn take(&mut self, bytes: Bytes) -> Option<Bytes> {
+        let Some(hasher) = &mut self.hasher else { return Some(bytes) };
+        hasher.update(&bytes);
+        self.held.extend_from_slice(&bytes);
+        let free = self.held.len().checked_sub(TAIL as usize).filter(|free| *free > 0)?;
+        Some(self.held.drain(..free).collect::<Vec<u8>>().into())
+    }
+
+    /// The tail, if the whole blob is what its name says.
+    fn finish(&mut self, digest: &Digest) -> io::Result<Bytes> {
+        if self.hasher.take().is_some_and(|hasher| hasher.finish() == *digest) {
+            return Ok(std::mem::take(&mut self.held).into());
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "the upstream sent other bytes than the digest says"))
+    }
+}
+
 impl Drop for FlightReader {
     fn drop(&mut self) {
-        self.flight.leave();
+        if self.alone.is_none() {
+            self.flight.leave();
+        }
     }
 }
 
@@ -226,3 +262,6 @@ impl Drop for FlightReader {
 fn broken(error: &FlightError) -> io::Error {
     io::Error::other(error.clone())
 }
+
+/// Longer than an upstream's stall and the tries to go on after it take together.
+const NO_PROGRESS: Duration = Duration::from_secs(120);

@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -21,6 +22,11 @@ fn proved(digest: &Digest, bytes: Bytes, media_type: Option<MediaType>) -> Optio
     let sent = media_type.unwrap_or_else(|| MediaType::new(MediaType::OCI_MANIFEST));
     let facts = ManifestFacts::parse(&bytes, &sent).ok()?;
     Some(FetchedManifest { bytes, digest: digest.clone(), facts })
+}
+
+/// Only then is a GET, which costs quota, worth trying.
+pub(crate) fn knows_no_head(error: &FetchError) -> bool {
+    matches!(error, FetchError::Status { status, .. } if matches!(status.as_u16(), 400 | 405 | 501))
 }
 
 /// A digest in a repository.
@@ -55,7 +61,7 @@ pub enum Warning {
 impl Cache {
     /// The manifest that `reference` names, where nobody needs to be asked: the hit, without a future of any kind.
     pub fn manifest_at_once(&self, repo: &Repo, reference: &Reference) -> Option<ManifestAnswer> {
-        if !repo.is_permitted() {
+        if !repo.is_admitted() {
             return None;
         }
         let object = match reference {
@@ -71,9 +77,6 @@ impl Cache {
         match reference {
             Reference::Digest(digest) => {
                 self.reopen(repo, reference, deadline).await?;
-                if !repo.is_permitted() {
-                    self.identity(repo, reference).await?;
-                }
                 let (object, outcome) = self.by_digest(repo, digest, describe, deadline).await?;
                 Ok(ManifestAnswer { object, outcome, warning: None })
             }
@@ -108,14 +111,14 @@ impl Cache {
     /// A closed repository opens when the upstream answers for what is asked.
     async fn reopen(&self, repo: &Arc<Repo>, reference: &Reference, deadline: Deadline) -> Result<(), CacheError> {
         if !repo.is_closed() {
-            return Ok(());
+            return self.admit(repo, deadline).await;
         }
-        let identity = self.identity(repo, reference).await?;
-        let head = repo.upstream.head_manifest(&repo.key.name, reference, identity);
-        match deadline.wait(&repo.label, head).await? {
-            Ok(_) => repo.set_closed(false),
-            Err(_) => return Err(CacheError::Closed { repo: repo.label.clone() }),
+        let identity = self.identity(repo, deadline).await?;
+        let head = as_somebody(identity, |who| repo.upstream.head_manifest(&repo.key.name, reference, who));
+        if deadline.wait(&repo.label, head).await?.is_err() {
+            return Err(CacheError::Closed { repo: repo.label.clone() });
         }
+        repo.set_closed(false).await;
         Ok(())
     }
 
@@ -133,7 +136,7 @@ impl Cache {
             return Ok((Arc::new(Object::described(digest, &held.media_type, held.size)), Outcome::Hit));
         }
         let key = FetchKey { digest: digest.clone(), repo: repo.key.clone() };
-        let (pending, led) = self.0.fetches.join(&self.0.tasks, key, || {
+        let (pending, led) = self.0.fetches.join(&self.0.tasks, &self.0.cancel, key, || {
             let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
             async move { cache.fetch(&repo, &digest, describe).await }
         });
@@ -148,7 +151,8 @@ impl Cache {
     /// From memory, if the repository holds it.
     fn in_memory(&self, repo: &Repo, digest: &Digest) -> Option<Arc<Object>> {
         let object = self.0.memory.get(digest)?;
-        let is_held = repo.records.held(digest).is_some_and(|held| held.kind == ChildKind::Manifest);
+        // The same bytes may lie there as somebody's blob; and an index that names a manifest is no proof of its bytes: anybody can write one.
+        let is_held = object.is_manifest() && repo.records.has_manifest(digest);
         if is_held {
             repo.records.touch_manifest(digest); // Its layers must not age while it is pulled.
         }
@@ -157,7 +161,7 @@ impl Cache {
 
     /// From the store, if the repository holds it.
     fn stored_object(&self, repo: &Repo, digest: &Digest) -> Option<Arc<Object>> {
-        let held = repo.records.held(digest).filter(|held| held.kind == ChildKind::Manifest)?;
+        let held = repo.records.held(digest).filter(|_| repo.records.has_manifest(digest))?;
         let object = Arc::new(Object::new(digest, &held.media_type, self.store().manifest(digest)?));
         repo.records.touch_manifest(digest);
         self.0.memory.insert(digest.clone(), object.clone());
@@ -167,8 +171,7 @@ impl Cache {
     /// Asks the upstream: only for a proof where the content is here already, or where a description is enough.
     async fn fetch(&self, repo: &Arc<Repo>, digest: &Digest, describe: bool) -> Result<Arc<Object>, CacheError> {
         let reference = Reference::Digest(digest.clone());
-        let identity = self.identity(repo, &reference).await?;
-        let what = || format!("{}@{digest}", repo.label);
+        let identity = self.identity(repo, Deadline::new()).await?;
         let stored = self.store().manifest(digest);
         if describe || stored.is_some() {
             let head = as_somebody(identity, |who| repo.upstream.head_manifest(&repo.key.name, &reference, who)).await;
@@ -181,14 +184,22 @@ impl Cache {
                 (Ok(ManifestHead { media_type: Some(kind), size: Some(size), .. }), None) => {
                     return Ok(Arc::new(Object::described(digest, &kind, size)));
                 }
-                (Err(error @ (FetchError::NotFound { .. } | FetchError::Denied { .. })), _) => {
-                    return Err(CacheError::fetch(what(), error));
-                }
+                (Err(error), _) if !knows_no_head(&error) => return Err(self.refused(repo, digest, error).await),
                 _ => {} // A HEAD without its headers, or none at all: the GET tells.
             }
         }
-        let fetched = as_somebody(identity, |who| repo.upstream.manifest(&repo.key.name, &reference, who)).await;
-        Ok(self.learn_manifest(repo, fetched.map_err(|error| CacheError::fetch(what(), error))?).await)
+        match as_somebody(identity, |who| repo.upstream.manifest(&repo.key.name, &reference, who)).await {
+            Ok(fetched) => Ok(self.learn_manifest(repo, fetched).await),
+            Err(error) => Err(self.refused(repo, digest, error).await),
+        }
+    }
+
+    /// An upstream that denies a repository which we could read closes it.
+    async fn refused(&self, repo: &Arc<Repo>, digest: &Digest, error: FetchError) -> CacheError {
+        if matches!(error, FetchError::Denied { .. }) && !repo.records.tags().is_empty() {
+            repo.set_closed(true).await;
+        }
+        CacheError::fetch(format_args!("{}@{digest}", repo.label), error)
     }
 
     /// Stores a fetched manifest, links it and its children, and writes down the tags that wait for it. What cannot be written is known in memory.
@@ -203,17 +214,24 @@ impl Cache {
             let linked = records.link_manifest(&record); // Also where the content is in memory only: the proof holds.
             stored.and(linked)
         });
-        match written.await {
-            Ok(Ok(())) => {
+        // A disk that hangs holds nobody up: the manifest is in memory, and is written when the disk comes back.
+        match tokio::time::timeout(WRITE_WAIT, written).await {
+            Err(_) => {
+                tracing::warn!(repo.name = %repo.label, manifest.digest = %digest, "the disk does not take a manifest; it is served from memory");
+            }
+            Ok(Ok(Ok(()))) => {
                 for tag in repo.unrecorded(&digest) {
                     self.record_tag(repo, &tag, &digest).await;
                 }
             }
-            Ok(Err(error)) => {
+            Ok(Ok(Err(error))) => {
                 tracing::warn!(repo.name = %repo.label, manifest.digest = %digest, error = &error as &dyn Error, "a manifest is served but could not be stored");
             }
-            Err(error) => tracing::error!(repo.name = %repo.label, error = &error as &dyn Error, "storing a manifest panicked"),
+            Ok(Err(error)) => tracing::error!(repo.name = %repo.label, error = &error as &dyn Error, "storing a manifest panicked"),
         }
         object
     }
 }
+
+/// What writing a manifest may take before it is answered all the same.
+const WRITE_WAIT: Duration = Duration::from_secs(2);

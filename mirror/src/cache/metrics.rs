@@ -49,7 +49,7 @@ impl Metrics {
     pub(crate) fn flight_failed(&self, error: &FlightError) {
         let cause = match error {
             FlightError::Abandoned(_) => CauseValue::Abandoned,
-            FlightError::Mismatch { .. } => CauseValue::DigestMismatch,
+            FlightError::Mismatch { .. } | FlightError::Size { .. } => CauseValue::DigestMismatch,
             FlightError::Stopping => CauseValue::Stopping,
             FlightError::Upstream { .. } => CauseValue::Upstream,
         };

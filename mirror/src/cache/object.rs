@@ -60,6 +60,11 @@ impl Object {
         }
     }
 
+    /// It was kept as a manifest, and not as the blob that the same bytes may be.
+    pub(crate) fn is_manifest(&self) -> bool {
+        self.content_type != MediaType::OCTET_STREAM
+    }
+
     /// What it costs to keep.
     pub(crate) fn weight(&self) -> u32 {
         u32::try_from(self.size).unwrap_or(u32::MAX).saturating_add(OVERHEAD)

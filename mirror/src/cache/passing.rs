@@ -7,8 +7,11 @@ use bytes::Bytes;
 
 use super::manifests::FetchKey;
 use super::proof::blob_identity;
+use super::tags::STALE_WAIT;
 use super::{Cache, CacheError, Deadline, Repo};
+use crate::config::Pattern;
 use crate::oci::Digest;
+use crate::store::Visibility;
 use crate::upstream::FetchError;
 
 /// The tags of a repository.
@@ -29,14 +32,25 @@ pub(crate) struct KnownReferrers {
     index: Option<Bytes>,
 }
 
+impl KnownReferrers {
+    /// What it costs to keep.
+    pub(crate) fn weight(&self) -> u32 {
+        let bytes = self.index.as_ref().map_or(0, Bytes::len);
+        u32::try_from(bytes).unwrap_or(u32::MAX).saturating_add(256)
+    }
+}
+
+/// The index of what refers to a manifest; `None`: an empty one.
+pub type Referrers = Option<Bytes>;
+
 impl Cache {
     /// The tags of `repo`: the upstream's own list, or what is cached.
     ///
     /// `query` is the client's own: paging is the upstream's business, whose word for "after this one" may not be `last`.
     pub async fn tag_list(&self, repo: &Arc<Repo>, query: &str) -> Result<TagList, CacheError> {
-        // A list costs no quota: what must be public is listed as nobody sees it.
-        let asked = repo.upstream.tags(&repo.key.name, query, blob_identity(repo));
-        match Deadline::new().wait(&repo.label, asked).await {
+        let deadline = Deadline::new();
+        self.admit(repo, deadline).await?;
+        match deadline.wait(&repo.label, repo.upstream.tags(&repo.key.name, query, blob_identity(repo))).await {
             Ok(Ok(page)) => Ok(TagList { tags: tags_in(&page.body), next: page.next.map(|next| next.query), stale: false }),
             Ok(Err(error @ (FetchError::NotFound { .. } | FetchError::Denied { .. }))) => Err(CacheError::fetch(&repo.label, error)),
             Ok(Err(error)) => cached_tags(repo).ok_or_else(|| CacheError::fetch(&repo.label, error)),
@@ -44,34 +58,57 @@ impl Cache {
         }
     }
 
-    /// The index of manifests that name `digest` as their subject; `None` when the upstream has none, which clients must hear as an empty index:
-    /// on a 404 dockerd asks the Hub itself.
-    pub async fn referrers(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<Option<Bytes>, CacheError> {
+    /// The index of manifests that name `digest` as their subject. Where the upstream has none, or gives no answer about a manifest that is
+    /// cached, that is an empty index: on an error dockerd asks the Hub itself, for each attestation of an image that it has from here.
+    pub async fn referrers(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<Referrers, CacheError> {
+        let deadline = Deadline::new();
+        self.admit(repo, deadline).await?;
         let key = FetchKey { digest: digest.clone(), repo: repo.key.clone() };
-        let known = self.0.referrers.get(&key).filter(|_| repo.is_permitted());
+        let known = self.0.referrers.get(&key);
         let window = repo.upstream.config().tag_window;
         if let Some(known) = known.as_ref().filter(|known| known.asked.elapsed() < window) {
             return Ok(known.index.clone());
         }
-        let answer = Deadline::new().wait(digest, repo.upstream.referrers(&repo.key.name, digest, None, blob_identity(repo))).await;
-        match answer {
-            Ok(Ok(index)) => {
-                self.0.referrers.insert(key, KnownReferrers { asked: Instant::now(), index: index.clone() });
-                Ok(index)
-            }
-            Ok(Err(FetchError::NotFound { .. })) => Ok(None),
-            // Who may not read the repository any more is told nothing of what was known of it.
-            Ok(Err(error @ FetchError::Denied { .. })) => Err(CacheError::fetch(digest, error)),
-            Ok(Err(error)) => known.map(|known| known.index).ok_or_else(|| CacheError::fetch(digest, error)),
-            Err(late) => known.map(|known| known.index).ok_or(late),
+        let has_something = known.is_some() || repo.records.held(digest).is_some();
+        let patience = if has_something { deadline.at_most(STALE_WAIT) } else { deadline };
+        let (pending, _) = self.0.referrer_checks.join(&self.0.tasks, &self.0.cancel, key.clone(), || {
+            let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
+            async move { cache.ask_for_referrers(&repo, &digest, key).await }
+        });
+        match patience.wait(digest, pending.wait()).await.map(|found| found.unwrap_or(Err(CacheError::Stopping))) {
+            Ok(Ok(index)) => Ok(index),
+            Ok(Err(error)) | Err(error) if !has_something => Err(error),
+            _ => Ok(known.and_then(|known| known.index)),
         }
+    }
+
+    async fn ask_for_referrers(&self, repo: &Arc<Repo>, digest: &Digest, key: FetchKey) -> Result<Referrers, CacheError> {
+        let index = match repo.upstream.referrers(&repo.key.name, digest, None, blob_identity(repo)).await {
+            Ok(index) => index,
+            Err(FetchError::NotFound { .. }) => None,
+            Err(error) => return Err(CacheError::fetch(digest, error)),
+        };
+        self.0.referrers.insert(key, KnownReferrers { asked: Instant::now(), index: index.clone() });
+        Ok(index)
+    }
+
+    /// Whether a list may name the cached repository `label`: what is closed or left out is not even told. Blocking: it reads records.
+    pub fn may_name(&self, label: &str) -> bool {
+        let Some((upstream, name)) = label.split_once('/') else { return false };
+        let Some(position) = self.0.upstreams.iter().position(|one| one.config().name.as_str() == upstream) else { return false };
+        let Ok(name) = name.parse() else { return false };
+        let config = self.0.upstreams[position].config();
+        let fits = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.fits(label.split_once('/').map_or("", |(_, name)| name)));
+        if config.repositories.as_deref().is_some_and(|served| !fits(served)) {
+            return false;
+        }
+        let state = self.store().repository(&config.name, &name).state();
+        let is_left_out = config.account.is_some() && config.private.as_deref().is_some_and(|private| !fits(private));
+        !state.closed && (!is_left_out || state.visibility == Some(Visibility::Public))
     }
 }
 
 fn cached_tags(repo: &Repo) -> Option<TagList> {
-    if !repo.is_permitted() {
-        return None;
-    }
     let mut tags: Vec<String> = repo.records.tags().iter().map(ToString::to_string).collect();
     tags.sort_unstable();
     (!tags.is_empty()).then_some(TagList { tags, next: None, stale: true })

@@ -10,34 +10,44 @@ use std::time::{Duration, Instant};
 
 use super::manifests::FetchKey;
 use super::{Cache, CacheError, Deadline, Repo};
-use crate::oci::{Digest, Reference};
+use crate::oci::{ChildKind, Digest};
 use crate::store::{RepositoryState, Visibility};
-use crate::upstream::{FetchError, Identity, Upstream};
+use crate::upstream::{FetchError, Identity};
 
 /// What an anonymous question told.
 pub(crate) type Seen = Visibility;
 
 impl Cache {
-    /// As whom `repo` is read.
-    pub(crate) async fn identity(&self, repo: &Arc<Repo>, reference: &Reference) -> Result<Identity, CacheError> {
+    /// Refuses what the configuration leaves out, and what the upstream no longer allows. Every way to a repository's content passes here or
+    /// [`Repo::is_admitted`], also a hit: that something is stored is no right to it.
+    pub(crate) async fn admit(&self, repo: &Arc<Repo>, deadline: Deadline) -> Result<(), CacheError> {
+        if repo.is_closed() {
+            return Err(CacheError::Closed { repo: repo.label.clone() });
+        }
+        self.identity(repo, deadline).await.map(drop)
+    }
+
+    /// As whom manifests of `repo` are read.
+    pub(crate) async fn identity(&self, repo: &Arc<Repo>, deadline: Deadline) -> Result<Identity, CacheError> {
         if blob_identity(repo) == Identity::Account {
             return Ok(Identity::Account);
         }
-        match self.visibility(repo, reference).await? {
+        match self.visibility(repo, deadline).await? {
             Visibility::Public => Ok(Identity::Account),
             Visibility::Private => Err(CacheError::NotServed { repo: repo.label.clone(), setting: "private" }),
         }
     }
 
     /// Whether everybody may read `repo`; asked again after a while, since owners change their minds.
-    async fn visibility(&self, repo: &Arc<Repo>, reference: &Reference) -> Result<Visibility, CacheError> {
+    async fn visibility(&self, repo: &Arc<Repo>, deadline: Deadline) -> Result<Visibility, CacheError> {
         let recorded = repo.records.state().visibility;
-        let is_young = repo.seen_public.lock().expect("no holder panics").is_some_and(|seen| seen.elapsed() < VISIBILITY_HOLDS);
-        if is_young && let Some(visibility) = recorded {
+        if repo.is_seen_lately()
+            && let Some(visibility) = recorded
+        {
             return Ok(visibility);
         }
-        let (pending, _) = self.0.visibility.join(&self.0.tasks, repo.key.clone(), || ask_anonymously(repo.clone(), reference.clone()));
-        match Deadline::new().wait(&repo.label, pending.wait()).await.map(|seen| seen.unwrap_or(Err(CacheError::Stopping))) {
+        let (pending, _) = self.0.visibility.join(&self.0.tasks, &self.0.cancel, repo.key.clone(), || ask_anonymously(repo.clone()));
+        match deadline.wait(&repo.label, pending.wait()).await.map(|seen| seen.unwrap_or(Err(CacheError::Stopping))) {
             Ok(Ok(seen)) => Ok(seen),
             // An upstream that is down changes nobody's rights.
             Ok(Err(error)) | Err(error) => recorded.ok_or(error),
@@ -46,18 +56,18 @@ impl Cache {
 
     /// Makes sure that `repo` holds the blob or manifest `digest`, by asking the upstream where no record says so.
     pub(crate) async fn prove_blob(&self, repo: &Arc<Repo>, digest: &Digest, deadline: Deadline) -> Result<(), CacheError> {
-        if repo.is_permitted() && repo.records.held(digest).is_some() {
+        if repo.records.held(digest).is_some_and(|held| held.kind == ChildKind::Blob) {
             return Ok(());
         }
         let key = FetchKey { digest: digest.clone(), repo: repo.key.clone() };
-        let (pending, _) = self.0.proofs.join(&self.0.tasks, key, || {
+        let (pending, _) = self.0.proofs.join(&self.0.tasks, &self.0.cancel, key, || {
             let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
             async move { cache.ask_for_blob(&repo, &digest).await }
         });
         deadline.wait(digest, pending.wait()).await?.unwrap_or(Err(CacheError::Stopping))
     }
 
-    /// Some registries refuse HEAD on blobs or leave the size out: then the headers of a GET must do.
+    /// A HEAD; where a registry refuses that or leaves the size out, the headers of a GET.
     async fn ask_for_blob(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<(), CacheError> {
         let (identity, name) = (blob_identity(repo), &repo.key.name);
         let by_head = as_somebody(identity, |who| repo.upstream.head_blob(name, digest, who)).await;
@@ -69,12 +79,31 @@ impl Cache {
                 stream.map_err(|error| CacheError::fetch(digest, error))?.size()
             }
         };
-        if let Some(size) = size
-            && let Err(error) = repo.records.link_blob(digest, size)
-        {
-            tracing::warn!(repo.name = %repo.label, blob.digest = %digest, error = &error as &dyn std::error::Error, "a proof is not recorded, and holds until the next start");
+        if let Some(size) = size {
+            repo.prove(digest, size).await;
         }
         Ok(())
+    }
+}
+
+impl Repo {
+    /// Its content may be served without a question: it is neither closed nor left out, as far as was seen lately.
+    pub(crate) fn is_admitted(&self) -> bool {
+        let state = self.records.state();
+        let is_open = || state.visibility == Some(Visibility::Public) && self.is_seen_lately();
+        !state.closed && (blob_identity(self) == Identity::Account || is_open())
+    }
+
+    fn is_seen_lately(&self) -> bool {
+        self.seen_public.lock().expect("no holder panics").is_some_and(|seen| seen.elapsed() < VISIBILITY_HOLDS)
+    }
+
+    /// Notes that the upstream itself said that the repository holds a blob of `size` bytes.
+    pub(crate) async fn prove(&self, digest: &Digest, size: u64) {
+        let (records, owned) = (self.records.clone(), digest.clone());
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || records.link_blob(&owned, size)).await {
+            tracing::warn!(repo.name = %self.label, blob.digest = %digest, error = &error as &dyn std::error::Error, "a proof is not recorded, and holds until the next start");
+        }
     }
 }
 
@@ -102,18 +131,18 @@ where
     }
 }
 
-async fn ask_anonymously(repo: Arc<Repo>, reference: Reference) -> Result<Visibility, CacheError> {
-    let upstream: &Upstream = &repo.upstream;
-    let seen = match upstream.head_manifest(&repo.key.name, &reference, Identity::Anonymous).await {
+/// Whether nobody in particular may list the tags: a question about the repository, free of quota, that no missing tag answers wrongly.
+/// A registry that lists nothing to anybody is taken at its word: what cannot be seen to be public is not served as such.
+async fn ask_anonymously(repo: Arc<Repo>) -> Result<Visibility, CacheError> {
+    let seen = match repo.upstream.tags(&repo.key.name, "n=1", Identity::Anonymous).await {
         Ok(_) => Visibility::Public,
-        Err(FetchError::Denied { .. }) => Visibility::Private,
-        // Registries that hide private repositories answer 404; so does a missing tag of a public one, which must not be recorded as a secret.
-        Err(FetchError::NotFound { .. }) => return Ok(Visibility::Private),
+        Err(FetchError::Denied { .. } | FetchError::NotFound { .. }) => Visibility::Private,
         Err(error) => return Err(CacheError::fetch(&repo.label, error)),
     };
     *repo.seen_public.lock().expect("no holder panics") = Some(Instant::now());
-    let state = RepositoryState { visibility: Some(seen), ..repo.records.state() };
-    if let Err(error) = repo.records.set_state(state) {
+    let records = repo.records.clone();
+    let written = tokio::task::spawn_blocking(move || records.change_state(|state| RepositoryState { visibility: Some(seen), ..state }));
+    if let Ok(Err(error)) = written.await {
         tracing::warn!(repo.name = %repo.label, error = &error as &dyn std::error::Error, "a repository's visibility is not recorded, and holds until the next start");
     }
     Ok(seen)

@@ -5,11 +5,10 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
 use super::freshness::{Descriptor, Known, Lookup};
-use super::proof::blob_identity;
 use super::{Cache, CacheError};
 use crate::oci::{ChildKind, Digest, RepoName, Tag};
-use crate::store::{Repository, RepositoryState, TagRecord, Visibility};
-use crate::upstream::{Identity, Upstream};
+use crate::store::{Repository, RepositoryState, TagRecord};
+use crate::upstream::Upstream;
 
 /// Which repository of which upstream.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -32,21 +31,32 @@ pub struct Repo {
 }
 
 impl Cache {
-    /// The repository `name` of the upstream at `position`; refused where the configuration does not mirror it.
-    pub fn repo(&self, position: usize, name: &RepoName) -> Result<Arc<Repo>, CacheError> {
+    /// The repository, if it is in memory.
+    pub fn at_once(&self, position: usize, name: &RepoName) -> Option<Arc<Repo>> {
+        self.0.repos.get(&RepoKey { name: name.clone(), upstream: position })
+    }
+
+    /// What access rules and messages call a repository: `upstream/repository`.
+    pub fn label(&self, position: usize, name: &RepoName) -> String {
+        format!("{}/{}", self.0.upstreams[position].config().name, name)
+    }
+
+    /// The repository `name` of the upstream at `position`; refused where the configuration does not mirror it. Its records are read on a
+    /// blocking thread: a repository may have thousands.
+    pub async fn repo(&self, position: usize, name: &RepoName) -> Result<Arc<Repo>, CacheError> {
         let key = RepoKey { name: name.clone(), upstream: position };
         if let Some(repo) = self.0.repos.get(&key) {
             return Ok(repo);
         }
-        let upstream = &self.0.upstreams[position];
-        let config = upstream.config();
-        let label: Arc<str> = format!("{}/{}", config.name, name).into();
-        if config.repositories.as_ref().is_some_and(|served| !served.iter().any(|pattern| pattern.fits(name.as_str()))) {
+        let upstream = self.0.upstreams[position].clone();
+        let label: Arc<str> = self.label(position, name).into();
+        if upstream.config().repositories.as_ref().is_some_and(|served| !served.iter().any(|pattern| pattern.fits(name.as_str()))) {
             return Err(CacheError::NotServed { repo: label, setting: "repositories" });
         }
-        let records = self.store().repository(&config.name, name);
-        let repo =
-            Repo { key: key.clone(), label, records, seen_public: Mutex::default(), tags: Mutex::default(), upstream: upstream.clone() };
+        let (store, of, owned) = (self.store().clone(), upstream.config().name.clone(), name.clone());
+        let loaded = tokio::task::spawn_blocking(move || store.repository(&of, &owned)).await;
+        let records = loaded.map_err(|_| CacheError::Stopping)?;
+        let repo = Repo { key: key.clone(), label, records, seen_public: Mutex::default(), tags: Mutex::default(), upstream };
         Ok(self.0.repos.keep(key, repo))
     }
 }
@@ -106,21 +116,15 @@ impl Repo {
         self.records.state().closed
     }
 
-    /// What is here of it may be served without asking anybody: access was not lost, and where `private` patterns leave it out it was seen to be
-    /// readable by everybody. Records outlive a configuration, so that they hold the content is no right to it.
-    pub(crate) fn is_permitted(&self) -> bool {
-        let state = self.records.state();
-        !state.closed && (blob_identity(self) == Identity::Account || state.visibility == Some(Visibility::Public))
-    }
-
     /// Access was lost, or is there again.
-    pub(crate) fn set_closed(&self, closed: bool) {
-        let state = self.records.state();
-        if state.closed == closed {
+    pub(crate) async fn set_closed(&self, closed: bool) {
+        if self.records.state().closed == closed {
             return;
         }
         tracing::warn!(repo.name = %self.label, closed, "{}", if closed { "the upstream refuses this repository now; it is closed until a check succeeds" } else { "the upstream allows this repository again" });
-        if let Err(error) = self.records.set_state(RepositoryState { closed, ..state }) {
+        let records = self.records.clone();
+        let written = tokio::task::spawn_blocking(move || records.change_state(|state| RepositoryState { closed, ..state })).await;
+        if let Ok(Err(error)) = written {
             tracing::warn!(repo.name = %self.label, error = &error as &dyn std::error::Error, "this is not recorded, and holds until the next start");
         }
     }

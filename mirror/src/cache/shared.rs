@@ -8,6 +8,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Work in progress, by what it is for.
@@ -27,8 +28,14 @@ where
     K: Clone + Eq + Hash + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// Joins the work for `key`, or starts what `make` makes. The flag tells whether this call started it.
-    pub(crate) fn join<F>(self: &Arc<Self>, tasks: &TaskTracker, key: K, make: impl FnOnce() -> F) -> (Pending<V>, bool)
+    /// Joins the work for `key`, or starts what `make` makes; `cancel` ends it without a result. The flag tells whether this call started it.
+    pub(crate) fn join<F>(
+        self: &Arc<Self>,
+        tasks: &TaskTracker,
+        cancel: &CancellationToken,
+        key: K,
+        make: impl FnOnce() -> F,
+    ) -> (Pending<V>, bool)
     where
         F: Future<Output = V> + Send + 'static,
     {
@@ -41,10 +48,11 @@ where
         slot.insert(pending.clone());
         let work = make();
         let entry = Registration { key, shared: self.clone() };
+        let cancel = cancel.clone();
         tasks.spawn(async move {
-            let value = work.await;
+            let value = cancel.run_until_cancelled(work).await;
             drop(entry); // Who comes now starts anew; who waits gets this value.
-            done.send_replace(Some(value));
+            done.send_replace(value);
         });
         (Pending(pending), true)
     }
@@ -97,23 +105,23 @@ mod tests {
                 runs.fetch_add(1, Ordering::SeqCst) + 1
             }
         };
-        let (first, led) = shared.join(&tasks, "key", work(Some(gate)));
-        let (second, joined) = shared.join(&tasks, "key", work(None));
+        let (first, led) = shared.join(&tasks, &CancellationToken::new(), "key", work(Some(gate)));
+        let (second, joined) = shared.join(&tasks, &CancellationToken::new(), "key", work(None));
         assert!(led && !joined);
         open.send(()).expect("it waits");
         assert_eq!((first.wait().await, second.wait().await), (Some(1), Some(1)));
-        assert_eq!(shared.join(&tasks, "key", work(None)).0.wait().await, Some(2));
+        assert_eq!(shared.join(&tasks, &CancellationToken::new(), "key", work(None)).0.wait().await, Some(2));
     }
 
     #[tokio::test]
     async fn work_goes_on_when_nobody_waits_and_a_panic_frees_its_key() {
         let (shared, tasks) = (Arc::new(Shared::default()), TaskTracker::new());
         let (tell, told) = oneshot::channel();
-        drop(shared.join(&tasks, 1, || async move {
+        drop(shared.join(&tasks, &CancellationToken::new(), 1, || async move {
             let _ = tell.send(());
         }));
         told.await.expect("it ran though nobody waited");
-        assert_eq!(shared.join(&tasks, 2, || async { panic!("on purpose") }).0.wait().await, None);
-        assert!(shared.join(&tasks, 2, || async {}).1, "the key is free");
+        assert_eq!(shared.join(&tasks, &CancellationToken::new(), 2, || async { panic!("on purpose") }).0.wait().await, None);
+        assert!(shared.join(&tasks, &CancellationToken::new(), 2, || async {}).1, "the key is free");
     }
 }

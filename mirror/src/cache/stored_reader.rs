@@ -12,7 +12,7 @@ use super::buffers::{Buffers, Lease, Pace};
 use super::flight::TAIL;
 use super::read::{read_blocking, read_cached};
 use crate::oci::{Digest, Hasher};
-use crate::store::{Store, Stored};
+use crate::store::Stored;
 
 /// A reader of one stored blob.
 pub(crate) struct StoredReader {
@@ -27,18 +27,13 @@ pub(crate) struct StoredReader {
 struct Check {
     digest: Digest,
     hasher: Hasher,
-    store: Store,
 }
 
 impl StoredReader {
     /// Bytes `range` of `stored`. A full read of a blob that was not hashed since the start checks it.
-    pub(crate) fn new(store: &Store, digest: &Digest, stored: Stored, range: Range<u64>, buffers: &Arc<Buffers>) -> Self {
+    pub(crate) fn new(digest: &Digest, stored: Stored, range: Range<u64>, buffers: &Arc<Buffers>) -> Self {
         let full = range == (0..stored.size());
-        let check = (full && !stored.is_verified()).then(|| Check {
-            digest: digest.clone(),
-            hasher: Hasher::new(digest.algorithm()),
-            store: store.clone(),
-        });
+        let check = (full && !stored.is_verified()).then(|| Check { digest: digest.clone(), hasher: Hasher::new(digest.algorithm()) });
         Self { buffers: buffers.clone(), check, left: range, pace: Pace::new(), stored }
     }
 
@@ -97,14 +92,12 @@ impl StoredReader {
             self.stored.mark_verified();
             return Ok(());
         }
-        check.store.quarantine(&check.digest);
+        self.stored.quarantine();
         Err(io::Error::new(io::ErrorKind::InvalidData, "a stored blob is damaged"))
     }
 
-    fn damaged(&mut self, what: &'static str) -> io::Error {
-        if let Some(check) = self.check.take() {
-            check.store.quarantine(&check.digest);
-        }
+    fn damaged(&self, what: &'static str) -> io::Error {
+        self.stored.quarantine();
         io::Error::new(io::ErrorKind::UnexpectedEof, what)
     }
 }

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::freshness::{Descriptor, Lookup};
-use super::manifests::Warning;
+use super::manifests::{Warning, knows_no_head};
 use super::metrics::CheckValue;
 use super::proof::as_somebody;
 use super::repo::RepoKey;
 use super::{Cache, CacheError, Deadline, Repo};
 use crate::oci::{Digest, Reference, Tag};
 use crate::store::TagRecord;
-use crate::upstream::FetchError;
+use crate::upstream::{FetchError, Identity};
 
 /// What is being checked.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -37,6 +37,9 @@ pub(crate) struct Resolved {
 impl Cache {
     /// Where `tag` points.
     pub(crate) async fn resolve(&self, repo: &Arc<Repo>, tag: &Tag, deadline: Deadline) -> Result<Resolved, CacheError> {
+        if !repo.is_closed() {
+            self.admit(repo, deadline).await?;
+        }
         let window = repo.upstream.config().tag_window;
         let known = repo.known(tag);
         let lookup = if repo.is_closed() { Lookup::Miss } else { known.lookup(Instant::now(), window) };
@@ -62,11 +65,15 @@ impl Cache {
             (None, Ok(())) => return Err(unknown()),
             (None, Err(error)) => return Err(error.clone()),
         };
+        if let Err(error) = &outcome
+            && error.is_final()
+        {
+            return Err(error.clone());
+        }
         if known.gone {
             return if self.keeps_deleted(repo, tag) { Ok(Resolved { at, warning: Some(Warning::Deleted) }) } else { Err(unknown()) };
         }
         let warning = match outcome {
-            Err(error) if error.is_final() => return Err(error),
             Err(_) => Some(Warning::Stale),
             Ok(()) => known.is_quiet(Instant::now()).then_some(Warning::RateLimited),
         };
@@ -76,7 +83,7 @@ impl Cache {
     /// Asks the upstream, together with all who ask now, and waits until `deadline`.
     async fn check(&self, repo: &Arc<Repo>, tag: &Tag, deadline: Deadline) -> Checked {
         let key = TagKey { repo: repo.key.clone(), tag: tag.clone() };
-        let (pending, _) = self.0.tag_checks.join(&self.0.tasks, key, || {
+        let (pending, _) = self.0.tag_checks.join(&self.0.tasks, &self.0.cancel, key, || {
             let (cache, repo, tag) = (self.clone(), repo.clone(), tag.clone());
             async move { cache.ask_for_tag(&repo, &tag).await }
         });
@@ -86,23 +93,22 @@ impl Cache {
 
     /// The check itself; what it finds is learned.
     async fn ask_for_tag(&self, repo: &Arc<Repo>, tag: &Tag) -> Checked {
-        let reference = Reference::Tag(tag.clone());
-        let identity = self.identity(repo, &reference).await?;
+        let (reference, asked) = (Reference::Tag(tag.clone()), Instant::now());
+        let identity = self.identity(repo, Deadline::new()).await?;
         let head = as_somebody(identity, |who| repo.upstream.head_manifest(&repo.key.name, &reference, who)).await;
         let found = match head {
             Ok(head) => match head.digest {
                 Some(digest) => Ok(Descriptor { digest, media_type: head.media_type, size: head.size }),
-                None => self.fetch_tag(repo, &reference).await,
+                None => self.fetch_tag(repo, &reference, identity).await,
             },
             // A registry that knows no HEAD: then the quota must pay.
-            Err(FetchError::Status { status, .. }) if matches!(status.as_u16(), 400 | 405 | 501) => self.fetch_tag(repo, &reference).await,
+            Err(error) if knows_no_head(&error) => self.fetch_tag(repo, &reference, identity).await,
             Err(error) => Err(error),
         };
-        self.learn_tag(repo, tag, found).await
+        self.learn_tag(repo, tag, found, asked).await
     }
 
-    async fn fetch_tag(&self, repo: &Arc<Repo>, reference: &Reference) -> Result<Descriptor, FetchError> {
-        let identity = self.identity(repo, reference).await.unwrap_or(crate::upstream::Identity::Anonymous);
+    async fn fetch_tag(&self, repo: &Arc<Repo>, reference: &Reference, identity: Identity) -> Result<Descriptor, FetchError> {
         let fetched = as_somebody(identity, |who| repo.upstream.manifest(&repo.key.name, reference, who)).await?;
         let at = Descriptor {
             digest: fetched.digest.clone(),
@@ -113,23 +119,23 @@ impl Cache {
         Ok(at)
     }
 
-    async fn learn_tag(&self, repo: &Arc<Repo>, tag: &Tag, found: Result<Descriptor, FetchError>) -> Checked {
-        let now = Instant::now();
+    /// The answer is as old as the question: what was pushed meanwhile is not in it.
+    async fn learn_tag(&self, repo: &Arc<Repo>, tag: &Tag, found: Result<Descriptor, FetchError>, asked: Instant) -> Checked {
         let what = || format!("{}:{tag}", repo.label);
         match found {
             Ok(at) => {
                 let moved = repo.learn(tag, |known| {
                     let moved = known.at.as_ref().is_none_or(|before| before.digest != at.digest);
-                    (known.at, known.checked, known.gone, known.quiet_until) = (Some(at.clone()), Some(now), false, None);
+                    (known.at, known.checked, known.gone, known.quiet_until) = (Some(at.clone()), Some(asked), false, None);
                     moved
                 });
-                repo.set_closed(false);
+                repo.set_closed(false).await;
                 self.record_tag(repo, tag, &at.digest).await;
                 self.0.metrics.tag_checked(if moved { CheckValue::Moved } else { CheckValue::Same });
                 Ok(())
             }
             Err(FetchError::NotFound { .. }) => {
-                repo.learn(tag, |known| (known.checked, known.gone, known.quiet_until) = (Some(now), true, None));
+                repo.learn(tag, |known| (known.checked, known.gone, known.quiet_until) = (Some(asked), true, None));
                 self.record_gone(repo, tag).await;
                 self.0.metrics.tag_checked(CheckValue::Gone);
                 Ok(())
@@ -137,13 +143,13 @@ impl Cache {
             Err(FetchError::Denied { .. }) => {
                 // Who never had access has nothing to lose: no record is made of a repository that was only asked for.
                 if repo.known(tag).at.is_some() {
-                    repo.set_closed(true);
+                    repo.set_closed(true).await;
                 }
                 self.0.metrics.tag_checked(CheckValue::Gone);
                 Err(CacheError::Unknown { what: what().into() })
             }
             Err(FetchError::RateLimited { retry_after, .. }) if repo.known(tag).at.is_some() => {
-                repo.learn(tag, |known| known.rate_limited(now, retry_after));
+                repo.learn(tag, |known| known.rate_limited(Instant::now(), retry_after));
                 tracing::warn!(repo.name = %repo.label, tag = %tag, "the upstream answers 429; tags are served as they were, for longer than their window");
                 self.0.metrics.tag_checked(CheckValue::RateLimited);
                 Ok(())
@@ -169,7 +175,8 @@ impl Cache {
         if record.gone_since.is_none() {
             self.write_tag(repo, tag, TagRecord { gone_since: Some(SystemTime::now()), ..record }).await;
         } else if !self.keeps_deleted(repo, tag) {
-            repo.records.remove_tag(tag);
+            let (records, owned) = (repo.records.clone(), tag.clone());
+            let _ = tokio::task::spawn_blocking(move || records.remove_tag(&owned)).await;
             repo.learn(tag, |known| known.at = None);
         }
     }
@@ -199,4 +206,4 @@ impl Cache {
 }
 
 /// What a check may take while an older answer is at hand.
-const STALE_WAIT: Duration = Duration::from_millis(1500);
+pub(crate) const STALE_WAIT: Duration = Duration::from_millis(1500);

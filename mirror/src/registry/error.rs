@@ -66,7 +66,17 @@ impl RegistryError {
 
     /// The body that the specification asks for. The request's id leads to its line in the access log.
     pub(crate) fn body(&self, code: &str, request_id: &str) -> String {
-        json!({ "errors": [{ "code": code, "message": self.chain(), "detail": { "request_id": request_id } }] }).to_string()
+        json!({ "errors": [{ "code": code, "message": self.told(), "detail": { "request_id": request_id } }] }).to_string()
+    }
+
+    /// What a client is told. Whose account it is, and why it is refused, is for the operator.
+    fn told(&self) -> String {
+        match self {
+            Self::Cache(CacheError::Upstream { what, source: FetchError::AccountRefused { .. } }) => {
+                format!("{what} is not cached, and the upstream refuses this mirror's account; its operator finds the reason in /readyz")
+            }
+            _ => self.chain(),
+        }
     }
 
     /// The error and its causes, in one line.

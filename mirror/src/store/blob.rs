@@ -50,6 +50,14 @@ impl Stored {
         Self::new(disk, digest, kind, Arc::new(file), generation, &metadata)
     }
 
+    /// Moves this very file aside, so that its content is fetched again. A newer file under the same name, whoever published it meanwhile, stays.
+    pub fn quarantine(&self) {
+        let same = |there: &Metadata| self.file.metadata().is_ok_and(|here| (here.dev(), here.ino()) == (there.dev(), there.ino()));
+        if open(&self.disk, self.kind, &self.digest).is_some_and(|(_, there)| same(&there)) {
+            self.disk.quarantine(&self.digest, "a full read computed another hash");
+        }
+    }
+
     fn new(disk: &Arc<Disk>, digest: &Digest, kind: ChildKind, file: Arc<File>, generation: u16, metadata: &Metadata) -> Option<Self> {
         let stored = Self::published(disk, digest, kind, file, generation, metadata.size());
         if stored.size == 0 && !is_of_nothing(digest) {

@@ -49,6 +49,11 @@ impl Repository {
         self.read().held(digest)
     }
 
+    /// Whether `digest` was linked as a manifest of this repository itself, and is not only named by an index: that anybody can write.
+    pub fn has_manifest(&self, digest: &Digest) -> bool {
+        self.read().manifests.contains_key(digest)
+    }
+
     /// The record of a manifest that is linked.
     pub fn record(&self, digest: &Digest) -> Option<ManifestRecord> {
         self.read().manifests.get(digest).map(|linked| linked.record.clone())
@@ -123,7 +128,13 @@ impl Repository {
 
     /// Notes what is known of the repository as a whole.
     pub fn set_state(&self, state: RepositoryState) -> Result<(), StoreError> {
+        self.change_state(|_| state)
+    }
+
+    /// Changes a part of it; nobody else changes another part meanwhile.
+    pub fn change_state(&self, change: impl FnOnce(RepositoryState) -> RepositoryState) -> Result<(), StoreError> {
         let _writing = locked(&self.writes);
+        let state = change(self.state());
         if self.read().state == (state, true) {
             return Ok(());
         }
