@@ -3,12 +3,14 @@
 //! The pure core decides: [`plan()`] when a certificate is got anew, [`History`] what earlier attempts mean for the next one. Everything else
 //! carries that out. Nothing here knows what a registry is.
 
+mod bundle;
 mod facts;
 mod history;
 mod identifier;
 mod moment;
 pub mod plan;
 
+pub use bundle::{Bundle, BundleError};
 pub use facts::{Difference, Facts, KeyKind, Wish};
 pub use history::{Class, Failure, History, Issued, Setback, Trouble, wait};
 pub use identifier::{DnsName, Identifier, IdentifierError, Identifiers};
