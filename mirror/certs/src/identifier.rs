@@ -141,7 +141,9 @@ mod tests {
 
     #[test]
     fn what_no_ca_would_take_is_refused_before_it_is_asked() {
-        for text in ["", ".", "a..b", "under_score.example", "-a.example", "a-.example", "a b.example", "https://a.example", "a.example:443"] {
+        for text in
+            ["", ".", "a..b", "under_score.example", "-a.example", "a-.example", "a b.example", "https://a.example", "a.example:443"]
+        {
             assert_eq!(text.parse::<Identifier>(), Err(IdentifierError::Name(text.to_owned())), "{text}");
         }
         for text in ["*", "*.com", "a.*.example.com", "*.*.example.com", "a*.example.com"] {

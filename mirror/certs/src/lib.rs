@@ -9,6 +9,7 @@ mod history;
 mod identifier;
 mod moment;
 pub mod plan;
+pub mod store;
 
 pub use bundle::{Bundle, BundleError};
 pub use facts::{Difference, Facts, KeyKind, Wish};
