@@ -3,12 +3,14 @@
 //! The pure core decides: [`plan()`] when a certificate is got anew, [`History`] what earlier attempts mean for the next one. Everything else
 //! carries that out. Nothing here knows what a registry is.
 
+pub mod acme;
 mod bundle;
 mod facts;
 mod history;
 mod identifier;
 mod moment;
 pub mod plan;
+pub mod solve;
 pub mod store;
 
 pub use bundle::{Bundle, BundleError};
