@@ -5,17 +5,22 @@
 
 pub mod acme;
 mod bundle;
+mod clock;
 mod facts;
 mod history;
 mod identifier;
 mod moment;
 pub mod plan;
+mod served;
 pub mod solve;
 pub mod store;
+pub mod worker;
 
 pub use bundle::{Bundle, BundleError};
+pub use clock::{Clock, SystemClock};
 pub use facts::{Difference, Facts, KeyKind, Wish};
 pub use history::{Class, Failure, History, Issued, Setback, Trouble, wait};
 pub use identifier::{DnsName, Identifier, IdentifierError, Identifiers};
 pub use moment::Moment;
 pub use plan::{Action, Budget, Hold, Reason, Suggestion, View, plan};
+pub use served::Served;
