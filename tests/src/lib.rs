@@ -10,6 +10,7 @@ pub mod disk;
 pub mod engine;
 pub mod hub;
 pub mod operator;
+pub mod pebble;
 pub mod program;
 pub mod slow_client;
 pub mod tools;
