@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tests::client::Client;
 use tests::hub::Hub;
+use tests::program::{Process, Starter};
 
 use crate::https::{Files, client_of};
-use crate::starter::Starter;
 
 const USER: &str = "machine-account";
 const PASSWORD: &str = "dckr_pat_0123456789";

@@ -25,5 +25,4 @@ mod ranges;
 mod real_engines;
 mod resume;
 mod sick_store;
-mod starter;
 mod tags;
