@@ -107,7 +107,9 @@ fn plaintext_password(reader: &mut Reader<'_>, index: usize, upstream: &Upstream
 /// An account's private images must not become everybody's without somebody saying so.
 fn open_accounts(reader: &mut Reader<'_>, config: &Config) {
     let Some(listener) = config.listeners.iter().position(|listener| !listener.address.ip().is_loopback()) else { return };
-    let Access::Open = config.access else { return };
+    if config.access_said || config.access != Access::Open {
+        return;
+    }
     let address = config.listeners[listener].address;
     for upstream in &config.upstreams {
         let Some(account) = &upstream.account else { continue };
@@ -115,13 +117,13 @@ fn open_accounts(reader: &mut Reader<'_>, config: &Config) {
             continue;
         }
         let (user, name) = (&account.user, &upstream.name);
-        if config.drop_in && !reader.has("access") {
+        if config.drop_in {
             let text = format!(
                 "private images of {user} at {name} are open to everybody who reaches {address}; \
                  CHANDLER_ACCESS=10.0.0.0/8,… names who may read, CHANDLER_UPSTREAMS_0_PRIVATE=… which of them, CHANDLER_ACCESS=open ends this warning"
             );
             reader.notes.push(super::Note { origin: Origin::Default, text });
-        } else if !config.drop_in && !reader.has("access") {
+        } else {
             let text = format!(
                 "{address} is reached by others, who could then read the private images of {user} at {name}: \
                  say who may (access: [10.0.0.0/8], --allow 10.0.0.0/8), or that everybody may (access: open, --allow open), \
