@@ -107,7 +107,12 @@ pub(super) const KEYS: &[Key] = &[
     key("log.fields", "map", "", "Fields that every line carries."),
     key("limits.connections", "number", "4096", "Clients' connections at once; more wait."),
     key("limits.buffers", "size", "16MiB", "What all readers' buffers take together."),
-    key("limits.drain", "duration", "30s", "How long a stop waits for running requests."),
+    key(
+        "limits.drain",
+        "duration",
+        "30s",
+        "How long a stop waits for running requests; in place of the `registry` image 8s, since `docker stop` kills after 10.",
+    ),
     key("limits.upstream_blobs", "number", "32", "Blob downloads at once from one upstream; more wait."),
     key("limits.upstream_manifests", "number", "32", "Manifest requests at once to one upstream."),
 ];

@@ -26,7 +26,7 @@ pub(super) fn config(reader: &mut Reader<'_>, sources: &Sources) -> Config {
         admin: admin(reader, sources),
         drop_in: sources.drop_in,
         headers: headers(reader),
-        limits: limits(reader),
+        limits: limits(reader, sources.drop_in),
         listeners,
         log: log(reader, sources),
         store: store(reader, sources),
@@ -147,7 +147,7 @@ fn headers(reader: &mut Reader<'_>) -> Vec<(HeaderName, HeaderValue)> {
     headers
 }
 
-fn limits(reader: &mut Reader<'_>) -> LimitsConfig {
+fn limits(reader: &mut Reader<'_>, drop_in: bool) -> LimitsConfig {
     reader.section("limits");
     let buffers = |text: &str| match parse::of::<ByteSize>(text)? {
         size if size.0 >= 1 << 20 => Ok(size),
@@ -156,7 +156,7 @@ fn limits(reader: &mut Reader<'_>) -> LimitsConfig {
     LimitsConfig {
         buffers: reader.read("limits.buffers", buffers).unwrap_or(ByteSize(16 << 20)),
         connections: reader.read("limits.connections", parse::count).unwrap_or(4096),
-        drain: reader.read("limits.drain", parse::duration).unwrap_or(Duration::from_secs(30)),
+        drain: reader.read("limits.drain", parse::duration).unwrap_or(if drop_in { DROP_IN_DRAIN } else { DRAIN }),
         upstream_blobs: reader.read("limits.upstream_blobs", parse::count).unwrap_or(32),
         upstream_manifests: reader.read("limits.upstream_manifests", parse::count).unwrap_or(32),
     }
@@ -250,6 +250,9 @@ pub(super) fn is_said(node: Option<&Node>) -> bool {
 }
 
 const DAY: Duration = Duration::from_hours(24);
+const DRAIN: Duration = Duration::from_secs(30);
+/// A container is killed 10 s after it was asked to stop, and some of that goes to what comes after the drain.
+const DROP_IN_DRAIN: Duration = Duration::from_secs(8);
 
 /// What only the protocol decides; a challenge above all would make engines send their users' passwords.
 const OUR_HEADERS: &[&str] = &[

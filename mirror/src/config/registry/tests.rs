@@ -32,6 +32,7 @@ fn the_classic_docker_run_line_is_understood() {
     assert_eq!((upstream.name.as_str(), upstream.hub, config.drop_in, &config.access), ("docker.io", true, true, &Access::Open));
     assert_eq!((config.listeners[0].address.to_string(), config.store.root.to_str()), ("[::]:5000".into(), Some("/var/lib/registry")));
     assert!(config.log.to_stdout);
+    assert_eq!(config.limits.drain, Duration::from_secs(8), "`docker stop` kills after 10 s");
     insta::assert_snapshot!(resolved.notes[0], @"private images of acme at docker.io are open to everybody who reaches [::]:5000; CHANDLER_ACCESS=10.0.0.0/8,… names who may read, CHANDLER_UPSTREAMS_0_PRIVATE=… which of them, CHANDLER_ACCESS=open ends this warning");
 }
 
@@ -101,7 +102,7 @@ fn the_config_file_of_an_https_mirror_is_understood() {
     limits:
       connections: 4096  # default
       buffers: 16MiB  # default
-      drain: 30s  # default
+      drain: 8s  # default
       upstream_blobs: 32  # default
       upstream_manifests: 32  # default
     "#);
