@@ -108,6 +108,11 @@ pub fn resolve(sources: &Sources) -> Result<Resolved, Problems> {
     for (path, node) in settings.iter().map(|setting| (setting.path.as_str(), &setting.node)).chain(flags) {
         apply(&mut tree, path, node, &mut problems);
     }
+    tree.tidy("", &mut |path, origin| {
+        let text =
+            format!("{} holds a line break or another control character, which no setting may; write it on one line", path.escape_debug());
+        problems.push(Problem { origin: origin.clone(), text });
+    });
     let mut reader = Reader::new(&tree);
     let mut config = lower::config(&mut reader, sources);
     rules::check(&mut reader, &mut config);

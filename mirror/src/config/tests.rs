@@ -161,6 +161,24 @@ fn text_that_yaml_readers_guess_at_stays_what_was_written() {
 }
 
 #[test]
+fn a_line_break_at_the_end_is_no_part_of_a_value_and_one_within_is_told() {
+    let password = |sources: &Sources| resolve(sources).expect("right").config.upstreams.remove(0).account.expect("an account").password;
+    let hunter2 = PasswordSource::Value(Secret::new("hunter2"));
+    assert_eq!(password(&Sources::yaml("upstreams:\n- account:\n    user: a\n    password: |\n      hunter2\n")), hunter2);
+    for (key, variable) in [("user: a", "CHANDLER_UPSTREAMS_0_ACCOUNT_PASSWORD"), ("user: a, password_env: TOKEN", "TOKEN")] {
+        let text = format!("upstreams: [{{account: {{{key}}}}}]");
+        assert_eq!(password(&with_environment(&text, &[(variable, "hunter2\r\n")])), hunter2, "{variable}");
+    }
+    let text = "upstreams: [{account: {user: a, password: \"hun\\nter2\"}}]\nlog: {fields: {\"a\\eb\": c}}\nstore: {path: \"/a\\u2028b\"}";
+    insta::assert_snapshot!(problems(text), @r"
+    the configuration has 3 problems
+      chandler.yaml:1:43: upstreams.0.account.password holds a line break or another control character, which no setting may; write it on one line
+      chandler.yaml:2:16: log.fields.a\u{1b}b holds a line break or another control character, which no setting may; write it on one line
+      chandler.yaml:3:15: store.path holds a line break or another control character, which no setting may; write it on one line
+    ");
+}
+
+#[test]
 fn no_message_holds_a_secret() {
     for text in [
         "upstreams: [{url: 'https://u:hunter2@hub.corp'}]",

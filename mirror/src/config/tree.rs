@@ -96,6 +96,31 @@ impl Node {
         self.put(name, rest, node)
     }
 
+    /// Takes line breaks off the end of each text: a `|` block ends in one, and so does many a variable that was filled from a file. `report` is
+    /// called with the path and place of texts and names that hold another control character.
+    pub(super) fn tidy(&mut self, path: &str, report: &mut impl FnMut(&str, &Origin)) {
+        let child = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        match &mut self.value {
+            Value::Map(entries) => {
+                for entry in entries {
+                    let path = child(&entry.name);
+                    if entry.name.contains(is_control) {
+                        report(&path, &entry.origin);
+                    }
+                    entry.node.tidy(&path, report);
+                }
+            }
+            Value::List(items) => (0..).zip(items).for_each(|(index, item)| item.tidy(&child(&usize::to_string(&index)), report)),
+            Value::Text(text) => {
+                text.truncate(text.trim_end_matches(['\r', '\n']).len());
+                if text.contains(is_control) {
+                    report(path, &self.origin);
+                }
+            }
+            Value::Null => {}
+        }
+    }
+
     fn put(&mut self, name: &str, rest: &str, node: &Self) -> Result<(), usize> {
         if name == "[]" {
             return (0..self.len().max(1)).try_for_each(|index| self.put(&index.to_string(), rest, node));
@@ -137,6 +162,11 @@ impl Node {
         });
         &mut entries[index].node
     }
+}
+
+/// Breaks the line or worse, on some reader's side; a tab is in many a header.
+fn is_control(c: char) -> bool {
+    (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 #[cfg(test)]

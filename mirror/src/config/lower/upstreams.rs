@@ -114,7 +114,7 @@ fn password(reader: &mut Reader<'_>, sources: &Sources, path: &str, key: &str) -
         "password_file" => reader.read(&path, parse::filled::<PathBuf>).map(PasswordSource::File),
         "password_env" => {
             let name = reader.text(&path)?;
-            match sources.variable(name) {
+            match sources.variable(name).map(|value| value.trim_end_matches(['\r', '\n'])) {
                 Some(value) if !value.is_empty() => return Some(PasswordSource::Value(Secret::new(value))),
                 Some(_) => reader.problem(&path, format!("{path}: the variable {name} is empty")),
                 None => reader.problem(&path, format!("{path}: the variable {name} is not set")),

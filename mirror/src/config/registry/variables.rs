@@ -63,9 +63,10 @@ fn takes_names(key: &str) -> bool {
         || (key.starts_with("storage.") && !key.starts_with("storage.filesystem"))
 }
 
-/// The image reads a value as YAML: quotes are taken off, brackets are lists and maps. Anything else is the text as it is.
+/// The image reads a value as YAML: blanks and line breaks around it are nothing, quotes are taken off, brackets are lists and maps. Anything else
+/// is the text as it is.
 fn node(name: &str, value: &str) -> Node {
-    let origin = Origin::variable(name);
+    let (origin, value) = (Origin::variable(name), value.trim());
     if value.starts_with(['"', '\'', '[', '{']) {
         let text = format!("x: {value}");
         if let Some(mut node) = tree::parse(Path::new(name), &text).ok().and_then(|tree| tree.at("x").cloned()) {
