@@ -146,9 +146,21 @@ impl Translation {
         }
     }
 
+    /// Harmless ones in one note. A name that is nearly one of ours is a slip of the pen, and what it was to say is lost: a problem where that
+    /// guards something, or where there are problems that may come of it.
     fn name_unknown(&mut self) {
-        if !self.unknown.is_empty() {
-            let text = format!("not used by chandler, and harmless: {}", self.unknown.join(", "));
+        let (slips, harmless): (Vec<_>, Vec<_>) =
+            self.unknown.iter().map(|name| (name, meant_by(name))).partition(|(_, meant)| meant.is_some());
+        let mut may_cause = !self.out.problems.is_empty();
+        for (name, meant) in slips {
+            let Some((meant, fate)) = meant else { continue };
+            let note = Note { origin: Origin::Default, text: format!("{name} is not used: did you mean {meant}?") };
+            may_cause |= matches!(fate, Fate::Refused(_));
+            if may_cause { self.out.problems.push(note) } else { self.out.notes.push(note) }
+        }
+        if !harmless.is_empty() {
+            let names: Vec<_> = harmless.into_iter().map(|(name, _)| name.as_str()).collect();
+            let text = format!("not used by chandler, and harmless: {}", names.join(", "));
             self.out.notes.push(Note { origin: Origin::Default, text });
         }
     }
@@ -180,12 +192,21 @@ fn is_nothing(node: &Node) -> bool {
     }
 }
 
+/// The key or variable of the table that differs from `name` by so little that it was meant.
+fn meant_by(name: &str) -> Option<(String, &'static Fate)> {
+    let keys = TABLE.iter().map(|(key, fate)| (variables::name_like(name, key), fate));
+    let differs = |(meant, _): &(String, &Fate)| strsim::osa_distance(name, meant);
+    keys.filter(|one| (1..=SLIP).contains(&differs(one))).min_by_key(differs)
+}
+
 fn is_section(path: &str) -> bool {
     TABLE.iter().any(|(key, _)| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }
 
 /// Keys of ours that the image's file has no other meaning for.
 const OWN: [&str; 8] = ["access", "admin", "limits", "listeners", "store", "tag_window", "trusted_proxies", "upstreams"];
+/// Letters that a slip of the pen changes.
+const SLIP: usize = 2;
 const OWN_KEY: &str = "is a key of chandler's own file, not of the registry image's config.yml; set it as a variable (CHANDLER_ACCESS=…), \
                        or write all of it in chandler's own keys and name the file with `chandler mirror --config`";
 const OTHER_DRIVER: &str = "names another storage driver: chandler keeps plain files on a disk of its own; \

@@ -281,6 +281,38 @@ fn without_an_upstream_it_says_that_it_takes_no_pushes() {
 }
 
 #[test]
+fn a_slip_of_the_pen_is_told_with_what_was_meant() {
+    let remote = ("REGISTRY_PROXY_REMOTURL", "https://registry-1.docker.io");
+    insta::assert_snapshot!(wrong("", &[remote]), @r"
+    the configuration has 2 problems
+      proxy.remoteurl (REGISTRY_PROXY_REMOTEURL) is missing: chandler mirrors a registry and takes no pushes; for Docker Hub write https://registry-1.docker.io
+      REGISTRY_PROXY_REMOTURL is not used: did you mean REGISTRY_PROXY_REMOTEURL?
+    ");
+    let half = [HUB, ("REGISTRY_PROXY_USERNAME", "a"), ("REGISTRY_PROXY_PASSWROD", "hunter2")];
+    insta::assert_snapshot!(wrong("", &half), @r"
+    the configuration has 2 problems
+      REGISTRY_PROXY_USERNAME: proxy.username needs proxy.password too: set REGISTRY_PROXY_PASSWORD, or neither for anonymous pulls
+      REGISTRY_PROXY_PASSWROD is not used: did you mean REGISTRY_PROXY_PASSWORD?
+    ");
+    let notes = |file: &str, variables: &[(&str, &str)]| {
+        right(file, &[&[HUB], variables].concat()).notes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(notes("log: {hooks: [x]}", &[("REGISTRY_LOG_LEVLE", "debug"), ("REGISTRY_POLICY_X", "x")]), @r"
+    REGISTRY_LOG_LEVLE is not used: did you mean REGISTRY_LOG_LEVEL?
+    not used by chandler, and harmless: REGISTRY_POLICY_X, log.hooks
+    ");
+}
+
+#[test]
+fn blanks_and_line_breaks_around_a_variable_are_nothing() {
+    let resolved =
+        right("", &[HUB, ("REGISTRY_PROXY_USERNAME", " a "), ("REGISTRY_PROXY_PASSWORD", "hunter2\n"), ("REGISTRY_HTTP_ADDR", ":80 ")]);
+    let account = resolved.config.upstreams[0].account.clone().expect("an account");
+    assert_eq!((account.user.as_str(), account.password), ("a", PasswordSource::Value(Secret::new("hunter2"))));
+    assert_eq!(resolved.config.listeners[0].address.port(), 80);
+}
+
+#[test]
 fn quotes_that_yaml_would_take_off_are_taken_off() {
     let password = |text| {
         let upstream = right("", &[HUB, ("REGISTRY_PROXY_USERNAME", "a"), ("REGISTRY_PROXY_PASSWORD", text)]).config.upstreams.remove(0);

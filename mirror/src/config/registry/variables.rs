@@ -35,6 +35,15 @@ pub(super) fn apply(file: &mut Node, environment: &[(String, String)]) -> Vec<St
     unknown
 }
 
+/// A key as `name` is written: as a variable, or as a path.
+pub(super) fn name_like(name: &str, key: &str) -> String {
+    if name.starts_with(PREFIX) { format!("{PREFIX}{}", variable_of(key)) } else { key.to_owned() }
+}
+
+fn variable_of(key: &str) -> String {
+    key.replace('.', "_").to_ascii_uppercase()
+}
+
 fn is_ours(rest: &str) -> bool {
     rest != "AUTH_FILE"
         && SECTIONS.iter().any(|section| rest.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('_')))
@@ -42,8 +51,7 @@ fn is_ours(rest: &str) -> bool {
 
 /// The longest key that the name fits; what is left is a name under it.
 fn path_of(rest: &str) -> Option<String> {
-    let variable = |key: &str| key.replace('.', "_").to_ascii_uppercase();
-    let fits = |key: &str| rest.strip_prefix(&variable(key)).filter(|left| left.is_empty() || left.starts_with('_'));
+    let fits = |key: &str| rest.strip_prefix(&variable_of(key)).filter(|left| left.is_empty() || left.starts_with('_'));
     let (key, left) = TABLE.iter().filter_map(|(key, _)| Some((*key, fits(key)?))).max_by_key(|(key, _)| key.len())?;
     let left = left.trim_start_matches('_').to_ascii_lowercase();
     match (key, left.as_str()) {
