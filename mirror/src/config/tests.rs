@@ -2,6 +2,7 @@
 
 mod arbitrary;
 mod seeds;
+mod versions;
 
 use super::*;
 
@@ -22,16 +23,20 @@ fn with_environment(text: &str, variables: &[(&str, &str)]) -> Sources {
 fn nothing_said_mirrors_docker_hub_on_loopback() {
     insta::assert_snapshot!(resolve(&Sources::default()).expect("the defaults are right").show(), @r"
     listeners:
-      - address: 127.0.0.1:5000  # default
-        proxy_protocol: false  # default
+    - address: 127.0.0.1:5000  # default
+      proxy_protocol: false  # default
     upstreams:
-      - name: docker.io  # default
-        url: https://registry-1.docker.io  # default
-        answers_to: [docker.io, index.docker.io, registry-1.docker.io, registry.hub.docker.com]  # default
-        hub: true  # default
-        alternates: []  # default
-        realms: []  # default
-        tag_window: 1s  # default
+    - name: docker.io  # default
+      url: https://registry-1.docker.io  # default
+      answers_to:  # default
+      - docker.io
+      - index.docker.io
+      - registry-1.docker.io
+      - registry.hub.docker.com
+      hub: true  # default
+      alternates: []  # default
+      realms: []  # default
+      tag_window: 1s  # default
     store:
       path: /var/lib/chandler/cache  # default
       max_size: off  # default
@@ -48,7 +53,8 @@ fn nothing_said_mirrors_docker_hub_on_loopback() {
     access: open  # default
     trusted_proxies: []  # default
     headers:
-      x-content-type-options: [nosniff]  # default
+      x-content-type-options:  # default
+      - nosniff
     admin:
       address: 127.0.0.1:5001  # default
       open_metrics: false  # default
@@ -90,7 +96,7 @@ fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
     let lines: Vec<_> =
         shown.lines().filter(|line| line.contains("tag_window") || line.contains("_size") || line.contains("_free")).collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
-      tag_window: 3s  # CHANDLER_TAG_WINDOW
+    tag_window: 3s  # CHANDLER_TAG_WINDOW
     max_size: 80%  # --max-size
     min_free: 7%  # chandler.yaml:2:35
     ");

@@ -4,12 +4,10 @@
 //! is decided by the key it stands under. Paths are the keys joined by dots, list items by their number: `upstreams.0.account.user`.
 //! Nothing here knows a key by name. There is no `Debug`, since a tree holds passwords.
 
-mod print;
 mod yaml;
 
 use super::problem::Origin;
 
-pub(super) use print::print;
 pub(super) use yaml::parse;
 
 /// A value and where it was said.

@@ -57,21 +57,25 @@ fn the_same_over_https_is_understood() {
 fn the_config_file_of_an_https_mirror_is_understood() {
     let resolved = right(include_str!("../../../seeds/config/registry-2.1-https.yaml"), &[]);
     assert_eq!(resolved.notes, []);
-    insta::assert_snapshot!(resolved.show(), @r#"
+    insta::assert_snapshot!(resolved.show(), @r"
     listeners:
-      - address: "[::]:5000"  # config.yml:11:9
-        tls:
-          certificate: /certs/proxy.altus5.local.pem  # config.yml:13:18
-          key: /certs/proxy.altus5.local-key.pem  # config.yml:14:10
-        proxy_protocol: false  # default
+    - address: '[::]:5000'  # config.yml:11:9
+      tls:
+        certificate: /certs/proxy.altus5.local.pem  # config.yml:13:18
+        key: /certs/proxy.altus5.local-key.pem  # config.yml:14:10
+      proxy_protocol: false  # default
     upstreams:
-      - name: docker.io  # default
-        url: https://registry-1.docker.io  # config.yml:23:14
-        answers_to: [docker.io, index.docker.io, registry-1.docker.io, registry.hub.docker.com]  # default
-        hub: true  # default
-        alternates: []  # default
-        realms: []  # default
-        tag_window: 1s  # default
+    - name: docker.io  # default
+      url: https://registry-1.docker.io  # config.yml:23:14
+      answers_to:  # default
+      - docker.io
+      - index.docker.io
+      - registry-1.docker.io
+      - registry.hub.docker.com
+      hub: true  # default
+      alternates: []  # default
+      realms: []  # default
+      tag_window: 1s  # default
     store:
       path: /var/lib/registry  # config.yml:9:20
       max_size: off  # default
@@ -88,7 +92,8 @@ fn the_config_file_of_an_https_mirror_is_understood() {
     access: open  # default
     trusted_proxies: []  # default
     headers:
-      x-content-type-options: [nosniff]  # config.yml:16:29
+      x-content-type-options:  # config.yml:16:29
+      - nosniff
     admin:
       address: 127.0.0.1:5001  # default
       open_metrics: false  # default
@@ -105,7 +110,7 @@ fn the_config_file_of_an_https_mirror_is_understood() {
       drain: 8s  # default
       upstream_blobs: 32  # default
       upstream_manifests: 32  # default
-    "#);
+    ");
 }
 
 #[test]
