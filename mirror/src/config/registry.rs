@@ -7,7 +7,7 @@
 mod keys;
 mod variables;
 
-use super::lower::{authority, is_hub_host, is_said, name_of};
+use super::lower::{authority, is_hub_host, name_of};
 use super::problem::{Note, Origin, Problem};
 use super::tree::{Node, Value};
 use keys::{Fate, TABLE, Verdict};
@@ -115,11 +115,12 @@ impl Translation {
             }
             (Some(user), None) => self.problem(&user.origin, without("username", "password", "REGISTRY_PROXY_PASSWORD")),
             (None, Some(password)) => self.problem(&password.origin, without("password", "username", "REGISTRY_PROXY_USERNAME")),
-            (None, None) if is_said(file.at("proxy.username")) => {
-                let origin = file.at("proxy.username").map_or(Origin::Default, |node| node.origin.clone());
-                self.out.notes.push(Note { origin, text: "proxy.username is empty: pulls are anonymous".into() });
+            (None, None) => {
+                if let Some(empty) = file.at("proxy.username").filter(|node| !matches!(node.value, Value::Null)) {
+                    let text = "proxy.username is empty: pulls are anonymous".into();
+                    self.out.notes.push(Note { origin: empty.origin.clone(), text });
+                }
             }
-            (None, None) => {}
         }
     }
 

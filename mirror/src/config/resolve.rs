@@ -118,6 +118,7 @@ pub fn resolve(sources: &Sources) -> Result<Resolved, Problems> {
     rules::check(&mut reader, &mut config);
     problems.append(&mut reader.problems);
     notes.append(&mut reader.notes);
+    problems.sort_by_key(Problem::place);
     if problems.is_empty() { Ok(Resolved { config, notes, tree }) } else { Err(Problems(problems)) }
 }
 
@@ -218,7 +219,9 @@ fn report_unknown(tree: &Node, problems: &mut Vec<Problem>) {
     keys::unknown(tree, "", &mut |section, entry| {
         let names = keys::names_under(&keys::pattern_of(section));
         let place = if section.is_empty() { String::new() } else { format!(" in {section}") };
+        let deeper = keys::deeper(&keys::pattern_of(section), &entry.name);
         let text = match keys::nearest(&entry.name, names.iter().copied()) {
+            _ if deeper.is_some() => format!("unknown key `{}`{place}; it stands further in: {}", entry.name, deeper.unwrap_or_default()),
             Some(meant) => format!("unknown key `{}`{place}; did you mean `{meant}`?", entry.name),
             None if names.is_empty() => format!("unknown key `{}`{place}; it takes a value, not keys", entry.name),
             None => format!("unknown key `{}`{place}; there are {}", entry.name, names.join(", ")),

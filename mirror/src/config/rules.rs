@@ -12,6 +12,7 @@ pub(super) fn check(reader: &mut Reader<'_>, config: &mut Config) {
     names(reader, config);
     listeners(reader, config);
     admin(reader, config);
+    rules_for_nobody(reader, config);
     for (index, upstream) in config.upstreams.iter().enumerate() {
         plaintext_password(reader, index, upstream);
     }
@@ -89,6 +90,24 @@ fn admin(reader: &mut Reader<'_>, config: &mut Config) {
 
 fn clash(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}
+
+/// A pattern whose first part is no upstream's name fits nothing, above all where that part was left out: `acme/*`.
+fn rules_for_nobody(reader: &mut Reader<'_>, config: &Config) {
+    let Access::Rules(rules) = &config.access else { return };
+    for (index, rule) in rules.iter().enumerate() {
+        for pattern in &rule.repositories {
+            let first = pattern.as_str().split('/').next().unwrap_or_default();
+            let is_plain = !first.contains(['*', '?', '[', '{', '\\']);
+            if is_plain && config.upstreams.iter().all(|upstream| upstream.name.as_str() != first) {
+                let (pattern, name) = (pattern.as_str(), config.upstreams.first().map_or("docker.io", |upstream| upstream.name.as_str()));
+                let text = format!(
+                    "access.{index}.repositories: {pattern} allows nothing, since no upstream is called {first}; a pattern is upstream/repository, such as {name}/{pattern}"
+                );
+                reader.note(&format!("access.{index}.repositories"), text);
+            }
+        }
+    }
 }
 
 fn plaintext_password(reader: &mut Reader<'_>, index: usize, upstream: &UpstreamConfig) {

@@ -71,12 +71,28 @@ impl Node {
         path.split('.').try_fold(self, |node, name| node.child(name))
     }
 
+    /// Where the value at `path` was said, or the section around it.
+    pub(super) fn origin_of(&self, mut path: &str) -> Origin {
+        loop {
+            match (self.at(path), path.rsplit_once('.')) {
+                (Some(node), _) => return node.origin.clone(),
+                (None, Some((parent, _))) => path = parent,
+                (None, None) => return Origin::Default,
+            }
+        }
+    }
+
     /// The number of items, where this is a list.
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         match &self.value {
             Value::List(items) => items.len(),
             _ => 0,
         }
+    }
+
+    /// Whether this is a list in which nothing is.
+    pub(super) fn is_empty_list(&self) -> bool {
+        matches!(&self.value, Value::List(items) if items.is_empty())
     }
 
     /// The text, where this is one.
