@@ -118,6 +118,9 @@ pub fn resolve(sources: &Sources) -> Result<Resolved, Problems> {
     rules::check(&mut reader, &mut config);
     problems.append(&mut reader.problems);
     notes.append(&mut reader.notes);
+    if sources.drop_in {
+        problems.iter_mut().chain(&mut notes).for_each(registry::in_its_words);
+    }
     problems.sort_by_key(Problem::place);
     if problems.is_empty() { Ok(Resolved { config, notes, tree }) } else { Err(Problems(problems)) }
 }

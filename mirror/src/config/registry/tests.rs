@@ -1,5 +1,7 @@
 //! What people run with the `registry` image runs here, and what would be less safe is refused by name.
 
+mod names;
+
 use std::time::Duration;
 
 use super::is_drop_in;
@@ -286,26 +288,23 @@ fn without_an_upstream_it_says_that_it_takes_no_pushes() {
 }
 
 #[test]
-fn a_slip_of_the_pen_is_told_with_what_was_meant() {
-    let remote = ("REGISTRY_PROXY_REMOTURL", "https://registry-1.docker.io");
-    insta::assert_snapshot!(wrong("", &[remote]), @r"
-    the configuration has 2 problems
-      proxy.remoteurl (REGISTRY_PROXY_REMOTEURL) is missing: chandler mirrors a registry and takes no pushes; for Docker Hub write https://registry-1.docker.io
-      REGISTRY_PROXY_REMOTURL is not used: did you mean REGISTRY_PROXY_REMOTEURL?
+fn what_is_wrong_is_said_in_the_images_words() {
+    let variable = ("REGISTRY_HTTP_TLS_CERTIFICATE", "/c");
+    insta::assert_snapshot!(wrong("", &[HUB, variable]), @r"
+    the configuration has a problem
+      REGISTRY_HTTP_TLS_CERTIFICATE: http.tls has a certificate and no key; HTTPS needs both: add http.tls.key (REGISTRY_HTTP_TLS_KEY)
     ");
-    let half = [HUB, ("REGISTRY_PROXY_USERNAME", "a"), ("REGISTRY_PROXY_PASSWROD", "hunter2")];
-    insta::assert_snapshot!(wrong("", &half), @r"
-    the configuration has 2 problems
-      REGISTRY_PROXY_USERNAME: proxy.username needs proxy.password too: set REGISTRY_PROXY_PASSWORD, or neither for anonymous pulls
-      REGISTRY_PROXY_PASSWROD is not used: did you mean REGISTRY_PROXY_PASSWORD?
-    ");
-    let notes = |file: &str, variables: &[(&str, &str)]| {
-        right(file, &[&[HUB], variables].concat()).notes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-    };
-    insta::assert_snapshot!(notes("log: {hooks: [x]}", &[("REGISTRY_LOG_LEVLE", "debug"), ("REGISTRY_POLICY_X", "x")]), @r"
-    REGISTRY_LOG_LEVLE is not used: did you mean REGISTRY_LOG_LEVEL?
-    not used by chandler, and harmless: REGISTRY_POLICY_X, log.hooks
-    ");
+    let file = "http: {addr: 5000, debug: {addr: x:1}, draintimeout: 60}\nproxy: {remoteurl: registry-1.docker.io}\nhealth: {storagedriver: {enabled: sure}}\nlog: {level: loud}\nversion: 1";
+    insta::assert_snapshot!(wrong(file, &[]), @r#"
+    the configuration has 7 problems
+      config.yml:1:14: http.addr: "5000" is not an address: a port alone; write an IP address and a port, such as 127.0.0.1:5000, or :5000 for every interface
+      config.yml:1:34: http.debug.addr: "x:1" is not an address: a host's name does not say on which interface to listen; write an IP address and a port, such as 127.0.0.1:5000, or :5000 for every interface
+      config.yml:1:54: http.draintimeout: "60" is not a duration; write a number with a unit, such as 10s
+      config.yml:2:20: proxy.remoteurl: "registry-1.docker.io" is not a URL: the scheme is missing; write https://HOST or http://HOST
+      config.yml:3:35: health.storagedriver.enabled: "sure" is not true or false
+      config.yml:4:14: log.level: "loud" is not a level; write error, warn, info or debug
+      config.yml:5:10: version: "1" is not known; write 0.1
+    "#);
 }
 
 #[test]
