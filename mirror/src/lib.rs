@@ -10,6 +10,7 @@
 pub mod access;
 pub mod cache;
 pub mod canary;
+mod check;
 pub mod config;
 mod observe;
 pub mod oci;
@@ -22,4 +23,5 @@ pub mod telemetry;
 pub mod tls;
 pub mod upstream;
 
+pub use check::check_files;
 pub use service::{Mirror, Running, StartError};

@@ -101,6 +101,7 @@ fn a_word_that_is_no_command_is_not_taken_for_a_file() {
     ");
     assert!(fails("mirror --show").contains("--check"));
     assert!(fails("mirror --tls-cert /x").contains("--tls-key"));
+    assert!(fails("mirror --upstream a=https://a --user b --user c").contains("--user is given twice for one upstream"));
 }
 
 #[test]

@@ -90,6 +90,11 @@ impl Resolved {
     pub fn show(&self) -> String {
         show::with_origins(&self.config, &self.tree)
     }
+
+    /// Something that is wrong with what `key` says, with where it was said. The key is a path such as `listeners.0.tls`.
+    pub fn problem(&self, key: &str, text: impl std::fmt::Display) -> Problem {
+        Problem { origin: self.tree.origin_of(key), text: format!("{key}: {text}") }
+    }
 }
 
 /// Makes the configuration.
