@@ -2,6 +2,7 @@
 //!
 //! - [`Cache::manifest`]: tags by the freshness rule (`freshness`, pure; `tags`, the shared check), manifests by digest (`manifests`).
 //! - [`Cache::blob`]: single flight (`flight`), bodies (`body` and the readers), a ring where the disk is full (`ring`).
+//! - `keep`: writes down what was learned, after it was answered.
 //! - `proof`: nothing is served for a repository that was not proved to hold it, nor from one that the configuration leaves out.
 //!
 //! A hit touches no network. Every fetch and check is a detached task of the cache's tracker, ended by its token: a client that leaves ends nothing.
@@ -14,6 +15,7 @@ mod error;
 mod flight;
 mod flight_reader;
 mod freshness;
+mod keep;
 mod manifests;
 mod metrics;
 mod object;
@@ -67,6 +69,7 @@ struct Inner {
     cancel: CancellationToken,
     fetches: Arc<Shared<FetchKey, Result<Arc<Object>, CacheError>>>,
     flights: Arc<blobs::Flights>,
+    keeper: Arc<keep::Keeper>,
     memory: Memory<Digest, Arc<Object>>,
     metrics: Metrics,
     proofs: Arc<Shared<FetchKey, Result<(), CacheError>>>,
@@ -93,6 +96,7 @@ impl Cache {
             deleted_tags: config.store.deleted_tags,
             fetches: Arc::default(),
             flights: Arc::default(),
+            keeper: Arc::default(),
             memory: memory(),
             metrics: Metrics::default(),
             proofs: Arc::default(),
@@ -116,6 +120,7 @@ impl Cache {
             deleted_tags: config.store.deleted_tags,
             fetches: Arc::default(),
             flights: old.flights.clone(),
+            keeper: old.keeper.clone(),
             memory: memory(), // What an answer's headers are may have changed, and they are kept with it.
             metrics: old.metrics.clone(),
             proofs: Arc::default(),

@@ -140,6 +140,21 @@ impl Store {
         Some(bytes.into())
     }
 
+    /// Whether the index knows `digest`: no look at the disk, and `false` for a file that the scan has not come to.
+    pub fn knows(&self, digest: &Digest) -> bool {
+        self.disk.index.contains(digest)
+    }
+
+    /// Stores a small blob whose hash was checked, durably.
+    pub fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        if self.blob(digest).is_some_and(|stored| stored.size() == bytes.len() as u64) {
+            return Ok(());
+        }
+        let mut spool = self.spool(digest, Some(bytes.len() as u64))?;
+        spool.append(bytes)?;
+        spool.publish(ChildKind::Blob).map(drop)
+    }
+
     /// Stores a manifest whose hash was checked, durably.
     pub fn put_manifest(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
         if self.disk.index.kind(digest) == Some(ChildKind::Manifest) && self.manifest(digest).is_some() {

@@ -4,6 +4,7 @@
 use reqwest::{Method, StatusCode};
 use tests::client::{Answer, Client};
 use tests::hub::{Hub, ImageInfo, Kind, on};
+use tests::operator::Operator;
 use tests::program::{Builder, Program};
 
 const USER: &str = "ci";
@@ -125,6 +126,7 @@ async fn patterns_hold_while_the_hub_is_down_and_what_was_public_is_still_served
     assert_eq!(client.get(&manifest(PRIVATE, "1")).await.status, StatusCode::NOT_FOUND);
     images.hub.down();
     assert_eq!(client.pull(PUBLIC, "1").await, public);
+    Operator::of(&mirror).wait_until_written().await;
     let mirror = mirror.crash_and_restart();
     let client = Client::new(mirror.url());
     assert_eq!(client.pull(PUBLIC, "1").await, public);
@@ -147,6 +149,7 @@ async fn narrower_patterns_shut_what_was_cached_under_wider_ones() {
     assert_eq!(client.get(&manifest(PRIVATE, "1")).await.status, StatusCode::NOT_FOUND);
     assert_shut(&client, PRIVATE, &images.private).await;
     assert_eq!(client.pull(PUBLIC, "1").await, public);
+    Operator::of(&mirror).wait_until_written().await;
     let mirror = mirror.crash_and_restart();
     let client = Client::new(mirror.url());
     assert_shut(&client, PRIVATE, &images.private).await;
@@ -166,6 +169,7 @@ async fn a_digest_of_a_private_image_is_worth_nothing_under_another_name() {
     for name in [PUBLIC, "library/never-heard-of", "docker.io/library/alpine"] {
         assert_shut(&client, name, &images.private).await;
     }
+    Operator::of(&mirror).wait_until_written().await;
     let mirror = mirror.crash_and_restart();
     let client = Client::new(mirror.url());
     for name in [PUBLIC, "library/never-heard-of"] {

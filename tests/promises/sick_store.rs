@@ -1,8 +1,10 @@
 //! "…neither a full disk nor an unhealthy store fails a pull: it streams past."
 
+use std::path::{Path, PathBuf};
+
 use tests::client::Client;
-use tests::disk::{ReadOnly, published, wait_for_blob};
-use tests::hub::{Hub, Kind, MIB};
+use tests::disk::{ReadOnly, blob_file, published, wait_for_blob};
+use tests::hub::{Digest, Hub, Kind, MIB};
 use tests::operator::Operator;
 use tests::program::Program;
 use tests::tools;
@@ -58,4 +60,38 @@ async fn a_store_that_falls_ill_between_two_checks_does_not_fail_the_pull_that_f
     operator.wait_for_readiness(503).await;
     drop(sick);
     operator.wait_for_readiness(200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_served_past_an_ill_store_is_written_when_it_is_used_again_and_the_store_is_well() {
+    if !tools::require_root() {
+        return;
+    }
+    let hub = Hub::start();
+    let image = hub.image("library/app").tag("1").layers([5000, 9000]).push();
+    let mirror = Program::of_hub(&hub.url()).store(", health: {interval: 50ms, threshold: 2}").start();
+    let (client, operator) = (Client::new(mirror.url()), Operator::of(&mirror));
+    operator.wait_for_readiness(200).await;
+    let sick = ReadOnly::over(&mirror.store().join("spool"));
+    operator.wait_for_readiness(503).await;
+    client.pull("library/app", "1").await;
+    assert_eq!(published(&mirror.store()), Vec::<String>::new(), "nothing was stored");
+    drop(sick);
+    operator.wait_for_readiness(200).await;
+
+    hub.down(); // What memory has need not be fetched again.
+    let tag = mirror.store().join("repos/docker.io/library/app/_tags/1");
+    let manifest = manifest_file(&mirror.store(), &image.digest);
+    client.until("/v2/library/app/manifests/1", |answer| answer.status.is_success() && manifest.is_file() && tag.is_file()).await;
+    for blob in image.blobs() {
+        let file = blob_file(&mirror.store(), &blob.digest);
+        client.until(&format!("/v2/library/app/blobs/{}", blob.digest), |answer| answer.status.is_success() && file.is_file()).await;
+    }
+    operator.wait_until_written().await;
+    let mirror = mirror.crash_and_restart();
+    Client::new(mirror.url()).pull("library/app", "1").await;
+}
+
+fn manifest_file(store: &Path, digest: &Digest) -> PathBuf {
+    store.join("manifests/sha256").join(&digest.hex()[..2]).join(digest.hex())
 }

@@ -97,6 +97,7 @@ impl Cache {
     /// From memory or the store. A small blob goes to memory, with its hash checked. `known` is its size by the repository's records.
     fn at_hand(&self, digest: &Digest, known: u64) -> Option<BlobAnswer> {
         if let Some(object) = self.0.memory.get(digest).filter(|object| object.bytes.is_some()) {
+            self.keep_up_blob(&object);
             return Some(BlobAnswer { size: Some(object.size), content: BlobContent::Memory(object), outcome: Outcome::Hit });
         }
         let stored = self.store().blob(digest)?;
@@ -110,12 +111,13 @@ impl Cache {
         if stored.size() > TAIL {
             return Some(BlobAnswer { content: BlobContent::Stored(stored), outcome: Outcome::Hit, size });
         }
-        let content = BlobContent::Memory(self.keep(digest, read_checked(digest, &stored)?));
+        let content = BlobContent::Memory(self.remember(digest, read_checked(digest, &stored)?, true));
         Some(BlobAnswer { content, outcome: Outcome::Hit, size })
     }
 
-    fn keep(&self, digest: &Digest, bytes: Bytes) -> Arc<Object> {
+    fn remember(&self, digest: &Digest, bytes: Bytes, kept: bool) -> Arc<Object> {
         let object = Arc::new(Object::new(digest, &MediaType::new(MediaType::OCTET_STREAM), bytes));
+        object.set_kept(kept);
         self.0.memory.insert(digest.clone(), object.clone());
         object
     }
@@ -139,7 +141,7 @@ impl Cache {
             return Ok(BlobAnswer { content: BlobContent::Flight(content), outcome, size });
         }
         let bytes = deadline.wait(digest, content.whole(self)).await?.map_err(|error| content.why(error))?;
-        Ok(BlobAnswer { size: Some(bytes.len() as u64), content: BlobContent::Memory(self.keep(digest, bytes)), outcome })
+        Ok(BlobAnswer { size: Some(bytes.len() as u64), content: BlobContent::Memory(self.remember(digest, bytes, false)), outcome })
     }
 
     /// Waits until the flight's upstream has answered. The flag tells whether this request started it.
@@ -195,7 +197,7 @@ impl Cache {
             return Err(CacheError::Flight { digest: digest.clone(), source: Arc::new(io::Error::new(io::ErrorKind::InvalidData, what)) });
         }
         if let Some(size) = size.filter(|_| held.is_none()) {
-            repo.prove(digest, size).await;
+            self.prove(repo, digest, size);
         }
         let spool = self.spool(digest, size).await;
         let flight = Flight::new(digest, size, spool.as_ref());
@@ -258,7 +260,8 @@ impl FlightContent {
 }
 
 impl Flights {
-    fn contains(&self, digest: &Digest) -> bool {
+    /// Whether one of `digest` is in the air.
+    pub(crate) fn contains(&self, digest: &Digest) -> bool {
         self.0.lock().expect("no holder panics").contains_key(digest)
     }
 

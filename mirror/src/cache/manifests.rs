@@ -3,12 +3,11 @@
 //! A manifest is stored before the tag that names it, and its children are linked to the repository with it: that is the proof by which its
 //! blobs are served.
 
-use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::keep::Unkept;
 use super::proof::as_somebody;
 use super::repo::RepoKey;
 use super::{Cache, CacheError, Deadline, Object, Repo, Source};
@@ -60,7 +59,7 @@ pub enum Warning {
 
 impl Cache {
     /// The manifest that `reference` names, where nobody needs to be asked: the hit, without a future of any kind.
-    pub fn manifest_at_once(&self, repo: &Repo, reference: &Reference) -> Option<ManifestAnswer> {
+    pub fn manifest_at_once(&self, repo: &Arc<Repo>, reference: &Reference) -> Option<ManifestAnswer> {
         if !repo.is_admitted() {
             return None;
         }
@@ -149,12 +148,13 @@ impl Cache {
     }
 
     /// From memory, if the repository holds it.
-    fn in_memory(&self, repo: &Repo, digest: &Digest) -> Option<Arc<Object>> {
+    fn in_memory(&self, repo: &Arc<Repo>, digest: &Digest) -> Option<Arc<Object>> {
         let object = self.0.memory.get(digest)?;
         // The same bytes may lie there as somebody's blob; and an index that names a manifest is no proof of its bytes: anybody can write one.
         let is_held = object.is_manifest() && repo.records.has_manifest(digest);
         if is_held {
             repo.records.touch_manifest(digest); // Its layers must not age while it is pulled.
+            self.keep_up(repo, &object);
         }
         is_held.then_some(object)
     }
@@ -163,6 +163,7 @@ impl Cache {
     fn stored_object(&self, repo: &Repo, digest: &Digest) -> Option<Arc<Object>> {
         let held = repo.records.held(digest).filter(|_| repo.records.has_manifest(digest))?;
         let object = Arc::new(Object::new(digest, &held.media_type, self.store().manifest(digest)?));
+        object.set_kept(true);
         repo.records.touch_manifest(digest);
         self.0.memory.insert(digest.clone(), object.clone());
         Some(object)
@@ -178,7 +179,7 @@ impl Cache {
             match (head, stored) {
                 (Ok(ManifestHead { media_type, .. }), Some(bytes)) => {
                     if let Some(fetched) = proved(digest, bytes, media_type) {
-                        return Ok(self.learn_manifest(repo, fetched).await);
+                        return Ok(self.learn_manifest(repo, fetched));
                     }
                 }
                 (Ok(ManifestHead { media_type: Some(kind), size: Some(size), .. }), None) => {
@@ -189,7 +190,7 @@ impl Cache {
             }
         }
         match as_somebody(identity, |who| repo.upstream.manifest(&repo.key.name, &reference, who)).await {
-            Ok(fetched) => Ok(self.learn_manifest(repo, fetched).await),
+            Ok(fetched) => Ok(self.learn_manifest(repo, fetched)),
             Err(error) => Err(self.refused(repo, digest, error).await),
         }
     }
@@ -202,36 +203,13 @@ impl Cache {
         CacheError::fetch(format_args!("{}@{digest}", repo.label), error)
     }
 
-    /// Stores a fetched manifest, links it and its children, and writes down the tags that wait for it. What cannot be written is known in memory.
-    pub(crate) async fn learn_manifest(&self, repo: &Arc<Repo>, fetched: FetchedManifest) -> Arc<Object> {
+    /// Takes a fetched manifest into memory, with the proof of all that it names. It is answered from there, and written meanwhile.
+    pub(crate) fn learn_manifest(&self, repo: &Arc<Repo>, fetched: FetchedManifest) -> Arc<Object> {
         let FetchedManifest { bytes, digest, facts } = fetched;
-        let object = Arc::new(Object::new(&digest, &facts.media_type, bytes.clone()));
+        let object = Arc::new(Object::new(&digest, &facts.media_type, bytes));
         self.0.memory.insert(digest.clone(), object.clone());
-        let record = ManifestRecord { digest: digest.clone(), media_type: facts.media_type, size: object.size, children: facts.children };
-        let (store, records) = (self.store().clone(), repo.records.clone());
-        let written = tokio::task::spawn_blocking(move || {
-            let stored = store.put_manifest(&record.digest, &bytes);
-            let linked = records.link_manifest(&record); // Also where the content is in memory only: the proof holds.
-            stored.and(linked)
-        });
-        // A disk that hangs holds nobody up: the manifest is in memory, and is written when the disk comes back.
-        match tokio::time::timeout(WRITE_WAIT, written).await {
-            Err(_) => {
-                tracing::warn!(repo.name = %repo.label, manifest.digest = %digest, "the disk does not take a manifest; it is served from memory");
-            }
-            Ok(Ok(Ok(()))) => {
-                for tag in repo.unrecorded(&digest) {
-                    self.record_tag(repo, &tag, &digest).await;
-                }
-            }
-            Ok(Ok(Err(error))) => {
-                tracing::warn!(repo.name = %repo.label, manifest.digest = %digest, error = &error as &dyn Error, "a manifest is served but could not be stored");
-            }
-            Ok(Err(error)) => tracing::error!(repo.name = %repo.label, error = &error as &dyn Error, "storing a manifest panicked"),
-        }
+        repo.records.learn_manifest(&ManifestRecord { digest, media_type: facts.media_type, size: object.size, children: facts.children });
+        self.keep(Unkept::Manifest(repo.clone(), object.clone()));
         object
     }
 }
-
-/// What writing a manifest may take before it is answered all the same.
-const WRITE_WAIT: Duration = Duration::from_secs(2);

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::keep::Unkept;
 use super::manifests::FetchKey;
 use super::{Cache, CacheError, Deadline, Repo};
 use crate::oci::{ChildKind, Digest};
@@ -46,7 +47,8 @@ impl Cache {
         {
             return Ok(visibility);
         }
-        let (pending, _) = self.0.visibility.join(&self.0.tasks, &self.0.cancel, repo.key.clone(), || ask_anonymously(repo.clone()));
+        let (pending, _) =
+            self.0.visibility.join(&self.0.tasks, &self.0.cancel, repo.key.clone(), || self.clone().ask_anonymously(repo.clone()));
         match deadline.wait(&repo.label, pending.wait()).await.map(|seen| seen.unwrap_or(Err(CacheError::Stopping))) {
             Ok(Ok(seen)) => Ok(seen),
             // An upstream that is down changes nobody's rights.
@@ -67,6 +69,12 @@ impl Cache {
         deadline.wait(digest, pending.wait()).await?.unwrap_or(Err(CacheError::Stopping))
     }
 
+    /// Notes that the upstream itself said that the repository holds a blob of `size` bytes.
+    pub(crate) fn prove(&self, repo: &Arc<Repo>, digest: &Digest, size: u64) {
+        repo.records.learn_blob(digest, size);
+        self.keep(Unkept::Records(repo.clone()));
+    }
+
     /// A HEAD; where a registry refuses that or leaves the size out, the headers of a GET.
     async fn ask_for_blob(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<(), CacheError> {
         let (identity, name) = (blob_identity(repo), &repo.key.name);
@@ -80,9 +88,23 @@ impl Cache {
             }
         };
         if let Some(size) = size {
-            repo.prove(digest, size).await;
+            self.prove(repo, digest, size);
         }
         Ok(())
+    }
+
+    /// Whether nobody in particular may list the tags: a question about the repository, free of quota, that no missing tag answers wrongly.
+    /// A registry that lists nothing to anybody is taken at its word: what cannot be seen to be public is not served as such.
+    async fn ask_anonymously(self, repo: Arc<Repo>) -> Result<Visibility, CacheError> {
+        let seen = match repo.upstream.tags(&repo.key.name, "n=1", Identity::Anonymous).await {
+            Ok(_) => Visibility::Public,
+            Err(FetchError::Denied { .. } | FetchError::NotFound { .. }) => Visibility::Private,
+            Err(error) => return Err(CacheError::fetch(&repo.label, error)),
+        };
+        *repo.seen_public.lock().expect("no holder panics") = Some(Instant::now());
+        repo.records.learn_state(|state| RepositoryState { visibility: Some(seen), ..state });
+        self.keep(Unkept::Records(repo));
+        Ok(seen)
     }
 }
 
@@ -96,14 +118,6 @@ impl Repo {
 
     fn is_seen_lately(&self) -> bool {
         self.seen_public.lock().expect("no holder panics").is_some_and(|seen| seen.elapsed() < VISIBILITY_HOLDS)
-    }
-
-    /// Notes that the upstream itself said that the repository holds a blob of `size` bytes.
-    pub(crate) async fn prove(&self, digest: &Digest, size: u64) {
-        let (records, owned) = (self.records.clone(), digest.clone());
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || records.link_blob(&owned, size)).await {
-            tracing::warn!(repo.name = %self.label, blob.digest = %digest, error = &error as &dyn std::error::Error, "a proof is not recorded, and holds until the next start");
-        }
     }
 }
 
@@ -129,23 +143,6 @@ where
         },
         answer => answer,
     }
-}
-
-/// Whether nobody in particular may list the tags: a question about the repository, free of quota, that no missing tag answers wrongly.
-/// A registry that lists nothing to anybody is taken at its word: what cannot be seen to be public is not served as such.
-async fn ask_anonymously(repo: Arc<Repo>) -> Result<Visibility, CacheError> {
-    let seen = match repo.upstream.tags(&repo.key.name, "n=1", Identity::Anonymous).await {
-        Ok(_) => Visibility::Public,
-        Err(FetchError::Denied { .. } | FetchError::NotFound { .. }) => Visibility::Private,
-        Err(error) => return Err(CacheError::fetch(&repo.label, error)),
-    };
-    *repo.seen_public.lock().expect("no holder panics") = Some(Instant::now());
-    let records = repo.records.clone();
-    let written = tokio::task::spawn_blocking(move || records.change_state(|state| RepositoryState { visibility: Some(seen), ..state }));
-    if let Ok(Err(error)) = written.await {
-        tracing::warn!(repo.name = %repo.label, error = &error as &dyn std::error::Error, "a repository's visibility is not recorded, and holds until the next start");
-    }
-    Ok(seen)
 }
 
 /// How long an anonymous answer holds.

@@ -1,8 +1,9 @@
 //! A repository as the cache knows it: its records in the store, and what its tags were at the last check.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::freshness::{Descriptor, Known, Lookup};
 use super::{Cache, CacheError};
@@ -20,6 +21,8 @@ pub(crate) struct RepoKey {
 /// One repository. Kept in memory while it is used; everything in it can be learned again.
 #[derive(Debug)]
 pub struct Repo {
+    /// Its records are about to be saved.
+    pub(crate) is_saving: AtomicBool,
     pub(crate) key: RepoKey,
     /// `upstream/repository`: what access rules and messages call it.
     pub(crate) label: Arc<str>,
@@ -56,7 +59,15 @@ impl Cache {
         let (store, of, owned) = (self.store().clone(), upstream.config().name.clone(), name.clone());
         let loaded = tokio::task::spawn_blocking(move || store.repository(&of, &owned)).await;
         let records = loaded.map_err(|_| CacheError::Stopping)?;
-        let repo = Repo { key: key.clone(), label, records, seen_public: Mutex::default(), tags: Mutex::default(), upstream };
+        let repo = Repo {
+            is_saving: AtomicBool::new(false),
+            key: key.clone(),
+            label,
+            records,
+            seen_public: Mutex::default(),
+            tags: Mutex::default(),
+            upstream,
+        };
         Ok(self.0.repos.keep(key, repo))
     }
 }
@@ -99,7 +110,7 @@ impl Repo {
     /// The tags that point at `digest` by the upstream's word, and whose record does not say so yet.
     pub(crate) fn unrecorded(&self, digest: &Digest) -> Vec<Tag> {
         let tags = self.tags.lock().expect("no holder panics");
-        let points_there = |known: &Known| known.at.as_ref().is_some_and(|at| at.digest == *digest);
+        let points_there = |known: &Known| !known.gone && known.at.as_ref().is_some_and(|at| at.digest == *digest);
         tags.iter()
             .filter(|(_, known)| points_there(known))
             .map(|(tag, _)| tag.clone())
@@ -107,7 +118,8 @@ impl Repo {
             .collect()
     }
 
-    fn is_unrecorded(&self, tag: &Tag, digest: &Digest) -> bool {
+    /// No record says that `tag` points at `digest`.
+    pub(crate) fn is_unrecorded(&self, tag: &Tag, digest: &Digest) -> bool {
         self.records.tag(tag).is_none_or(|record| record.digest != *digest || record.gone_since.is_some())
     }
 
@@ -123,10 +135,15 @@ impl Repo {
         }
         tracing::warn!(repo.name = %self.label, closed, "{}", if closed { "the upstream refuses this repository now; it is closed until a check succeeds" } else { "the upstream allows this repository again" });
         let records = self.records.clone();
-        let written = tokio::task::spawn_blocking(move || records.change_state(|state| RepositoryState { closed, ..state })).await;
-        if let Ok(Err(error)) = written {
-            tracing::warn!(repo.name = %self.label, error = &error as &dyn std::error::Error, "this is not recorded, and holds until the next start");
-        }
+        records.learn_state(|state| RepositoryState { closed, ..state });
+        // Nobody hears of it before it outlives the process, unless the disk hangs.
+        let written = tokio::time::timeout(WRITE_WAIT, tokio::task::spawn_blocking(move || records.save())).await;
+        let error: Box<dyn std::error::Error> = match written {
+            Ok(Ok(Err(error))) => error.into(),
+            Err(late) => late.into(),
+            _ => return,
+        };
+        tracing::warn!(repo.name = %self.label, error = &*error, "this is not recorded, and holds until the next start");
     }
 
     fn describe(&self, record: &TagRecord) -> Descriptor {
@@ -159,6 +176,8 @@ impl Repos {
     }
 }
 
+/// What an answer waits for a record that must not be lost.
+const WRITE_WAIT: Duration = Duration::from_secs(2);
 /// Repositories in memory before those that are not in use go.
 const REPOS: usize = 4096;
 /// Tags of one repository in memory before the old ones go.
