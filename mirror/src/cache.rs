@@ -2,6 +2,7 @@
 //!
 //! - [`Cache::manifest`]: tags by the freshness rule (`freshness`, pure; `tags`, the shared check), manifests by digest (`manifests`).
 //! - [`Cache::blob`]: single flight (`flight`), bodies (`body` and the readers), a ring where the disk is full (`ring`).
+//! - `check`: a stored blob that was not hashed since the start is hashed once for all who read parts of it.
 //! - `keep`: writes down what was learned, after it was answered.
 //! - `proof`: nothing is served for a repository that was not proved to hold it, nor from one that the configuration leaves out.
 //!
@@ -11,6 +12,7 @@
 mod blobs;
 mod body;
 mod buffers;
+mod check;
 mod error;
 mod flight;
 mod flight_reader;
@@ -32,6 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache as Memory;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -67,6 +70,8 @@ pub struct Cache(Arc<Inner>);
 struct Inner {
     buffers: Arc<Buffers>,
     cancel: CancellationToken,
+    check_room: Arc<Semaphore>,
+    checks: Arc<Shared<Digest, ()>>,
     fetches: Arc<Shared<FetchKey, Result<Arc<Object>, CacheError>>>,
     flights: Arc<blobs::Flights>,
     keeper: Arc<keep::Keeper>,
@@ -93,6 +98,8 @@ impl Cache {
         Self(Arc::new(Inner {
             buffers: Buffers::new(config.limits.buffers.0 as usize),
             cancel,
+            check_room: Arc::new(Semaphore::new(check::CHECKS)),
+            checks: Arc::default(),
             deleted_tags: config.store.deleted_tags,
             fetches: Arc::default(),
             flights: Arc::default(),
@@ -117,6 +124,8 @@ impl Cache {
         Self(Arc::new(Inner {
             buffers: old.buffers.clone(),
             cancel: old.cancel.clone(),
+            check_room: old.check_room.clone(),
+            checks: old.checks.clone(),
             deleted_tags: config.store.deleted_tags,
             fetches: Arc::default(),
             flights: old.flights.clone(),

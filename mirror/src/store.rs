@@ -17,6 +17,7 @@
 
 mod account;
 mod blob;
+mod check;
 mod cleanup;
 mod disk;
 mod error;

@@ -229,7 +229,7 @@ impl BlobAnswer {
             BlobContent::Flight(content) => {
                 Reader::Flight(Box::new(FlightReader::new(&content.flight, range, &cache.0.buffers, content.rest)))
             }
-            BlobContent::Stored(stored) => Reader::Stored(Box::new(StoredReader::new(digest, stored, range, &cache.0.buffers))),
+            BlobContent::Stored(stored) => Reader::Stored(Box::new(StoredReader::new(digest, stored, range, cache))),
             BlobContent::Described | BlobContent::Memory(_) => Reader::Empty,
         };
         BlobBody::new(reader, length)

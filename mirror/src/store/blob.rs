@@ -97,6 +97,16 @@ impl Stored {
         }
     }
 
+    /// What it should be.
+    pub(super) fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Notes that a check has read so many bytes.
+    pub(super) fn count_checked(&self, bytes: u64) {
+        self.disk.metrics.checked_bytes.inc_by(bytes);
+    }
+
     /// What it is stored as.
     pub(super) fn kind(&self) -> ChildKind {
         self.kind

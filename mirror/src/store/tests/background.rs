@@ -99,6 +99,7 @@ fn metrics_are_named_by_the_conventions() {
     insta::assert_snapshot!(values.collect::<Vec<_>>().join("\n"), @"
     chandler_store_blobs 1
     chandler_store_cap_bytes 67108864
+    chandler_store_checked_bytes_total 0
     chandler_store_evicted_total 0
     chandler_store_evicted_bytes_total 0
     chandler_store_full_total 0
