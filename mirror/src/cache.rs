@@ -4,6 +4,7 @@
 //! - [`Cache::blob`]: single flight (`flight`), bodies (`body` and the readers), a ring where the disk is full (`ring`).
 //! - `check`: a stored blob that was not hashed since the start is hashed once for all who read parts of it.
 //! - `keep`: writes down what was learned, after it was answered.
+//! - `look`: the disk is asked on other threads than those that serve everybody.
 //! - `proof`: nothing is served for a repository that was not proved to hold it, nor from one that the configuration leaves out.
 //!
 //! A hit touches no network. Every fetch and check is a detached task of the cache's tracker, ended by its token: a client that leaves ends nothing.
@@ -18,6 +19,7 @@ mod flight;
 mod flight_reader;
 mod freshness;
 mod keep;
+mod look;
 mod manifests;
 mod metrics;
 mod object;
@@ -75,6 +77,7 @@ struct Inner {
     fetches: Arc<Shared<FetchKey, Result<Arc<Object>, CacheError>>>,
     flights: Arc<blobs::Flights>,
     keeper: Arc<keep::Keeper>,
+    look_room: Arc<Semaphore>,
     memory: Memory<Digest, Arc<Object>>,
     metrics: Metrics,
     proofs: Arc<Shared<FetchKey, Result<(), CacheError>>>,
@@ -104,6 +107,7 @@ impl Cache {
             fetches: Arc::default(),
             flights: Arc::default(),
             keeper: Arc::default(),
+            look_room: Arc::new(Semaphore::new(look::LOOKS)),
             memory: memory(),
             metrics: Metrics::default(),
             proofs: Arc::default(),
@@ -130,6 +134,7 @@ impl Cache {
             fetches: Arc::default(),
             flights: old.flights.clone(),
             keeper: old.keeper.clone(),
+            look_room: old.look_room.clone(),
             memory: memory(), // What an answer's headers are may have changed, and they are kept with it.
             metrics: old.metrics.clone(),
             proofs: Arc::default(),

@@ -117,6 +117,11 @@ impl Store {
         Stored::open(&self.disk, digest, Some(disk::now()))
     }
 
+    /// The same where no disk needs to be asked: `None` also for a file that the kernel would have to look for.
+    pub fn blob_at_once(&self, digest: &Digest) -> Option<Stored> {
+        Stored::open_at_once(&self.disk, digest, disk::now())
+    }
+
     /// A manifest's bytes, read and hashed. One that is damaged is quarantined, and not there.
     pub fn manifest(&self, digest: &Digest) -> Option<Bytes> {
         let stored = self.blob(digest)?;

@@ -65,54 +65,67 @@ impl Cache {
         let deadline = Deadline::new();
         self.admit(repo, deadline).await?;
         self.prove_blob(repo, digest, deadline).await?;
-        let stored = self.store().blob(digest);
-        let outcome = if stored.is_some() { Outcome::Hit } else { Outcome::Miss };
-        let size = repo.records.held(digest).map(|held| held.size).or(stored.map(|stored| stored.size()));
+        let outcome = if self.0.memory.contains_key(digest) || self.store().knows(digest) { Outcome::Hit } else { Outcome::Miss };
+        let mut size = repo.records.held(digest).map(|held| held.size);
+        if size.is_none() {
+            // An upstream that does not tell the size of what it has.
+            let owned = digest.clone();
+            size = self.look(move |store| store.blob(&owned).map(|stored| stored.size())).await;
+        }
         Ok(BlobAnswer { content: BlobContent::Described, outcome, size })
     }
 
     /// The blob `digest` of `repo`, where nobody needs to be asked: the hit, without a future of any kind.
     pub fn blob_at_once(&self, repo: &Repo, digest: &Digest) -> Option<BlobAnswer> {
-        if repo.is_admitted() { self.at_hand(digest, held_blob(repo, digest)?.size) } else { None }
+        let held = if repo.is_admitted() { held_blob(repo, digest)? } else { return None };
+        self.remembered(digest).or_else(|| large(self.store().blob_at_once(digest)?, &held))
     }
 
     /// The blob `digest` of `repo`.
     pub async fn blob(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<BlobAnswer, CacheError> {
         let deadline = Deadline::new();
         self.admit(repo, deadline).await?;
-        let held = held_blob(repo, digest);
-        if let Some(answer) = held.as_ref().and_then(|held| self.at_hand(digest, held.size)) {
-            return Ok(answer);
-        }
-        if held.is_none() && (self.store().blob(digest).is_some() || self.0.flights.contains(digest)) {
+        let is_new = held_blob(repo, digest).is_none();
+        if is_new && (self.0.flights.contains(digest) || self.is_stored(digest).await) {
             // The content is here for another repository: this one needs its own proof.
             self.prove_blob(repo, digest, deadline).await?;
-            if let Some(answer) = held_blob(repo, digest).and_then(|held| self.at_hand(digest, held.size)) {
-                return Ok(answer);
-            }
+        }
+        if let Some(held) = held_blob(repo, digest)
+            && let Some(answer) = self.stored_blob(digest, &held, deadline).await?
+        {
+            return Ok(answer);
         }
         self.on_flight(repo, digest, deadline).await
     }
 
-    /// From memory or the store. A small blob goes to memory, with its hash checked. `known` is its size by the repository's records.
-    fn at_hand(&self, digest: &Digest, known: u64) -> Option<BlobAnswer> {
-        if let Some(object) = self.0.memory.get(digest).filter(|object| object.bytes.is_some()) {
-            self.keep_up_blob(&object);
-            return Some(BlobAnswer { size: Some(object.size), content: BlobContent::Memory(object), outcome: Outcome::Hit });
+    /// A small blob in memory.
+    fn remembered(&self, digest: &Digest) -> Option<BlobAnswer> {
+        let object = self.0.memory.get(digest).filter(|object| object.bytes.is_some())?;
+        self.keep_up_blob(&object);
+        Some(object.into())
+    }
+
+    /// From memory or the store. A small blob goes to memory, with its hash checked.
+    async fn stored_blob(&self, digest: &Digest, held: &Held, deadline: Deadline) -> Result<Option<BlobAnswer>, CacheError> {
+        if let Some(answer) = self.remembered(digest) {
+            return Ok(Some(answer));
         }
-        let stored = self.store().blob(digest)?;
-        if stored.size() != known && !stored.is_verified() {
-            // A file that lost its end: a range, which no hash checks, would name the wrong size of the whole.
-            stored.quarantine();
-            return None;
+        for _ in ["as it is", "once it is checked"] {
+            let owned = digest.clone();
+            let found = self.look(move |store| {
+                let stored = store.blob(&owned)?;
+                let small = if stored.size() <= TAIL { Some(read_checked(&owned, &stored)?) } else { None };
+                Some((stored, small))
+            });
+            match found.await {
+                None => return Ok(None),
+                Some((_, Some(bytes))) => return Ok(Some(self.remember(digest, bytes, true).into())),
+                Some((stored, None)) if !is_doubtful(&stored, held) => return Ok(large(stored, held)),
+                // A file that lost its end, or a manifest that names a wrong size: the hash tells.
+                Some(_) => drop(deadline.wait(digest, self.hash(digest).wait()).await?),
+            }
         }
-        stored.touch();
-        let size = Some(stored.size());
-        if stored.size() > TAIL {
-            return Some(BlobAnswer { content: BlobContent::Stored(stored), outcome: Outcome::Hit, size });
-        }
-        let content = BlobContent::Memory(self.remember(digest, read_checked(digest, &stored)?, true));
-        Some(BlobAnswer { content, outcome: Outcome::Hit, size })
+        Ok(None) // It cannot even be read.
     }
 
     fn remember(&self, digest: &Digest, bytes: Bytes, kept: bool) -> Arc<Object> {
@@ -141,7 +154,7 @@ impl Cache {
             return Ok(BlobAnswer { content: BlobContent::Flight(content), outcome, size });
         }
         let bytes = deadline.wait(digest, content.whole(self)).await?.map_err(|error| content.why(error))?;
-        Ok(BlobAnswer { size: Some(bytes.len() as u64), content: BlobContent::Memory(self.remember(digest, bytes, false)), outcome })
+        Ok(BlobAnswer { outcome, ..self.remember(digest, bytes, false).into() })
     }
 
     /// Waits until the flight's upstream has answered. The flag tells whether this request started it.
@@ -216,6 +229,13 @@ impl Cache {
         };
         tracing::warn!(blob.digest = %digest, error = &*why as &dyn std::error::Error, "no room to keep a download; it is passed through");
         None
+    }
+}
+
+/// A small blob that is at hand.
+impl From<Arc<Object>> for BlobAnswer {
+    fn from(object: Arc<Object>) -> Self {
+        Self { size: Some(object.size), content: BlobContent::Memory(object), outcome: Outcome::Hit }
     }
 }
 
@@ -295,6 +315,20 @@ impl std::fmt::Debug for FlightContent {
 /// As a blob: that an index names a manifest proves nothing about its bytes.
 fn held_blob(repo: &Repo, digest: &Digest) -> Option<Held> {
     repo.records.held(digest).filter(|held| held.kind == ChildKind::Blob)
+}
+
+/// An answer from the store, unless the file is doubtful or small: a small one is answered from memory.
+fn large(stored: Stored, held: &Held) -> Option<BlobAnswer> {
+    if stored.size() <= TAIL || is_doubtful(&stored, held) {
+        return None;
+    }
+    stored.touch();
+    Some(BlobAnswer { size: Some(stored.size()), content: BlobContent::Stored(stored), outcome: Outcome::Hit })
+}
+
+/// Not as long as it should be, and not hashed: a range, which no hash checks, could name a wrong size of the whole.
+fn is_doubtful(stored: &Stored, held: &Held) -> bool {
+    stored.size() != held.size && !stored.is_verified()
 }
 
 fn rest(repo: &Repo) -> Rest {

@@ -64,7 +64,7 @@ impl Cache {
             return None;
         }
         let object = match reference {
-            Reference::Digest(digest) => self.in_memory(repo, digest).or_else(|| self.stored_object(repo, digest))?,
+            Reference::Digest(digest) => self.in_memory(repo, digest)?,
             Reference::Tag(tag) => self.in_memory(repo, &repo.fresh(tag)?)?,
         };
         Some(ManifestAnswer { object, outcome: Outcome::Hit, warning: None })
@@ -95,15 +95,15 @@ impl Cache {
                     }
                     // The tag moved, and what it moved to cannot be had: what it was is better than nothing.
                     Err(error) if error.is_final() => Err(error),
-                    Err(error) => self.before_the_move(repo, tag).ok_or(error),
+                    Err(error) => self.before_the_move(repo, tag).await.ok_or(error),
                 }
             }
         }
     }
 
-    fn before_the_move(&self, repo: &Arc<Repo>, tag: &crate::oci::Tag) -> Option<ManifestAnswer> {
+    async fn before_the_move(&self, repo: &Arc<Repo>, tag: &crate::oci::Tag) -> Option<ManifestAnswer> {
         let record = repo.records.tag(tag)?;
-        let object = self.in_memory(repo, &record.digest).or_else(|| self.stored_object(repo, &record.digest))?;
+        let object = self.at_hand(repo, &record.digest).await?;
         Some(ManifestAnswer { object, outcome: Outcome::Stale, warning: Some(Warning::Stale) })
     }
 
@@ -128,7 +128,7 @@ impl Cache {
         describe: bool,
         deadline: Deadline,
     ) -> Result<(Arc<Object>, Source), CacheError> {
-        if let Some(object) = self.in_memory(repo, digest).or_else(|| self.stored_object(repo, digest)) {
+        if let Some(object) = self.at_hand(repo, digest).await {
             return Ok((object, Outcome::Hit));
         }
         if describe && let Some(held) = repo.records.held(digest).filter(|held| held.kind == ChildKind::Manifest) {
@@ -159,10 +159,14 @@ impl Cache {
         is_held.then_some(object)
     }
 
-    /// From the store, if the repository holds it.
-    fn stored_object(&self, repo: &Repo, digest: &Digest) -> Option<Arc<Object>> {
+    /// From memory, or from the store, if the repository holds it.
+    async fn at_hand(&self, repo: &Arc<Repo>, digest: &Digest) -> Option<Arc<Object>> {
+        if let Some(object) = self.in_memory(repo, digest) {
+            return Some(object);
+        }
         let held = repo.records.held(digest).filter(|_| repo.records.has_manifest(digest))?;
-        let object = Arc::new(Object::new(digest, &held.media_type, self.store().manifest(digest)?));
+        let owned = digest.clone();
+        let object = Arc::new(Object::new(digest, &held.media_type, self.look(move |store| store.manifest(&owned)).await?));
         object.set_kept(true);
         repo.records.touch_manifest(digest);
         self.0.memory.insert(digest.clone(), object.clone());
@@ -173,7 +177,9 @@ impl Cache {
     async fn fetch(&self, repo: &Arc<Repo>, digest: &Digest, describe: bool) -> Result<Arc<Object>, CacheError> {
         let reference = Reference::Digest(digest.clone());
         let identity = self.identity(repo, Deadline::new()).await?;
-        let stored = self.store().manifest(digest);
+        // Where the repository is known to hold it, the store was looked into before.
+        let owned = digest.clone();
+        let stored = if repo.records.has_manifest(digest) { None } else { self.look(move |store| store.manifest(&owned)).await };
         if describe || stored.is_some() {
             let head = as_somebody(identity, |who| repo.upstream.head_manifest(&repo.key.name, &reference, who)).await;
             match (head, stored) {

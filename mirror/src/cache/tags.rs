@@ -47,7 +47,7 @@ impl Cache {
             Lookup::Fresh => Ok(()),
             Lookup::Miss => self.check(repo, tag, deadline).await,
             // Nothing can be served stale when its content is gone: then the check is worth the whole wait.
-            Lookup::Stale if !self.can_serve(known.at.as_ref()) => self.check(repo, tag, deadline).await,
+            Lookup::Stale if !self.can_serve(known.at.as_ref()).await => self.check(repo, tag, deadline).await,
             Lookup::Stale => self.check(repo, tag, deadline.at_most(STALE_WAIT)).await,
         };
         self.answer(repo, tag, outcome)
@@ -187,8 +187,11 @@ impl Cache {
         policy.keep || since.is_some_and(|since| since.elapsed().unwrap_or_default() < policy.grace)
     }
 
-    fn can_serve(&self, at: Option<&Descriptor>) -> bool {
-        at.is_some_and(|at| self.0.memory.contains_key(&at.digest) || self.store().manifest(&at.digest).is_some())
+    async fn can_serve(&self, at: Option<&Descriptor>) -> bool {
+        match at {
+            Some(at) => self.0.memory.contains_key(&at.digest) || self.is_stored(&at.digest).await,
+            None => false,
+        }
     }
 }
 
