@@ -3,6 +3,7 @@
 //! - [`Cache::manifest`]: tags by the freshness rule (`freshness`, pure; `tags`, the shared check), manifests by digest (`manifests`).
 //! - [`Cache::blob`]: single flight (`flight`), bodies (`body` and the readers), a ring where the disk is full (`ring`).
 //! - `check`: a stored blob that was not hashed since the start is hashed once for all who read parts of it.
+//! - `closing`: access that was lost.
 //! - `keep`: writes down what was learned, after it was answered.
 //! - `look`: the disk is asked on other threads than those that serve everybody.
 //! - `proof`: nothing is served for a repository that was not proved to hold it, nor from one that the configuration leaves out.
@@ -14,6 +15,7 @@ mod blobs;
 mod body;
 mod buffers;
 mod check;
+mod closing;
 mod error;
 mod flight;
 mod flight_reader;
@@ -70,6 +72,7 @@ pub struct Cache(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    access_checks: Arc<Shared<RepoKey, ()>>,
     buffers: Arc<Buffers>,
     cancel: CancellationToken,
     check_room: Arc<Semaphore>,
@@ -99,6 +102,7 @@ impl Cache {
     /// A cache of `upstreams` over `store`. Its tasks run on `tasks` and end with `cancel`.
     pub fn new(config: &Config, store: Store, upstreams: Vec<Upstream>, tasks: TaskTracker, cancel: CancellationToken) -> Self {
         Self(Arc::new(Inner {
+            access_checks: Arc::default(),
             buffers: Buffers::new(config.limits.buffers.0 as usize),
             cancel,
             check_room: Arc::new(Semaphore::new(check::CHECKS)),
@@ -126,6 +130,7 @@ impl Cache {
     pub fn reloaded(&self, config: &Config, upstreams: Vec<Upstream>) -> Self {
         let old = &self.0;
         Self(Arc::new(Inner {
+            access_checks: Arc::default(),
             buffers: old.buffers.clone(),
             cancel: old.cancel.clone(),
             check_room: old.check_room.clone(),

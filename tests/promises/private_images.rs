@@ -3,7 +3,7 @@
 
 use reqwest::{Method, StatusCode};
 use tests::client::{Answer, Client};
-use tests::hub::{Hub, ImageInfo, Kind, on};
+use tests::hub::{Fault, Hub, ImageInfo, Kind, on};
 use tests::operator::Operator;
 use tests::program::{Builder, Program};
 
@@ -245,6 +245,64 @@ async fn a_right_that_is_withdrawn_shuts_the_repository_until_it_is_given_back()
         client.until(&manifest(PRIVATE, "1"), |answer| answer.status.is_success()).await;
         assert_eq!(client.pull(PRIVATE, "1").await, blobs, "{denial}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_layer_shuts_the_repository_when_its_tag_is_refused_too() {
+    for denial in [401, 403] {
+        let images = images();
+        images.hub.set(|settings| settings.denial = denial);
+        let mirror = images.mirror().hub(", tag_window: 1h").start();
+        let client = Client::new(mirror.url());
+        client.get(&manifest(PRIVATE, "1")).await.whole(); // And none of its layers.
+        images.hub.withdraw(USER, PRIVATE);
+        let layer = format!("/v2/{PRIVATE}/blobs/{}", images.private.layers[0].digest);
+        assert_eq!(client.get(&layer).await.status, StatusCode::NOT_FOUND, "{denial}");
+        mirror.wait_for_log("the upstream refuses this repository now");
+        assert_shut(&client, PRIVATE, &images.private).await;
+        let mirror = mirror.crash_and_restart();
+        let client = Client::new(mirror.url());
+        assert_shut(&client, PRIVATE, &images.private).await;
+        images.hub.allow(USER, PRIVATE);
+        client.until(&manifest(PRIVATE, "1"), |answer| answer.status.is_success()).await;
+        client.pull(PRIVATE, "1").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_alone_is_refused_shuts_nothing() {
+    for fault in [Fault::Status(403), Fault::Unauthorized] {
+        let images = images();
+        let layer = &images.private.layers[0].digest;
+        images.hub.faults().set(fault.clone(), on(Kind::Blob).digest(layer));
+        let mirror = images.mirror().hub(", tag_window: 1h").start();
+        let client = Client::new(mirror.url());
+        client.get(&manifest(PRIVATE, "1")).await.whole();
+        images.hub.forget();
+        let blob = format!("/v2/{PRIVATE}/blobs/{layer}");
+        assert_eq!(client.get(&blob).await.status, StatusCode::NOT_FOUND, "{fault:?}");
+        let counts = images.hub.count();
+        assert_eq!(counts.of(on(Kind::Manifest).method("HEAD")), 1, "{fault:?}: its tag decides: {}", counts.summary());
+        client.get(&manifest(PRIVATE, images.private.digest.as_str())).await.whole();
+        client.get(&format!("/v2/{PRIVATE}/blobs/{}", images.private.config.as_ref().expect("an image").digest)).await.whole();
+        images.hub.faults().clear();
+        client.get(&blob).await.whole();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_is_refused_to_nobody_in_particular_is_no_loss_of_the_accounts_access() {
+    let images = images();
+    images.hub.faults().set(Fault::Status(403), on(Kind::Blob).anonymous());
+    let mirror = images.mirror().hub(", private: []").start();
+    let client = Client::new(mirror.url());
+    let image: serde_json::Value = serde_json::from_slice(&client.get(&manifest(PUBLIC, "1")).await.whole()).expect("a manifest");
+    images.hub.forget();
+    let layer = image["layers"][0]["digest"].as_str().expect("a digest");
+    assert_eq!(client.get(&format!("/v2/{PUBLIC}/blobs/{layer}")).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(images.hub.count().of(on(Kind::Manifest)), 0, "{}", images.hub.count().summary());
+    images.hub.faults().clear();
+    client.pull(PUBLIC, "1").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -184,8 +184,12 @@ impl Cache {
         self.0.tasks.spawn(async move {
             match cancel.run_until_cancelled(cache.open_flight(&repo, &digest)).await.unwrap_or(Err(CacheError::Stopping)) {
                 Ok(fetch) => {
-                    tell.send_replace(Some(Ok(fetch.flight.clone())));
+                    let flight = fetch.flight.clone();
+                    tell.send_replace(Some(Ok(flight.clone())));
                     fetch.run(move || drop(landing)).await;
+                    if let Some(FlightError::Upstream { digest, source }) = flight.failure() {
+                        cache.refused(&repo, &digest, source).await; // Access can be lost in the middle of a download.
+                    }
                 }
                 Err(error) => {
                     drop(landing);
@@ -200,7 +204,10 @@ impl Cache {
     async fn open_flight(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<Fetch, CacheError> {
         let name = &repo.key.name;
         let stream = as_somebody(blob_identity(repo), |who| repo.upstream.blob(name, digest, 0, who)).await;
-        let stream = stream.map_err(|error| CacheError::fetch(digest, error))?;
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => return Err(self.refused(repo, digest, error).await),
+        };
         let held = repo.records.held(digest);
         let size = stream.size().or(held.as_ref().map(|held| held.size));
         if let (Some(held), Some(size)) = (&held, size)

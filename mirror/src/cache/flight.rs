@@ -124,6 +124,11 @@ impl Flight {
         self.progress.subscribe()
     }
 
+    /// Why it ended, where it ended badly.
+    pub(crate) fn failure(&self) -> Option<FlightError> {
+        self.progress.borrow().outcome.clone()?.err()
+    }
+
     /// One past the last byte that may be given out now.
     pub(crate) fn released(&self, progress: &Progress) -> u64 {
         match (&progress.outcome, self.size) {

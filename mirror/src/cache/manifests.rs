@@ -18,7 +18,7 @@ use crate::upstream::{FetchError, FetchedManifest, ManifestHead};
 
 /// Content that is here for another repository, now proved for this one: no GET, no quota.
 fn proved(digest: &Digest, bytes: Bytes, media_type: Option<MediaType>) -> Option<FetchedManifest> {
-    let sent = media_type.unwrap_or_else(|| MediaType::new(MediaType::OCI_MANIFEST));
+    let sent = media_type.unwrap_or_else(|| MediaType::new(MediaType::OCTET_STREAM)); // Then the document says what it is.
     let facts = ManifestFacts::parse(&bytes, &sent).ok()?;
     Some(FetchedManifest { bytes, digest: digest.clone(), facts })
 }
@@ -107,20 +107,6 @@ impl Cache {
         Some(ManifestAnswer { object, outcome: Outcome::Stale, warning: Some(Warning::Stale) })
     }
 
-    /// A closed repository opens when the upstream answers for what is asked.
-    async fn reopen(&self, repo: &Arc<Repo>, reference: &Reference, deadline: Deadline) -> Result<(), CacheError> {
-        if !repo.is_closed() {
-            return self.admit(repo, deadline).await;
-        }
-        let identity = self.identity(repo, deadline).await?;
-        let head = as_somebody(identity, |who| repo.upstream.head_manifest(&repo.key.name, reference, who));
-        if deadline.wait(&repo.label, head).await?.is_err() {
-            return Err(CacheError::Closed { repo: repo.label.clone() });
-        }
-        repo.set_closed(false).await;
-        Ok(())
-    }
-
     async fn by_digest(
         &self,
         repo: &Arc<Repo>,
@@ -199,14 +185,6 @@ impl Cache {
             Ok(fetched) => Ok(self.learn_manifest(repo, fetched)),
             Err(error) => Err(self.refused(repo, digest, error).await),
         }
-    }
-
-    /// An upstream that denies a repository which we could read closes it.
-    async fn refused(&self, repo: &Arc<Repo>, digest: &Digest, error: FetchError) -> CacheError {
-        if matches!(error, FetchError::Denied { .. }) && !repo.records.tags().is_empty() {
-            repo.set_closed(true).await;
-        }
-        CacheError::fetch(format_args!("{}@{digest}", repo.label), error)
     }
 
     /// Takes a fetched manifest into memory, with the proof of all that it names. It is answered from there, and written meanwhile.

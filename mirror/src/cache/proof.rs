@@ -82,10 +82,10 @@ impl Cache {
         let size = match by_head {
             Ok(Some(size)) => Some(size),
             Err(error @ FetchError::NotFound { .. }) => return Err(CacheError::fetch(digest, error)),
-            _ => {
-                let stream = as_somebody(identity, |who| repo.upstream.blob(name, digest, 0, who)).await;
-                stream.map_err(|error| CacheError::fetch(digest, error))?.size()
-            }
+            _ => match as_somebody(identity, |who| repo.upstream.blob(name, digest, 0, who)).await {
+                Ok(stream) => stream.size(),
+                Err(error) => return Err(self.refused(repo, digest, error).await),
+            },
         };
         if let Some(size) = size {
             self.prove(repo, digest, size);

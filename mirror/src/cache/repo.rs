@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::freshness::{Descriptor, Known, Lookup};
 use super::{Cache, CacheError};
 use crate::oci::{ChildKind, Digest, RepoName, Tag};
-use crate::store::{Repository, RepositoryState, TagRecord};
+use crate::store::{Repository, TagRecord};
 use crate::upstream::Upstream;
 
 /// Which repository of which upstream.
@@ -123,29 +123,6 @@ impl Repo {
         self.records.tag(tag).is_none_or(|record| record.digest != *digest || record.gone_since.is_some())
     }
 
-    /// Access was lost.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.records.state().closed
-    }
-
-    /// Access was lost, or is there again.
-    pub(crate) async fn set_closed(&self, closed: bool) {
-        if self.records.state().closed == closed {
-            return;
-        }
-        tracing::warn!(repo.name = %self.label, closed, "{}", if closed { "the upstream refuses this repository now; it is closed until a check succeeds" } else { "the upstream allows this repository again" });
-        let records = self.records.clone();
-        records.learn_state(|state| RepositoryState { closed, ..state });
-        // Nobody hears of it before it outlives the process, unless the disk hangs.
-        let written = tokio::time::timeout(WRITE_WAIT, tokio::task::spawn_blocking(move || records.save())).await;
-        let error: Box<dyn std::error::Error> = match written {
-            Ok(Ok(Err(error))) => error.into(),
-            Err(late) => late.into(),
-            _ => return,
-        };
-        tracing::warn!(repo.name = %self.label, error = &*error, "this is not recorded, and holds until the next start");
-    }
-
     fn describe(&self, record: &TagRecord) -> Descriptor {
         let held = self.records.held(&record.digest).filter(|held| held.kind == ChildKind::Manifest);
         Descriptor {
@@ -176,8 +153,6 @@ impl Repos {
     }
 }
 
-/// What an answer waits for a record that must not be lost.
-const WRITE_WAIT: Duration = Duration::from_secs(2);
 /// Repositories in memory before those that are not in use go.
 const REPOS: usize = 4096;
 /// Tags of one repository in memory before the old ones go.

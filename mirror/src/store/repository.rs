@@ -57,6 +57,11 @@ impl Repository {
         self.read().manifests.contains_key(digest)
     }
 
+    /// One of the manifests that are linked.
+    pub fn some_manifest(&self) -> Option<Digest> {
+        self.read().manifests.keys().next().cloned()
+    }
+
     /// The record of a manifest that is linked.
     pub fn record(&self, digest: &Digest) -> Option<ManifestRecord> {
         self.read().manifests.get(digest).map(|linked| linked.record.clone())
