@@ -3,7 +3,7 @@
 
 use reqwest::{Method, StatusCode};
 use tests::client::{Answer, Client};
-use tests::hub::{Fault, Hub, ImageInfo, Kind, on};
+use tests::hub::{Digest, Fault, Hub, ImageInfo, Kind, OCI_INDEX, noise, on};
 use tests::operator::Operator;
 use tests::program::{Builder, Program};
 
@@ -11,6 +11,10 @@ const USER: &str = "ci";
 const PASSWORD: &str = "Pa55-w0rd-of-the-account";
 const PRIVATE: &str = "acme/app";
 const PUBLIC: &str = "library/alpine";
+
+const DOCKER: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const FOREIGN: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
 
 struct Images {
     hub: Hub,
@@ -303,6 +307,45 @@ async fn a_layer_that_is_refused_to_nobody_in_particular_is_no_loss_of_the_accou
     assert_eq!(images.hub.count().of(on(Kind::Manifest)), 0, "{}", images.hub.count().summary());
     images.hub.faults().clear();
     client.pull(PUBLIC, "1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_names_a_private_layer_is_no_way_to_it() {
+    let images = images();
+    let hub = &images.hub;
+    let own = hub.image("mallory/app").tag("own").seed(33).push();
+    let mirror = images.mirror().start();
+    let client = Client::new(mirror.url());
+    client.pull(PRIVATE, "1").await; // Now its bytes are on the mirror's disk.
+    let (secret, size) = (&images.private.layers[0].digest, images.private.layers[0].size);
+    let (config, layer) = (own.config.as_ref().expect("an image"), &own.layers[0]);
+    let described = |digest: &Digest, size: u64| format!(r#""digest":"{digest}","size":{size}"#);
+    let (config, layer, stolen) = (described(&config.digest, config.size), described(&layer.digest, layer.size), described(secret, size));
+    // What registries take although they do not have the layer: its owner says that clients fetch it from elsewhere, or they look at another field.
+    let manifests = [
+        ("urls", OCI, format!(r#"{{"config":{{{config}}},"layers":[{{{stolen},"urls":["https://example.com/x"]}}]}}"#)),
+        ("foreign", DOCKER, format!(r#"{{"config":{{{config}}},"layers":[{{{stolen},"mediaType":"{FOREIGN}"}}]}}"#)),
+        ("index", OCI_INDEX, format!(r#"{{"manifests":[],"layers":[{{{stolen}}}]}}"#)),
+        ("twins", OCI, format!(r#"{{"config":{{{config}}},"layers":[{{{stolen}}}],"Layers":[{{{layer}}}]}}"#)),
+    ];
+    for (tag, media_type, document) in manifests {
+        let document = document.replacen('{', &format!(r#"{{"schemaVersion":2,"mediaType":"{media_type}","#), 1);
+        hub.put_manifest("mallory/app", Some(tag), media_type, &document.into());
+        client.get(&manifest("mallory/app", tag)).await.whole();
+        let blob = format!("/v2/mallory/app/blobs/{secret}");
+        for answer in [client.get(&blob).await, client.head(&blob).await, client.range(&blob, "bytes=0-99").await] {
+            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{tag}");
+        }
+    }
+    // Where the registry does have it, it is served: it was asked.
+    let pushed = hub.put_blob("mallory/app", noise(5, 100_000));
+    let document = format!(
+        r#"{{"schemaVersion":2,"config":{{{config}}},"layers":[{{{},"urls":["https://example.com/x"]}}]}}"#,
+        described(&pushed, 100_000)
+    );
+    hub.put_manifest("mallory/app", Some("pushed"), OCI, &document.into());
+    client.pull("mallory/app", "pushed").await;
+    client.pull("mallory/app", "own").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
