@@ -2,7 +2,7 @@
 //!
 //! Pieces: `layout` (names), `open` (lock, version, left-overs), `disk` (what all share), `tree` (folders, records), `index` and `account` (what is there
 //! and what it takes), `spool` and `blob` (writing and reading content), `repository` and `records`, and the tasks in the background: `scan`,
-//! `health`, `cleanup`, `scrub`.
+//! `health`, `cleanup` (which saves the `uses`), `scrub`.
 //!
 //! Invariants:
 //! * A file under its final name is whole: it was written, synced, renamed, and its folder synced, in this order. kill -9 at any moment leaves nothing or all of it.
@@ -34,6 +34,7 @@ mod scan;
 mod scrub;
 mod spool;
 mod tree;
+mod uses;
 
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;

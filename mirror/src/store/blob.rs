@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
 use super::disk::{self, Claim, Disk, is_of_nothing};
 use super::index::Seconds;
@@ -100,13 +100,9 @@ impl Stored {
         self.disk.index.mark_verified(&self.digest, self.generation);
     }
 
-    /// Notes a use; the file itself learns of it at most once a minute.
+    /// Notes a use.
     pub fn touch(&self) {
-        let now = disk::now();
-        if self.disk.index.touch(&self.digest, now).is_some_and(|(_, due)| due) {
-            // A use that is not noted makes the blob a little older than it is: nothing to fail for.
-            let _ = rustix::fs::futimens(&self.file, &used_at(now));
-        }
+        self.disk.touch(&self.digest, disk::now());
     }
 
     /// What it should be.
@@ -131,13 +127,6 @@ impl Drop for Stored {
     }
 }
 
-/// Notes a use of `digest` without opening it.
-pub(super) fn touch(disk: &Disk, digest: &Digest, now: Seconds) {
-    if let Some((kind, true)) = disk.index.touch(digest, now) {
-        let _ = rustix::fs::utimensat(CWD, disk.layout.content(kind, digest), &used_at(now), AtFlags::SYMLINK_NOFOLLOW);
-    }
-}
-
 fn open(disk: &Disk, kind: ChildKind, digest: &Digest) -> Option<(File, Metadata)> {
     let file = File::open(disk.layout.content(kind, digest)).ok()?;
     let metadata = file.metadata().ok().filter(Metadata::is_file)?;
@@ -148,9 +137,4 @@ fn open(disk: &Disk, kind: ChildKind, digest: &Digest) -> Option<(File, Metadata
 fn open_cached(path: &Path) -> Option<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok().map(File::from)
-}
-
-fn used_at(now: Seconds) -> Timestamps {
-    let time = Timespec { tv_sec: i64::from(now), tv_nsec: 0 };
-    Timestamps { last_access: time, last_modification: time }
 }

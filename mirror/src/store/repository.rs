@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use self::known::Known;
-use super::blob;
 use super::disk::{self, Disk, locked};
 use super::error::StoreError;
 use super::layout::{BLOBS, MANIFESTS, TAGS, file_name};
@@ -169,12 +168,12 @@ impl Repository {
     }
 
     /// Notes a use of a linked manifest and of all that it names, through indexes too, so that a hot image keeps the layers that engines have
-    /// and nobody asks for. At most once a minute a manifest, so a hit may call it each time; then it sets the time of each stored file.
+    /// and nobody asks for. At most once a minute a manifest, so a hit may call it each time.
     pub fn touch_manifest(&self, digest: &Digest) {
         let now = disk::now();
         let used = self.read().use_at(digest, now);
         for digest in used {
-            blob::touch(&self.disk, &digest, now);
+            self.disk.touch(&digest, now);
         }
     }
 

@@ -170,6 +170,7 @@ fn a_use_is_remembered_by_the_file() {
     drop(store);
     let store = opened(&config(folder.path()));
     store.blob(&digest).expect("stored").touch();
+    store.disk.save_uses(); // As the clean-up does in the background.
     let age = fs::metadata(&path).expect("there").modified().expect("a time").elapsed().expect("past");
     assert!(age < Duration::from_mins(1), "{age:?}");
 }
