@@ -44,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use blob::Stored;
-pub use error::{OpenError, SpoolError, StoreError};
+pub use error::{OpenError, StoreError};
 pub use health::Health;
 pub use metrics::Metrics;
 pub use records::{ManifestRecord, RepositoryState, TagRecord, Visibility};
@@ -173,13 +173,8 @@ impl Store {
     }
 
     /// Starts to store a blob, of `size` bytes where that is known: its room is taken now, from older blobs where it must.
-    pub fn spool(&self, digest: &Digest, size: Option<u64>) -> Result<Spool, SpoolError> {
+    pub fn spool(&self, digest: &Digest, size: Option<u64>) -> Result<Spool, StoreError> {
         Spool::new(&self.disk, digest, size)
-    }
-
-    /// Moves a damaged blob aside, so that it is fetched again.
-    pub fn quarantine(&self, digest: &Digest) {
-        self.disk.quarantine(digest, "a full read computed another hash");
     }
 
     /// What is known of a repository; empty where nothing is.

@@ -2,21 +2,18 @@
 //!
 //! A blob of up to [`TAIL`] bytes is answered whole, once its hash is right, so that its status is true. A larger one starts with the first byte.
 
-use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::watch;
 
 use super::body::{BlobBody, Reader};
-use super::flight::{Fetch, Flight, FlightError, TAIL};
+use super::flight::{Flight, FlightError, TAIL};
 use super::flight_reader::{FlightReader, Rest};
-use super::proof::{as_somebody, blob_identity};
+use super::proof::blob_identity;
 use super::stored_reader::StoredReader;
-use super::{Cache, CacheError, Deadline, Object, Repo, Shareable};
+use super::{Cache, CacheError, Deadline, Object, Repo};
 use crate::oci::{ChildKind, Digest, Hasher, MediaType};
 use crate::store::{Held, Stored};
 use crate::telemetry::Outcome;
@@ -48,16 +45,9 @@ pub enum BlobContent {
 
 /// A download in progress, and where a reader may go on alone.
 pub struct FlightContent {
-    flight: Shareable,
+    flight: Arc<Flight>,
     rest: Rest,
 }
-
-/// The flights by digest, from the question to the upstream until the blob is published.
-#[derive(Debug, Default)]
-pub(crate) struct Flights(Mutex<HashMap<Digest, Opening>>);
-
-/// A flight, once the upstream has answered.
-type Opening = watch::Receiver<Option<Result<Arc<Flight>, CacheError>>>;
 
 impl Cache {
     /// The size of `digest`, without a download.
@@ -86,7 +76,7 @@ impl Cache {
         let deadline = Deadline::new();
         self.admit(repo, deadline).await?;
         let is_new = held_blob(repo, digest).is_none();
-        if is_new && (self.0.flights.contains(digest) || self.is_stored(digest).await) {
+        if is_new && (self.0.lasting.flights.contains(digest) || self.is_stored(digest).await) {
             // The content is here for another repository: this one needs its own proof.
             self.prove_blob(repo, digest, deadline).await?;
         }
@@ -156,87 +146,6 @@ impl Cache {
         let bytes = deadline.wait(digest, content.whole(self)).await?.map_err(|error| content.why(error))?;
         Ok(BlobAnswer { outcome, ..self.remember(digest, bytes, false).into() })
     }
-
-    /// Waits until the flight's upstream has answered. The flag tells whether this request started it.
-    async fn open(
-        &self,
-        repo: &Arc<Repo>,
-        digest: &Digest,
-        deadline: Deadline,
-    ) -> Result<(Result<Arc<Flight>, CacheError>, bool), CacheError> {
-        let (mut opening, led) = self.join_flight(repo, digest);
-        let opened = deadline.wait(digest, opening.wait_for(Option::is_some)).await?.map_err(|_| CacheError::Stopping)?;
-        Ok((opened.clone().unwrap_or(Err(CacheError::Stopping)), led))
-    }
-
-    /// The flight of `digest`: the one in the air, or a new one.
-    fn join_flight(&self, repo: &Arc<Repo>, digest: &Digest) -> (Opening, bool) {
-        let mut flights = self.0.flights.0.lock().expect("no holder panics");
-        if let Some(opening) = flights.get(digest) {
-            return (opening.clone(), false);
-        }
-        let (tell, opening) = watch::channel(None);
-        flights.insert(digest.clone(), opening.clone());
-        self.0.metrics.flight_started();
-        let landing = Landing { cache: self.clone(), digest: digest.clone() };
-        let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
-        let cancel = self.0.cancel.clone();
-        self.0.tasks.spawn(async move {
-            match cancel.run_until_cancelled(cache.open_flight(&repo, &digest)).await.unwrap_or(Err(CacheError::Stopping)) {
-                Ok(fetch) => {
-                    let flight = fetch.flight.clone();
-                    tell.send_replace(Some(Ok(flight.clone())));
-                    fetch.run(move || drop(landing)).await;
-                    if let Some(FlightError::Upstream { digest, source }) = flight.failure() {
-                        cache.refused(&repo, &digest, source).await; // Access can be lost in the middle of a download.
-                    }
-                }
-                Err(error) => {
-                    drop(landing);
-                    tell.send_replace(Some(Err(error)));
-                }
-            }
-        });
-        (opening, true)
-    }
-
-    /// Asks the upstream for the blob, and the store for room.
-    async fn open_flight(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<Fetch, CacheError> {
-        let name = &repo.key.name;
-        let stream = as_somebody(blob_identity(repo), |who| repo.upstream.blob(name, digest, 0, who)).await;
-        let stream = match stream {
-            Ok(stream) => stream,
-            Err(error) => return Err(self.refused(repo, digest, error).await),
-        };
-        let held = repo.records.held(digest);
-        let size = stream.size().or(held.as_ref().map(|held| held.size));
-        if let (Some(held), Some(size)) = (&held, size)
-            && held.size != size
-        {
-            let what = format!("{digest}: {size} bytes where the manifest says {}", held.size);
-            return Err(CacheError::Flight { digest: digest.clone(), source: Arc::new(io::Error::new(io::ErrorKind::InvalidData, what)) });
-        }
-        if let Some(size) = size.filter(|_| held.is_none()) {
-            self.prove(repo, digest, size);
-        }
-        let spool = self.spool(digest, size).await;
-        let flight = Flight::new(digest, size, spool.as_ref());
-        Ok(Fetch { cancel: self.0.cancel.clone(), flight, metrics: self.0.metrics.clone(), spool, stream })
-    }
-
-    /// Room for the blob; without any, it is passed through.
-    async fn spool(&self, digest: &Digest, size: Option<u64>) -> Option<crate::store::Spool> {
-        let (store, owned) = (self.store().clone(), digest.clone());
-        let room = tokio::task::spawn_blocking(move || store.spool(&owned, size));
-        let why: Box<dyn std::error::Error + Send + Sync> = match tokio::time::timeout(ROOM_WAIT, room).await {
-            Ok(Ok(Ok(spool))) => return Some(spool),
-            Ok(Ok(Err(error))) => error.into(),
-            Ok(Err(error)) => error.into(),
-            Err(late) => late.into(), // A disk that hangs must not hold up the pull; the room comes back when it does.
-        };
-        tracing::warn!(blob.digest = %digest, error = &*why as &dyn std::error::Error, "no room to keep a download; it is passed through");
-        None
-    }
 }
 
 /// A small blob that is at hand.
@@ -254,7 +163,7 @@ impl BlobAnswer {
         let length = (range.end != u64::MAX).then(|| range.end - range.start);
         let reader = match self.content {
             BlobContent::Flight(content) => {
-                Reader::Flight(Box::new(FlightReader::new(&content.flight, range, &cache.0.buffers, content.rest)))
+                Reader::Flight(Box::new(FlightReader::new(&content.flight, range, &cache.0.lasting.buffers, content.rest)))
             }
             BlobContent::Stored(stored) => Reader::Stored(Box::new(StoredReader::new(digest, stored, range, cache))),
             BlobContent::Described | BlobContent::Memory(_) => Reader::Empty,
@@ -266,7 +175,7 @@ impl BlobAnswer {
 impl FlightContent {
     /// All bytes, hash checked.
     async fn whole(&self, cache: &Cache) -> io::Result<Bytes> {
-        let mut reader = FlightReader::new(&self.flight, 0..u64::MAX, &cache.0.buffers, self.rest.clone());
+        let mut reader = FlightReader::new(&self.flight, 0..u64::MAX, &cache.0.lasting.buffers, self.rest.clone());
         let mut all = BytesMut::new();
         while let Some(bytes) = reader.wait().await? {
             all.extend_from_slice(&bytes);
@@ -282,33 +191,6 @@ impl FlightContent {
             }
             Some(Err(error)) => CacheError::flight(self.flight.digest(), error),
             _ => CacheError::Flight { digest: self.flight.digest().clone(), source: Arc::new(error) },
-        }
-    }
-}
-
-impl Flights {
-    /// Whether one of `digest` is in the air.
-    pub(crate) fn contains(&self, digest: &Digest) -> bool {
-        self.0.lock().expect("no holder panics").contains_key(digest)
-    }
-
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.0.lock().expect("no holder panics").len()
-    }
-}
-
-/// Takes a flight off the list, however it ends.
-struct Landing {
-    cache: Cache,
-    digest: Digest,
-}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        self.cache.0.metrics.flight_ended();
-        if let Ok(mut flights) = self.cache.0.flights.0.lock() {
-            flights.remove(&self.digest);
         }
     }
 }
@@ -356,6 +238,3 @@ fn read_checked(digest: &Digest, stored: &Stored) -> Option<Bytes> {
     stored.quarantine();
     None
 }
-
-/// What making room may take before the download goes on without it.
-const ROOM_WAIT: Duration = Duration::from_secs(2);

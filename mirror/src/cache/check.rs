@@ -11,7 +11,7 @@ use crate::oci::Digest;
 impl Cache {
     /// The check of what is stored under `digest`: the one that runs, or a new one. Its verdict is noted in the store.
     pub(crate) fn hash(&self, digest: &Digest) -> Pending<()> {
-        let (pending, _) = self.0.checks.join(&self.0.tasks, &self.0.cancel, digest.clone(), || {
+        let (pending, _) = self.0.lasting.checks.join(&self.0.lasting.tasks, &self.0.lasting.cancel, digest.clone(), || {
             let (cache, digest) = (self.clone(), digest.clone());
             async move { cache.run_hash(digest).await }
         });
@@ -20,14 +20,14 @@ impl Cache {
 
     /// Starts that check, where few others run: nobody waits for it.
     pub(crate) fn hash_ahead(&self, digest: &Digest) {
-        if self.0.check_room.available_permits() > AHEAD {
+        if self.0.lasting.check_room.available_permits() > AHEAD {
             drop(self.hash(digest));
         }
     }
 
     async fn run_hash(&self, digest: Digest) {
-        let Ok(permit) = self.0.check_room.clone().acquire_owned().await else { return };
-        let (store, cancel) = (self.store().clone(), self.0.cancel.clone());
+        let Ok(permit) = self.0.lasting.check_room.clone().acquire_owned().await else { return };
+        let (store, cancel) = (self.store().clone(), self.0.lasting.cancel.clone());
         let hashed = tokio::task::spawn_blocking(move || {
             if let Some(stored) = store.blob(&digest) {
                 stored.check(&cancel);

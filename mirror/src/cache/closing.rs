@@ -22,7 +22,8 @@ impl Cache {
     /// The error of a request for `digest`. Where it is a refusal, it is known by then whether access was lost.
     pub(crate) async fn refused(&self, repo: &Arc<Repo>, digest: &Digest, error: FetchError) -> CacheError {
         if matches!(error, FetchError::Denied { .. }) && !repo.is_closed() && blob_identity(repo) == Identity::Account {
-            let (pending, _) = self.0.access_checks.join(&self.0.tasks, &self.0.cancel, repo.key.clone(), || lost_access(repo.clone()));
+            let (pending, _) =
+                self.0.access_checks.join(&self.0.lasting.tasks, &self.0.lasting.cancel, repo.key.clone(), || lost_access(repo.clone()));
             // An upstream that is slow to say so changes nothing yet; the check goes on.
             let _ = tokio::time::timeout(STALE_WAIT, pending.wait()).await;
         }

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::metrics::Metrics;
 use super::ring::{Abandoned, Ring};
 use crate::oci::{ChildKind, Digest, Hasher};
-use crate::store::{Spool, SpoolError};
+use crate::store::{Spool, StoreError};
 use crate::upstream::{BlobStream, FetchError};
 
 /// What is withheld at a blob's end until its hash is checked. No client's read of a whole blob completes without it.
@@ -334,7 +334,7 @@ impl Writer {
     }
 }
 
-fn log_overflow(digest: &Digest, error: &SpoolError) {
+fn log_overflow(digest: &Digest, error: &StoreError) {
     tracing::warn!(blob.digest = %digest, error = error as &dyn Error, "no room to keep a download; it is passed through");
 }
 

@@ -52,14 +52,14 @@ impl Cache {
         if !what.claim() {
             return;
         }
-        self.0.metrics.write_queue.inc();
-        match self.0.keeper.put(what) {
+        self.0.lasting.metrics.write_queue.inc();
+        match self.0.lasting.keeper.put(what) {
             Put::Full(what) => {
                 what.ended(false); // Memory is not for what waits for a disk; it is written when it is used again.
-                self.0.metrics.write_queue.dec();
+                self.0.lasting.metrics.write_queue.dec();
             }
             Put::Queued => {}
-            Put::WriterWanted => drop(self.0.tasks.spawn(self.clone().write_queue())),
+            Put::WriterWanted => drop(self.0.lasting.tasks.spawn(self.clone().write_queue())),
         }
     }
 
@@ -77,7 +77,7 @@ impl Cache {
         }
         if self.store().knows(&object.digest) {
             object.set_kept(true); // Its own download has published it by now.
-        } else if !self.0.flights.contains(&object.digest) && self.may_try() {
+        } else if !self.0.lasting.flights.contains(&object.digest) && self.may_try() {
             self.keep(Unkept::Blob(object.clone()));
         }
     }
@@ -95,19 +95,19 @@ impl Cache {
     }
 
     fn may_try(&self) -> bool {
-        *self.store().health().borrow() == Health::Healthy && self.0.keeper.desk().pause.is_over(Instant::now())
+        *self.store().health().borrow() == Health::Healthy && self.0.lasting.keeper.desk().pause.is_over(Instant::now())
     }
 
     /// The one writer. Nobody waits for it but a stop.
     async fn write_queue(self) {
         let overdue = async {
-            self.0.cancel.cancelled().await;
+            self.0.lasting.cancel.cancelled().await;
             tokio::time::sleep(LAST_WAIT).await;
         };
         tokio::pin!(overdue);
-        while let Some(batch) = self.0.keeper.take() {
-            let (store, keeper) = (self.store().clone(), self.0.keeper.clone());
-            let queued = self.0.metrics.write_queue.clone();
+        while let Some(batch) = self.0.lasting.keeper.take() {
+            let (store, keeper) = (self.store().clone(), self.0.lasting.keeper.clone());
+            let queued = self.0.lasting.metrics.write_queue.clone();
             let written = tokio::task::spawn_blocking(move || {
                 keeper.write(&store, &batch);
                 queued.dec_by(batch.len() as i64);

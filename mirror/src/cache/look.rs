@@ -14,7 +14,7 @@ impl Cache {
     /// What `look` finds in the store.
     pub(crate) async fn look<T: Send + 'static>(&self, look: impl FnOnce(&Store) -> Option<T> + Send + 'static) -> Option<T> {
         let found = async {
-            let room = self.0.look_room.clone().acquire_owned().await.ok()?;
+            let room = self.0.lasting.look_room.clone().acquire_owned().await.ok()?;
             let store = self.store().clone();
             let found = tokio::task::spawn_blocking(move || {
                 let found = look(&store);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::keep::Unkept;
 use super::proof::as_somebody;
 use super::repo::RepoKey;
-use super::{Cache, CacheError, Deadline, Object, Repo, Source};
+use super::{Cache, CacheError, Deadline, Object, Repo};
 use crate::oci::{ChildKind, Digest, ManifestFacts, MediaType, Reference};
 use crate::store::ManifestRecord;
 use crate::telemetry::Outcome;
@@ -113,7 +113,7 @@ impl Cache {
         digest: &Digest,
         describe: bool,
         deadline: Deadline,
-    ) -> Result<(Arc<Object>, Source), CacheError> {
+    ) -> Result<(Arc<Object>, Outcome), CacheError> {
         if let Some(object) = self.at_hand(repo, digest).await {
             return Ok((object, Outcome::Hit));
         }
@@ -121,7 +121,7 @@ impl Cache {
             return Ok((Arc::new(Object::described(digest, &held.media_type, held.size)), Outcome::Hit));
         }
         let key = FetchKey { digest: digest.clone(), repo: repo.key.clone() };
-        let (pending, led) = self.0.fetches.join(&self.0.tasks, &self.0.cancel, key, || {
+        let (pending, led) = self.0.fetches.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key, || {
             let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
             async move { cache.fetch(&repo, &digest, describe).await }
         });

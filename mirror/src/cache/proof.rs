@@ -11,12 +11,10 @@ use std::time::{Duration, Instant};
 use super::keep::Unkept;
 use super::manifests::FetchKey;
 use super::{Cache, CacheError, Deadline, Repo};
-use crate::oci::{ChildKind, Digest};
+use crate::config::{Pattern, UpstreamConfig};
+use crate::oci::{ChildKind, Digest, RepoName};
 use crate::store::{RepositoryState, Visibility};
 use crate::upstream::{FetchError, Identity};
-
-/// What an anonymous question told.
-pub(crate) type Seen = Visibility;
 
 impl Cache {
     /// Refuses what the configuration leaves out, and what the upstream no longer allows. Every way to a repository's content passes here or
@@ -47,8 +45,10 @@ impl Cache {
         {
             return Ok(visibility);
         }
-        let (pending, _) =
-            self.0.visibility.join(&self.0.tasks, &self.0.cancel, repo.key.clone(), || self.clone().ask_anonymously(repo.clone()));
+        let (pending, _) = self
+            .0
+            .visibility
+            .join(&self.0.lasting.tasks, &self.0.lasting.cancel, repo.key.clone(), || self.clone().ask_anonymously(repo.clone()));
         match deadline.wait(&repo.label, pending.wait()).await.map(|seen| seen.unwrap_or(Err(CacheError::Stopping))) {
             Ok(Ok(seen)) => Ok(seen),
             // An upstream that is down changes nobody's rights.
@@ -62,7 +62,7 @@ impl Cache {
             return Ok(());
         }
         let key = FetchKey { digest: digest.clone(), repo: repo.key.clone() };
-        let (pending, _) = self.0.proofs.join(&self.0.tasks, &self.0.cancel, key, || {
+        let (pending, _) = self.0.proofs.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key, || {
             let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
             async move { cache.ask_for_blob(&repo, &digest).await }
         });
@@ -123,11 +123,22 @@ impl Repo {
 
 /// As whom blobs of `repo` are read: they cost no quota, so what must be public is read as nobody, and that is the proof.
 pub(crate) fn blob_identity(repo: &Repo) -> Identity {
-    let config = repo.upstream.config();
-    match (&config.account, &config.private) {
-        (Some(_), Some(private)) if !private.iter().any(|pattern| pattern.fits(repo.key.name.as_str())) => Identity::Anonymous,
-        _ => Identity::Account,
-    }
+    if is_left_out(repo.upstream.config(), &repo.key.name) { Identity::Anonymous } else { Identity::Account }
+}
+
+/// Whether the configuration serves `name` only if everybody may read it: the account's `private` patterns leave it out.
+pub(crate) fn is_left_out(config: &UpstreamConfig, name: &RepoName) -> bool {
+    config.account.is_some() && !fits(config.private.as_deref(), name)
+}
+
+/// Whether the configuration mirrors `name` at all.
+pub(crate) fn is_mirrored(config: &UpstreamConfig, name: &RepoName) -> bool {
+    fits(config.repositories.as_deref(), name)
+}
+
+/// No patterns at all leave nothing out.
+fn fits(patterns: Option<&[Pattern]>, name: &RepoName) -> bool {
+    patterns.is_none_or(|patterns| patterns.iter().any(|pattern| pattern.fits(name.as_str())))
 }
 
 /// Asks as `identity`; where the account itself is refused, as nobody. That an account is refused says nothing about public images;

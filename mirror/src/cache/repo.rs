@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
 use super::freshness::{Descriptor, Known, Lookup};
+use super::proof::is_mirrored;
 use super::{Cache, CacheError};
 use crate::oci::{ChildKind, Digest, RepoName, Tag};
 use crate::store::{Repository, TagRecord};
@@ -53,7 +54,7 @@ impl Cache {
         }
         let upstream = self.0.upstreams[position].clone();
         let label: Arc<str> = self.label(position, name).into();
-        if upstream.config().repositories.as_ref().is_some_and(|served| !served.iter().any(|pattern| pattern.fits(name.as_str()))) {
+        if !is_mirrored(upstream.config(), name) {
             return Err(CacheError::NotServed { repo: label, setting: "repositories" });
         }
         let (store, of, owned) = (self.store().clone(), upstream.config().name.clone(), name.clone());

@@ -48,7 +48,7 @@ impl StoredReader {
     /// Bytes `range` of `stored`.
     pub(crate) fn new(digest: &Digest, stored: Stored, range: Range<u64>, cache: &Cache) -> Self {
         let guard = Guard::new(digest, &stored, &range, cache);
-        Self { buffers: cache.0.buffers.clone(), guard, left: range, pace: Pace::new(), stored }
+        Self { buffers: cache.0.lasting.buffers.clone(), guard, left: range, pace: Pace::new(), stored }
     }
 
     /// What is in the page cache.

@@ -83,7 +83,7 @@ impl Cache {
     /// Asks the upstream, together with all who ask now, and waits until `deadline`.
     async fn check(&self, repo: &Arc<Repo>, tag: &Tag, deadline: Deadline) -> Checked {
         let key = TagKey { repo: repo.key.clone(), tag: tag.clone() };
-        let (pending, _) = self.0.tag_checks.join(&self.0.tasks, &self.0.cancel, key, || {
+        let (pending, _) = self.0.tag_checks.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key, || {
             let (cache, repo, tag) = (self.clone(), repo.clone(), tag.clone());
             async move { cache.ask_for_tag(&repo, &tag).await }
         });
@@ -131,13 +131,13 @@ impl Cache {
                 });
                 repo.set_closed(false).await;
                 self.record_tag(repo, tag, &at.digest);
-                self.0.metrics.tag_checked(if moved { CheckValue::Moved } else { CheckValue::Same });
+                self.0.lasting.metrics.tag_checked(if moved { CheckValue::Moved } else { CheckValue::Same });
                 Ok(())
             }
             Err(FetchError::NotFound { .. }) => {
                 repo.learn(tag, |known| (known.checked, known.gone, known.quiet_until) = (Some(asked), true, None));
                 self.record_gone(repo, tag);
-                self.0.metrics.tag_checked(CheckValue::Gone);
+                self.0.lasting.metrics.tag_checked(CheckValue::Gone);
                 Ok(())
             }
             Err(FetchError::Denied { .. }) => {
@@ -145,17 +145,17 @@ impl Cache {
                 if repo.known(tag).at.is_some() {
                     repo.set_closed(true).await;
                 }
-                self.0.metrics.tag_checked(CheckValue::Gone);
+                self.0.lasting.metrics.tag_checked(CheckValue::Gone);
                 Err(CacheError::Unknown { what: what().into() })
             }
             Err(FetchError::RateLimited { retry_after, .. }) if repo.known(tag).at.is_some() => {
                 repo.learn(tag, |known| known.rate_limited(Instant::now(), retry_after));
                 tracing::warn!(repo.name = %repo.label, tag = %tag, "the upstream answers 429; tags are served as they were, for longer than their window");
-                self.0.metrics.tag_checked(CheckValue::RateLimited);
+                self.0.lasting.metrics.tag_checked(CheckValue::RateLimited);
                 Ok(())
             }
             Err(error) => {
-                self.0.metrics.tag_checked(CheckValue::Failed);
+                self.0.lasting.metrics.tag_checked(CheckValue::Failed);
                 Err(CacheError::fetch(what(), error))
             }
         }
@@ -175,7 +175,7 @@ impl Cache {
             self.keep(Unkept::Records(repo.clone()));
         } else if !self.keeps_deleted(repo, tag) {
             let (records, owned) = (repo.records.clone(), tag.clone());
-            drop(self.0.tasks.spawn_blocking(move || records.remove_tag(&owned)));
+            drop(self.0.lasting.tasks.spawn_blocking(move || records.remove_tag(&owned)));
             repo.learn(tag, |known| known.at = None);
         }
     }
