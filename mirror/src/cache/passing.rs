@@ -6,10 +6,9 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::manifests::FetchKey;
-use super::proof::blob_identity;
+use super::proof::{blob_identity, is_left_out, is_mirrored};
 use super::tags::STALE_WAIT;
 use super::{Cache, CacheError, Deadline, Repo};
-use crate::config::Pattern;
 use crate::oci::Digest;
 use crate::store::Visibility;
 use crate::upstream::FetchError;
@@ -71,7 +70,7 @@ impl Cache {
         }
         let has_something = known.is_some() || repo.records.held(digest).is_some();
         let patience = if has_something { deadline.at_most(STALE_WAIT) } else { deadline };
-        let (pending, _) = self.0.referrer_checks.join(&self.0.tasks, &self.0.cancel, key.clone(), || {
+        let (pending, _) = self.0.referrer_checks.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key.clone(), || {
             let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
             async move { cache.ask_for_referrers(&repo, &digest, key).await }
         });
@@ -96,15 +95,12 @@ impl Cache {
     pub fn may_name(&self, label: &str) -> bool {
         let Some((upstream, name)) = label.split_once('/') else { return false };
         let Some(position) = self.0.upstreams.iter().position(|one| one.config().name.as_str() == upstream) else { return false };
-        let Ok(name) = name.parse() else { return false };
-        let config = self.0.upstreams[position].config();
-        let fits = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.fits(label.split_once('/').map_or("", |(_, name)| name)));
-        if config.repositories.as_deref().is_some_and(|served| !fits(served)) {
+        let (config, Ok(name)) = (self.0.upstreams[position].config(), name.parse()) else { return false };
+        if !is_mirrored(config, &name) {
             return false;
         }
         let state = self.store().repository(&config.name, &name).state();
-        let is_left_out = config.account.is_some() && config.private.as_deref().is_some_and(|private| !fits(private));
-        !state.closed && (!is_left_out || state.visibility == Some(Visibility::Public))
+        !state.closed && (!is_left_out(config, &name) || state.visibility == Some(Visibility::Public))
     }
 }
 

@@ -1,13 +1,15 @@
 //! A repository as the cache knows it: its records in the store, and what its tags were at the last check.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
 use super::freshness::{Descriptor, Known, Lookup};
+use super::proof::is_mirrored;
 use super::{Cache, CacheError};
 use crate::oci::{ChildKind, Digest, RepoName, Tag};
-use crate::store::{Repository, RepositoryState, TagRecord};
+use crate::store::{Repository, TagRecord};
 use crate::upstream::Upstream;
 
 /// Which repository of which upstream.
@@ -20,6 +22,8 @@ pub(crate) struct RepoKey {
 /// One repository. Kept in memory while it is used; everything in it can be learned again.
 #[derive(Debug)]
 pub struct Repo {
+    /// Its records are about to be saved.
+    pub(crate) is_saving: AtomicBool,
     pub(crate) key: RepoKey,
     /// `upstream/repository`: what access rules and messages call it.
     pub(crate) label: Arc<str>,
@@ -50,13 +54,21 @@ impl Cache {
         }
         let upstream = self.0.upstreams[position].clone();
         let label: Arc<str> = self.label(position, name).into();
-        if upstream.config().repositories.as_ref().is_some_and(|served| !served.iter().any(|pattern| pattern.fits(name.as_str()))) {
+        if !is_mirrored(upstream.config(), name) {
             return Err(CacheError::NotServed { repo: label, setting: "repositories" });
         }
         let (store, of, owned) = (self.store().clone(), upstream.config().name.clone(), name.clone());
         let loaded = tokio::task::spawn_blocking(move || store.repository(&of, &owned)).await;
         let records = loaded.map_err(|_| CacheError::Stopping)?;
-        let repo = Repo { key: key.clone(), label, records, seen_public: Mutex::default(), tags: Mutex::default(), upstream };
+        let repo = Repo {
+            is_saving: AtomicBool::new(false),
+            key: key.clone(),
+            label,
+            records,
+            seen_public: Mutex::default(),
+            tags: Mutex::default(),
+            upstream,
+        };
         Ok(self.0.repos.keep(key, repo))
     }
 }
@@ -99,7 +111,7 @@ impl Repo {
     /// The tags that point at `digest` by the upstream's word, and whose record does not say so yet.
     pub(crate) fn unrecorded(&self, digest: &Digest) -> Vec<Tag> {
         let tags = self.tags.lock().expect("no holder panics");
-        let points_there = |known: &Known| known.at.as_ref().is_some_and(|at| at.digest == *digest);
+        let points_there = |known: &Known| !known.gone && known.at.as_ref().is_some_and(|at| at.digest == *digest);
         tags.iter()
             .filter(|(_, known)| points_there(known))
             .map(|(tag, _)| tag.clone())
@@ -107,26 +119,9 @@ impl Repo {
             .collect()
     }
 
-    fn is_unrecorded(&self, tag: &Tag, digest: &Digest) -> bool {
+    /// No record says that `tag` points at `digest`.
+    pub(crate) fn is_unrecorded(&self, tag: &Tag, digest: &Digest) -> bool {
         self.records.tag(tag).is_none_or(|record| record.digest != *digest || record.gone_since.is_some())
-    }
-
-    /// Access was lost.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.records.state().closed
-    }
-
-    /// Access was lost, or is there again.
-    pub(crate) async fn set_closed(&self, closed: bool) {
-        if self.records.state().closed == closed {
-            return;
-        }
-        tracing::warn!(repo.name = %self.label, closed, "{}", if closed { "the upstream refuses this repository now; it is closed until a check succeeds" } else { "the upstream allows this repository again" });
-        let records = self.records.clone();
-        let written = tokio::task::spawn_blocking(move || records.change_state(|state| RepositoryState { closed, ..state })).await;
-        if let Ok(Err(error)) = written {
-            tracing::warn!(repo.name = %self.label, error = &error as &dyn std::error::Error, "this is not recorded, and holds until the next start");
-        }
     }
 
     fn describe(&self, record: &TagRecord) -> Descriptor {
