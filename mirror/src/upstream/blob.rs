@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::header::CONTENT_RANGE;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::time::{Instant, sleep};
 
 use super::error::{FetchError, Subject};
@@ -42,6 +42,7 @@ struct Blob {
     identity: Identity,
     repo: RepoName,
     subject: Subject,
+    via: HeaderValue,
 }
 
 /// One answer's share of the blob.
@@ -58,11 +59,11 @@ struct Part {
 impl Upstream {
     /// The size of a blob, where the upstream tells it. Where HEAD does not work (some registries answer 401, 404 or 405 to it), a GET of one byte decides.
     pub async fn head_blob(&self, repo: &RepoName, digest: &Digest, as_: Identity) -> Result<Option<u64>, FetchError> {
-        let deadline = Instant::now() + self.0.tuning.budget;
+        let deadline = Instant::now() + self.inner.tuning.budget;
         let blob = self.named(repo, digest, as_);
         let ask = blob.ask(Method::HEAD, None);
-        let _place = self.0.lanes.manifest(&ask.subject, deadline).await?;
-        match self.0.fetch(&ask, deadline).await {
+        let _place = self.inner.lanes.manifest(&ask.subject, deadline).await?;
+        match self.inner.fetch(&ask, deadline).await {
             Ok(answer) => match body::length(answer.headers()) {
                 Some(size) if body::is_plain(answer.headers()) => return Ok(Some(size)),
                 _ => {}
@@ -73,7 +74,7 @@ impl Upstream {
             Err(error) => return Err(error),
         }
         let ask = blob.ask(Method::GET, Some(FirstByte::Only));
-        let answer = self.0.fetch(&ask, deadline).await?;
+        let answer = self.inner.fetch(&ask, deadline).await?;
         match answer.status() {
             StatusCode::PARTIAL_CONTENT => Ok(range_of(answer.headers()).and_then(|range| range.size)),
             _ => Ok(body::length(answer.headers()).filter(|_| body::is_plain(answer.headers()))),
@@ -82,9 +83,9 @@ impl Upstream {
 
     /// The blob from byte `from` on. Waits for the answer's headers only.
     pub async fn blob(&self, repo: &RepoName, digest: &Digest, from: u64, as_: Identity) -> Result<BlobStream, FetchError> {
-        let deadline = Instant::now() + self.0.tuning.budget;
+        let deadline = Instant::now() + self.inner.tuning.budget;
         let blob = self.named(repo, digest, as_);
-        let place = self.0.lanes.blob(&blob.subject, deadline).await?;
+        let place = self.inner.lanes.blob(&blob.subject, deadline).await?;
         let part = self.part(&blob, from, None, deadline).await?;
         let size = part.size;
         let upstream = self.clone();
@@ -104,26 +105,28 @@ impl Upstream {
 
     async fn part(&self, blob: &Blob, from: u64, size: Option<u64>, deadline: Instant) -> Result<Part, FetchError> {
         let ask = blob.ask(Method::GET, Some(FirstByte::At(from)));
-        let answer = self.0.fetch(&ask, deadline).await?;
+        let answer = self.inner.fetch(&ask, deadline).await?;
         let part = Part::read(answer, from).map_err(|what| malformed(&ask, what));
         let part = part.and_then(|part| match (size, part.size) {
             (Some(known), Some(told)) if known != told => Err(malformed(&ask, format!("it has {told} bytes now, and had {known}"))),
             _ => Ok(part),
         });
-        part.inspect_err(|error| self.0.remember(error))
+        part.inspect_err(|error| self.inner.remember(error))
     }
 
     fn named(&self, repo: &RepoName, digest: &Digest, identity: Identity) -> Blob {
-        Blob { digest: digest.clone(), identity, repo: repo.clone(), subject: self.subject(format_args!("{repo}@{digest}")) }
+        let subject = self.subject(format_args!("{repo}@{digest}"));
+        Blob { digest: digest.clone(), identity, repo: repo.clone(), subject, via: self.via.clone() }
     }
 }
 
 impl Blob {
     fn ask(&self, method: Method, from: Option<FirstByte>) -> Ask<'_> {
-        let Blob { digest, identity, repo, subject } = self;
+        let Blob { digest, identity, repo, subject, via } = self;
         let kind = if method == Method::HEAD { Kind::BlobHead } else { Kind::Blob };
         let path = format!("/v2/{repo}/blobs/{digest}");
-        Ask { accept: "*/*", from, identity: *identity, kind, method, path, repo: Some(repo), subject: subject.clone() }
+        let (subject, via) = (subject.clone(), via.clone());
+        Ask { accept: "*/*", from, identity: *identity, kind, method, path, repo: Some(repo), subject, via }
     }
 }
 
@@ -153,7 +156,7 @@ impl BlobStream {
     }
 
     async fn advance(&mut self) -> Result<Option<Bytes>, FetchError> {
-        let stall = self.upstream.0.tuning.stall;
+        let stall = self.upstream.inner.tuning.stall;
         loop {
             if self.size.is_some_and(|size| self.position >= size) {
                 self.part = None;
@@ -179,7 +182,7 @@ impl BlobStream {
         self.idle = 0;
         self.waiting_since = None;
         self.position += bytes.len() as u64;
-        self.upstream.0.received.inc_by(bytes.len() as u64);
+        self.upstream.inner.received.inc_by(bytes.len() as u64);
         if self.size.is_some_and(|size| self.position > size) {
             return Err(FetchError::Malformed { subject: self.blob.subject.clone(), what: "more bytes came than it has".into() });
         }
@@ -187,7 +190,7 @@ impl BlobStream {
     }
 
     fn lose(&mut self, error: FetchError) {
-        self.upstream.0.remember(&error);
+        self.upstream.inner.remember(&error);
         self.lost = Some(error);
         self.part = None;
         self.waiting_since = None;
@@ -195,7 +198,7 @@ impl BlobStream {
 
     /// A new part from the next byte on, after a pause; or why there is none.
     async fn resume(&mut self) -> Result<(), FetchError> {
-        let Upstream(inner) = &self.upstream;
+        let inner = &self.upstream.inner;
         let Some(wait) = retry::before_resume(self.idle, inner.tuning.pace) else {
             return Err(self.lost.clone().unwrap_or_else(|| FetchError::Cut { subject: self.blob.subject.clone(), source: None }));
         };

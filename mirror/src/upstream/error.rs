@@ -72,8 +72,8 @@ pub enum FetchError {
         /// What came.
         actual: Digest,
     },
-    /// The request came back to a mirror that it had passed.
-    #[error("{subject}: the upstream leads back to this mirror")]
+    /// The request came back to a mirror that it had passed: us, or one further on.
+    #[error("{subject}: the upstream is one of a ring of mirrors, each of which asks the next (508)")]
     Loop {
         /// What was asked for.
         subject: Subject,

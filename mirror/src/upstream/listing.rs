@@ -37,7 +37,7 @@ pub struct NextPage {
 impl Upstream {
     /// A page of the tags of `repo`, as `identity` sees it. `query` goes to the upstream as it is (`n=…&last=…`, or a [`NextPage::query`]).
     pub async fn tags(&self, repo: &RepoName, query: &str, identity: Identity) -> Result<TagPage, FetchError> {
-        let deadline = Instant::now() + self.0.tuning.budget;
+        let deadline = Instant::now() + self.inner.tuning.budget;
         let path = format!("/v2/{repo}/tags/list{}{query}", if query.is_empty() { "" } else { "?" });
         let ask = Ask { identity, ..self.listing_ask(Kind::Tags, path, repo, format_args!("{repo} (tags)")) };
         let (headers, body) = self.listing(&ask, deadline).await?;
@@ -57,7 +57,7 @@ impl Upstream {
         artifact_type: Option<&str>,
         identity: Identity,
     ) -> Result<Option<Bytes>, FetchError> {
-        let deadline = Instant::now() + self.0.tuning.budget;
+        let deadline = Instant::now() + self.inner.tuning.budget;
         let mut path = format!("/v2/{repo}/referrers/{digest}");
         if let Some(artifact_type) = artifact_type {
             let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("artifactType", artifact_type).finish();
@@ -89,7 +89,7 @@ impl Upstream {
             .parse()
             .expect("a digest's letters make a tag");
         let reference = Reference::Tag(tag);
-        let identity = match self.0.account.as_ref().map(Account::status) {
+        let identity = match self.inner.account.as_ref().map(Account::status) {
             Some(AccountStatus::Refused { .. }) => Identity::Anonymous,
             _ => identity,
         };
@@ -105,14 +105,16 @@ impl Upstream {
     }
 
     async fn listing(&self, ask: &Ask<'_>, deadline: Instant) -> Result<(HeaderMap, Bytes), FetchError> {
-        let _place = self.0.lanes.manifest(&ask.subject, deadline).await?;
-        let answer = match self.0.fetch(ask, deadline).await {
+        let _place = self.inner.lanes.manifest(&ask.subject, deadline).await?;
+        let answer = match self.inner.fetch(ask, deadline).await {
             // What is public is listed all the same.
-            Err(FetchError::AccountRefused { .. }) => self.0.fetch(&Ask { identity: Identity::Anonymous, ..ask.clone() }, deadline).await?,
+            Err(FetchError::AccountRefused { .. }) => {
+                self.inner.fetch(&Ask { identity: Identity::Anonymous, ..ask.clone() }, deadline).await?
+            }
             answer => answer?,
         };
         let headers = answer.headers().clone();
-        Ok((headers, self.0.read(answer, MOST_BYTES, ask, deadline).await?))
+        Ok((headers, self.inner.read(answer, MOST_BYTES, ask, deadline).await?))
     }
 
     fn listing_ask<'a>(&self, kind: Kind, path: String, repo: &'a RepoName, what: std::fmt::Arguments<'_>) -> Ask<'a> {
@@ -126,6 +128,7 @@ impl Upstream {
             path,
             repo: Some(repo),
             subject: self.subject(what),
+            via: self.via.clone(),
         }
     }
 }

@@ -30,7 +30,7 @@ async fn a_blob_comes_whole_or_from_the_byte_that_was_asked_for() {
     assert_eq!(pull_from(&upstream, 1000).await.expect("the rest"), content(LENGTH)[1000..]);
     let seen = &hub.seen()[0];
     assert_eq!((seen.header("range"), seen.header("accept-encoding")), (None, Some("identity")));
-    assert_eq!(seen.header("via"), Some("1.1 chandler-test"));
+    assert_eq!(seen.header("via"), Some("1.1 chandler-00000000000000ab"));
     assert!(seen.header("user-agent").is_some_and(|agent| agent.starts_with("chandler/")));
 }
 
@@ -135,6 +135,33 @@ async fn the_cdn_never_sees_our_token() {
     let hub = Server::start(move |seen| guarded(seen, |_| Reply::new(307).header("Location", &to))).await;
     assert_eq!(pull(&upstream(&with_account(&hub, password()))).await.expect("all"), content(LENGTH));
     assert_eq!(cdn.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn each_request_tells_the_registry_which_mirrors_it_passed_and_tells_it_nobody_else() {
+    let cdn = Server::listen("127.0.0.2:0", |seen| Reply::ranged(seen, &content(LENGTH))).await;
+    let to = cdn.url("/registry-v2/docker/registry/v2/blobs/sha256/ab/data?signature=1");
+    let hub = Server::start(move |seen| guarded(seen, |_| Reply::new(307).header("Location", &to))).await;
+    let via = Via::read(&http::HeaderMap::from_iter([(
+        http::header::VIA,
+        "1.1 chandler-0000000000000001, 1.1 squid".parse().expect("a header"),
+    )]));
+    let upstream = upstream(&config(&hub)).on_behalf_of(&via);
+    assert_eq!(pull(&upstream).await.expect("all"), content(LENGTH));
+    for seen in hub.seen() {
+        let expected = "1.1 chandler-0000000000000001, 1.1 chandler-00000000000000ab";
+        assert_eq!(seen.header("via"), (!seen.path.starts_with("/token")).then_some(expected), "{}", seen.path);
+    }
+    assert_eq!(cdn.seen()[0].header("via"), None);
+}
+
+#[tokio::test]
+async fn a_redirect_to_a_registry_may_lead_back_to_us_so_it_is_told_too() {
+    let other = Server::listen("127.0.0.2:0", |seen| Reply::ranged(seen, &content(LENGTH))).await;
+    let to = other.url("/v2/hub.test");
+    let hub = Server::start(move |seen| Reply::new(307).header("Location", format!("{to}{}", seen.path.trim_start_matches("/v2")))).await;
+    assert_eq!(pull(&upstream(&config(&hub))).await.expect("all"), content(LENGTH));
+    assert_eq!(other.seen()[0].header("via"), Some("1.1 chandler-00000000000000ab"));
 }
 
 #[tokio::test]
