@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
 
-use super::breaker::Silence;
+use super::breaker::{Pass, Silence};
 use super::error::{Cause, FetchError, Subject};
 use super::login::{Authorization, Origin};
 use super::metrics::{self, Kind};
@@ -182,13 +182,13 @@ impl Inner {
     ) -> Result<reqwest::Response, FetchError> {
         let host = host_of(url);
         let began = Instant::now();
-        if !self.breakers.admits(&host, began) {
+        let Some(pass) = self.breakers.admit(&host, began) else {
             return Err(FetchError::BreakerOpen { subject: subject.clone(), host });
-        }
+        };
         let limit = deadline.min(began + self.tuning.headers);
         let error = match timeout_at(limit, request.send()).await {
             Ok(Ok(answer)) => {
-                self.breakers.answered(&host, Instant::now());
+                pass.answered(Instant::now());
                 self.metrics.breaker(&self.config.name, &host, false);
                 self.metrics.request(&self.config.name, kind, metrics::class(answer.status()));
                 return Ok(answer);
@@ -196,24 +196,27 @@ impl Inner {
             Ok(Err(error)) => unsent(error, &host, subject),
             Err(_) => FetchError::Timeout { subject: subject.clone(), host: Arc::clone(&host), after: began.elapsed() },
         };
-        self.count_failure(&error, &host, kind, began);
+        self.count_failure(&error, &host, kind, pass);
         Err(error)
     }
 
-    fn count_failure(&self, error: &FetchError, host: &str, kind: Kind, began: Instant) {
+    fn count_failure(&self, error: &FetchError, host: &str, kind: Kind, pass: Pass<'_>) {
         let (ended, silence) = match error {
             FetchError::Connect { .. } => ("connect", Some(Silence::Brief)),
             // What was cut short by the budget alone says less.
             FetchError::Timeout { after, .. } if *after >= self.tuning.headers / 2 => ("timeout", Some(Silence::Long)),
             FetchError::Timeout { .. } => ("timeout", Some(Silence::Brief)),
-            FetchError::Malformed { .. } => ("malformed", None),
-            _ => ("cut", None),
+            FetchError::Malformed { .. } => ("malformed", None), // Nonsense is an answer too.
+            _ => ("cut", Some(Silence::Cut)),
         };
         self.metrics.request(&self.config.name, kind, ended);
-        if let Some(silence) = silence {
-            let open = self.breakers.silent(host, began, Instant::now(), silence);
-            self.metrics.breaker(&self.config.name, host, open);
-        }
+        let is_open = if let Some(silence) = silence {
+            pass.silent(Instant::now(), silence)
+        } else {
+            pass.answered(Instant::now());
+            false
+        };
+        self.metrics.breaker(&self.config.name, host, is_open);
     }
 
     /// Keeps what an answer's headers tell of our quota.
