@@ -2,7 +2,7 @@
 //!
 //! [`Upstream`] answers the cache's questions (`manifest`, `blob`, …), each a future that ends with its caller: nothing here runs on its own. By the way a request travels:
 //! `lanes` (how many at once) → `exchange` (addresses, tries, redirects, the meaning of a status) → `login` (challenges, `token`s, the `account`, `realm` trust)
-//! → `client` (TLS, proxy). Beside them the pure parts: `challenge`, `realm`, `redirect`, `breaker`, `retry`, `quota`.
+//! → `client` (TLS, proxy). Beside them the pure parts: `challenge`, `realm`, `redirect`, `breaker`, `retry`, `rate`, `quota`.
 //!
 //! It stores nothing but tokens and what it learnt of its hosts. Every answer's headers, or an error, are there within [`Tuning::budget`].
 //! Secrets leave it in requests to their own origin only, and in nothing that prints.
@@ -22,6 +22,7 @@ mod manifest;
 mod metrics;
 mod preflight;
 mod quota;
+mod rate;
 mod realm;
 mod redirect;
 mod retry;
@@ -52,6 +53,7 @@ use account::Account;
 use breaker::Breakers;
 use lanes::Lanes;
 use login::Origin;
+use rate::Floor;
 use retry::Tuning;
 use token::Tokens;
 
@@ -79,6 +81,8 @@ struct Inner {
     account: Option<Account>,
     breakers: Breakers,
     config: UpstreamConfig,
+    /// The slowest that a blob may come.
+    floor: Floor,
     http: reqwest::Client,
     lanes: Lanes,
     metrics: Metrics,
@@ -142,6 +146,7 @@ impl Upstream {
             account,
             breakers: Breakers::default(),
             config: config.clone(),
+            floor: Floor { rate: limits.upstream_min_rate.map_or(0, |rate| rate.0), window: tuning.rate_window },
             http,
             lanes: Lanes::new(limits),
             metrics: metrics.clone(),

@@ -110,6 +110,12 @@ pub(super) const KEYS: &[Key] = &[
     key("limits.drain", "duration", "30s", "How long a stop waits for running requests."),
     key("limits.upstream_blobs", "number", "32", "Blob downloads at once from one upstream; more wait."),
     key("limits.upstream_manifests", "number", "32", "Manifest requests at once to one upstream."),
+    key(
+        "limits.upstream_min_rate",
+        "size a second or off",
+        "64B",
+        "A blob that comes more slowly for a minute is gone on with over a new connection, and given up after three such minutes in a row.",
+    ),
 ];
 
 /// Keys under which any name may stand.

@@ -1,12 +1,11 @@
 //! Blobs: a stream that goes on by itself where its connection broke.
 //!
-//! A body that breaks off, stalls, or ends before its known size is fetched on from the next byte, with a fresh token, a fresh redirect, and the
+//! A body that breaks off, stalls, drips, or ends before its known size is fetched on from the next byte, with a fresh token, a fresh redirect, and the
 //! alternates where the upstream itself is sick. A part must start at exactly that byte and be of a blob of exactly the known size; a registry that ignores
-//! ranges has the bytes before skipped. Enough tries in a row that bring no byte end it; each byte starts that count anew.
-//! There is no time for the whole: only between two bytes. The digest is not checked here: who writes the bytes hashes them.
+//! ranges has the bytes before skipped. Enough tries in a row that bring no byte end it; each byte starts that count anew. So do a few windows in a row
+//! that bring less than the slowest rate (`rate`). There is no time for the whole: it may take as long as it takes. The digest is not checked here: who writes the bytes hashes them.
 
 use std::fmt;
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::header::CONTENT_RANGE;
@@ -17,6 +16,7 @@ use super::error::{FetchError, Subject};
 use super::exchange::{Ask, FirstByte, malformed};
 use super::lanes::Place;
 use super::metrics::Kind;
+use super::rate::{Meter, TooSlow};
 use super::{Identity, Upstream, body, retry};
 use crate::oci::{Digest, RepoName};
 
@@ -27,6 +27,7 @@ pub struct BlobStream {
     /// Tries in a row that brought no byte.
     idle: u32,
     lost: Option<FetchError>,
+    meter: Meter,
     part: Option<Part>,
     _place: Place,
     position: u64,
@@ -94,6 +95,7 @@ impl Upstream {
             failed: None,
             idle: 0,
             lost: None,
+            meter: Meter::default(),
             part: Some(part),
             _place: place,
             position: from,
@@ -156,19 +158,29 @@ impl BlobStream {
     }
 
     async fn advance(&mut self) -> Result<Option<Bytes>, FetchError> {
-        let stall = self.upstream.inner.tuning.stall;
+        let (stall, floor) = (self.upstream.inner.tuning.stall, self.upstream.inner.floor);
         loop {
             if self.size.is_some_and(|size| self.position >= size) {
                 self.part = None;
                 return Ok(None);
+            }
+            if let Err(slow) = self.meter.judge(floor) {
+                self.lose_slow(slow)?;
             }
             let Some(part) = &mut self.part else {
                 self.resume().await?;
                 continue;
             };
             let since = *self.waiting_since.get_or_insert_with(Instant::now);
-            match part.next(&self.blob.subject, since, stall).await {
-                Ok(Some(bytes)) => return self.take(bytes).map(Some),
+            match body::next(&mut part.answer, &self.blob.subject, since, stall).await {
+                Ok(Some(piece)) => {
+                    self.meter.note(piece.len(), since.elapsed());
+                    self.waiting_since = None;
+                    let bytes = part.without_skipped(piece);
+                    if !bytes.is_empty() {
+                        return self.take(bytes).map(Some);
+                    }
+                }
                 Ok(None) if self.size.is_none() && part.end.is_none_or(|end| self.position >= end) => {
                     self.size = Some(self.position); // All that can be known of an end without a length; the digest tells whether it was one.
                 }
@@ -180,7 +192,6 @@ impl BlobStream {
 
     fn take(&mut self, bytes: Bytes) -> Result<Bytes, FetchError> {
         self.idle = 0;
-        self.waiting_since = None;
         self.position += bytes.len() as u64;
         self.upstream.inner.received.inc_by(bytes.len() as u64);
         if self.size.is_some_and(|size| self.position > size) {
@@ -194,6 +205,14 @@ impl BlobStream {
         self.lost = Some(error);
         self.part = None;
         self.waiting_since = None;
+    }
+
+    /// Another connection may be faster, unless several were not. The tries that bring no byte do not end this: each byte starts their count anew.
+    fn lose_slow(&mut self, slow: TooSlow) -> Result<(), FetchError> {
+        let TooSlow { bytes, in_a_row, waited } = slow;
+        let error = FetchError::Slow { subject: self.blob.subject.clone(), bytes, waited };
+        self.lose(error.clone());
+        if retry::is_worth_waiting(in_a_row) { Ok(()) } else { Err(error) }
     }
 
     /// A new part from the next byte on, after a pause; or why there is none.
@@ -257,17 +276,12 @@ impl Part {
         Ok(Self { end: Some(end), skip: 0, size: range.size, answer })
     }
 
-    async fn next(&mut self, subject: &Subject, mut since: Instant, stall: Duration) -> Result<Option<Bytes>, FetchError> {
-        loop {
-            let Some(mut bytes) = body::next(&mut self.answer, subject, since, stall).await? else { return Ok(None) };
-            since = Instant::now(); // What is skipped shows that the upstream lives.
-            let skipped = self.skip.min(bytes.len() as u64);
-            self.skip -= skipped;
-            bytes.advance(skipped as usize);
-            if !bytes.is_empty() {
-                return Ok(Some(bytes));
-            }
-        }
+    /// What of the next piece was asked for.
+    fn without_skipped(&mut self, mut piece: Bytes) -> Bytes {
+        let skipped = self.skip.min(piece.len() as u64);
+        self.skip -= skipped;
+        piece.advance(skipped as usize);
+        piece
     }
 }
 

@@ -117,6 +117,16 @@ pub enum FetchError {
         /// How long it was waited for the next byte.
         after: Duration,
     },
+    /// A body that came so slowly that it may as well have stopped.
+    #[error("{subject}: no more than {bytes} bytes came within {} s", waited.as_secs_f32())]
+    Slow {
+        /// What was asked for.
+        subject: Subject,
+        /// What came.
+        bytes: u64,
+        /// How long it was waited for that.
+        waited: Duration,
+    },
     /// A status that says nothing better.
     #[error("{subject}: {host} answered {status}")]
     Status {
@@ -163,6 +173,7 @@ impl FetchError {
             | Self::NotFound { subject }
             | Self::RateLimited { subject, .. }
             | Self::Redirect { subject, .. }
+            | Self::Slow { subject, .. }
             | Self::Stalled { subject, .. }
             | Self::Status { subject, .. }
             | Self::Timeout { subject, .. }
@@ -179,6 +190,7 @@ impl FetchError {
             | Self::Cut { .. }
             | Self::Malformed { .. }
             | Self::RateLimited { .. }
+            | Self::Slow { .. }
             | Self::Stalled { .. }
             | Self::Timeout { .. } => true,
             // 401 and 403 arrive here only from where a redirect led: a signature that ran out, and the next redirect has a new one.

@@ -54,7 +54,14 @@ fn password() -> PasswordSource {
 
 fn limits() -> LimitsConfig {
     let buffers = ByteSize(1 << 20);
-    LimitsConfig { buffers, connections: 100, drain: Duration::from_secs(1), upstream_blobs: 100, upstream_manifests: 100 }
+    LimitsConfig {
+        buffers,
+        connections: 100,
+        drain: Duration::from_secs(1),
+        upstream_blobs: 100,
+        upstream_manifests: 100,
+        upstream_min_rate: Some(ByteSize(64)),
+    }
 }
 
 fn upstream(config: &UpstreamConfig) -> Upstream {

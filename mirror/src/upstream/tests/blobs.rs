@@ -84,6 +84,39 @@ async fn a_body_that_stalls_is_fetched_on_elsewhere() {
     assert_eq!(hub.count("/blobs/"), 2);
 }
 
+/// An upstream that gives up on what comes at less than 10 kB/s in a moment.
+fn impatient(hub: &Server) -> Upstream {
+    let limits = LimitsConfig { upstream_min_rate: Some(ByteSize(10_000)), ..limits() };
+    let tuning = Tuning { rate_window: Duration::from_millis(300), ..tuning() };
+    Upstream::tuned(&config(hub), &limits, US, &Metrics::default(), tuning).expect("an upstream")
+}
+
+#[tokio::test]
+async fn a_body_that_drips_is_fetched_on_over_another_connection() {
+    let hub = Server::start(|seen| {
+        let reply = Reply::ranged(seen, &content(LENGTH));
+        if seen.nth == 0 { reply.drip() } else { reply }
+    })
+    .await;
+    assert_eq!(pull(&impatient(&hub)).await.expect("all"), content(LENGTH));
+    let seen = hub.seen();
+    assert!(seen.len() > 1 && seen[1].first_byte() > 0 && seen[1].first_byte() < 1000, "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_drips_over_each_connection_is_given_up() {
+    for ranges in [true, false] {
+        let hub = Server::start(move |seen| {
+            let reply = if ranges { Reply::ranged(seen, &content(LENGTH)) } else { Reply::ok(content(LENGTH)) };
+            reply.drip()
+        })
+        .await;
+        let error = pull(&impatient(&hub)).await.expect_err("it would take a quarter of an hour");
+        assert!(matches!(error, FetchError::Slow { .. }) && error.is_transient(), "{error}");
+        assert_eq!(hub.count("/blobs/"), 3, "ranges: {ranges}");
+    }
+}
+
 #[tokio::test]
 async fn a_registry_that_ignores_ranges_has_the_bytes_before_skipped() {
     let hub = Server::start(|seen| {
