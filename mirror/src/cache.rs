@@ -25,6 +25,7 @@ mod ring;
 mod shared;
 mod stored_reader;
 mod tags;
+mod warning;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,11 +37,12 @@ use tokio_util::task::TaskTracker;
 pub use blobs::{BlobAnswer, BlobContent};
 pub use body::BlobBody;
 pub use error::CacheError;
-pub use manifests::{ManifestAnswer, Warning};
+pub use manifests::ManifestAnswer;
 pub use metrics::Metrics;
 pub use object::Object;
 pub use passing::{Referrers, TagList};
 pub use repo::Repo;
+pub use warning::Warning;
 
 use buffers::Buffers;
 use flight::Flight;

@@ -159,7 +159,7 @@ impl Registry {
             }
             Action::Tags(target, _) => {
                 if nonce_of(&target)?.is_some() {
-                    let list = TagList { tags: vec!["latest".to_owned()], next: None, stale: false };
+                    let list = TagList { tags: vec!["latest".to_owned()], next: None, warning: None };
                     return Ok(self.0.replies.tags(&list, &target, target.repo.as_str()));
                 }
                 let repo = self.permitted(&target, request, asker).await?;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::proof::as_somebody;
 use super::repo::RepoKey;
-use super::{Cache, CacheError, Deadline, Object, Repo, Source};
+use super::{Cache, CacheError, Deadline, Object, Repo, Source, Warning};
 use crate::oci::{ChildKind, Digest, ManifestFacts, MediaType, Reference};
 use crate::store::ManifestRecord;
 use crate::telemetry::Outcome;
@@ -45,17 +45,6 @@ pub struct ManifestAnswer {
     pub outcome: Outcome,
     /// What the client should be told about its age.
     pub warning: Option<Warning>,
-}
-
-/// Why an answer may be old.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Warning {
-    /// The upstream no longer has the tag.
-    Deleted,
-    /// The upstream answers 429.
-    RateLimited,
-    /// The upstream did not answer.
-    Stale,
 }
 
 impl Cache {
@@ -96,16 +85,16 @@ impl Cache {
                     }
                     // The tag moved, and what it moved to cannot be had: what it was is better than nothing.
                     Err(error) if error.is_final() => Err(error),
-                    Err(error) => self.before_the_move(repo, tag).ok_or(error),
+                    Err(error) => self.before_the_move(repo, tag, Warning::of(&error)).ok_or(error),
                 }
             }
         }
     }
 
-    fn before_the_move(&self, repo: &Arc<Repo>, tag: &crate::oci::Tag) -> Option<ManifestAnswer> {
+    fn before_the_move(&self, repo: &Arc<Repo>, tag: &crate::oci::Tag, warning: Warning) -> Option<ManifestAnswer> {
         let record = repo.records.tag(tag)?;
         let object = self.in_memory(repo, &record.digest).or_else(|| self.stored_object(repo, &record.digest))?;
-        Some(ManifestAnswer { object, outcome: Outcome::Stale, warning: Some(Warning::Stale) })
+        Some(ManifestAnswer { object, outcome: Outcome::Stale, warning: Some(warning) })
     }
 
     /// A closed repository opens when the upstream answers for what is asked.
