@@ -60,7 +60,7 @@ impl Watch {
         match status.account {
             AccountStatus::Refused { reason, .. } => self.readiness.warn(
                 account,
-                format!("the upstream refuses the account: {reason}; public and cached images are served, private ones that are not cached fail; mend the password and send SIGHUP"),
+                format!("the upstream refuses the account: {reason}; public and cached images are served, private ones that are not cached fail; mend that and send SIGHUP"),
             ),
             AccountStatus::Accepted | AccountStatus::None | AccountStatus::Unknown => self.readiness.clear(&account),
         }

@@ -147,7 +147,8 @@ pub enum FetchError {
         /// How long it was waited.
         after: Duration,
     },
-    /// The upstream names a token service that must not have our password, nor (over plain HTTP) our requests.
+    /// The upstream names a token service that must not have our password, nor (over plain HTTP, or inside of our network) our requests. Unless it is
+    /// the latter, the caller may go on as [`Anonymous`](super::Identity).
     #[error("{subject}: the upstream's token service {realm} is not trusted (list its host under the upstream's `realms` if it is right)")]
     UntrustedRealm {
         /// What was asked for.
@@ -179,6 +180,11 @@ impl FetchError {
             | Self::Timeout { subject, .. }
             | Self::UntrustedRealm { subject, .. } => subject,
         }
+    }
+
+    /// Whether it is only our account that cannot be used: as nobody in particular the same may be had.
+    pub fn is_about_account(&self) -> bool {
+        matches!(self, Self::AccountRefused { .. } | Self::UntrustedRealm { .. })
     }
 
     /// Whether the same request may well succeed later: the upstream or the way there is sick, or we ask too much of it.

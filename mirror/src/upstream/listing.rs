@@ -107,9 +107,12 @@ impl Upstream {
     async fn listing(&self, ask: &Ask<'_>, deadline: Instant) -> Result<(HeaderMap, Bytes), FetchError> {
         let _place = self.inner.lanes.manifest(&ask.subject, deadline).await?;
         let answer = match self.inner.fetch(ask, deadline).await {
-            // What is public is listed all the same.
-            Err(FetchError::AccountRefused { .. }) => {
-                self.inner.fetch(&Ask { identity: Identity::Anonymous, ..ask.clone() }, deadline).await?
+            // What is public is listed all the same; what is not is the account's trouble still.
+            Err(refused) if refused.is_about_account() => {
+                match self.inner.fetch(&Ask { identity: Identity::Anonymous, ..ask.clone() }, deadline).await {
+                    Err(FetchError::Denied { .. } | FetchError::NotFound { .. }) => return Err(refused),
+                    answer => answer?,
+                }
             }
             answer => answer?,
         };

@@ -205,6 +205,10 @@ impl Inner {
         let given = trust(&origin.url, &address, &self.config.realms);
         if given != Trust::Account && given != needed {
             let realm = address.origin().ascii_serialization().into();
+            if let Some(account) = account {
+                let reason = format!("its token service {realm} must not have it, unless `realms` lists that host");
+                self.account_refused(account, reason.into());
+            }
             return Err(FetchError::UntrustedRealm { subject: ask.subject.clone(), realm });
         }
         let key = Key { account: account.map(|account| Arc::clone(account.user())), realm, scope, service };
