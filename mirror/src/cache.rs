@@ -139,7 +139,7 @@ impl Cache {
             self.0.tasks.spawn(async move {
                 let name = upstream.config().name.clone();
                 match cancel.run_until_cancelled(upstream.preflight()).await {
-                    Some(Ok(status)) => tracing::info!(upstream.name = %name, account = ?status.account, quota = ?status.quota, "the upstream answers"),
+                    Some(Ok(status)) => tracing::info!(upstream.name = %name, account = %status.account, quota = status.quota.map(tracing::field::display), "the upstream answers"),
                     Some(Err(error)) => tracing::warn!(upstream.name = %name, error = &error as &dyn std::error::Error, "the upstream gave no useful answer at the start; what is stored is served"),
                     None => {}
                 }

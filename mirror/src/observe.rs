@@ -149,14 +149,8 @@ pub(crate) fn figures(store: &Store, cache: &Cache) -> Value {
 
 fn upstream_figures(upstream: &Upstream) -> Value {
     let status = upstream.status();
-    let account = match status.account {
-        AccountStatus::Accepted => "accepted".to_owned(),
-        AccountStatus::None => "none".to_owned(),
-        AccountStatus::Refused { reason, .. } => format!("refused: {reason}"),
-        AccountStatus::Unknown => "not asked yet".to_owned(),
-    };
     let quota = status.quota.map(|quota| json!({ "limit": quota.limit, "remaining": quota.remaining, "window_seconds": quota.window.map(|window| window.as_secs()) }));
-    json!({ "name": upstream.config().name.as_str(), "account": account, "quota": quota, "reached": !status.breaker_open, "last_error": status.last_error.map(|last| last.error.to_string()) })
+    json!({ "name": upstream.config().name.as_str(), "account": status.account.to_string(), "quota": quota, "reached": !status.breaker_open, "last_error": status.last_error.map(|last| last.error.to_string()) })
 }
 
 /// Between two looks.
