@@ -43,7 +43,7 @@ pub use account::AccountStatus;
 pub use blob::BlobStream;
 pub use client::BuildError;
 pub use error::{Cause, FetchError, Subject};
-pub use listing::{NextPage, TagPage};
+pub use listing::TagPage;
 pub use manifest::{FetchedManifest, ManifestHead};
 pub use metrics::Metrics;
 pub use quota::Quota;

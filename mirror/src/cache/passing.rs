@@ -51,7 +51,7 @@ impl Cache {
         let deadline = Deadline::new();
         self.admit(repo, deadline).await?;
         match deadline.wait(&repo.label, repo.upstream.tags(&repo.key.name, query, blob_identity(repo))).await {
-            Ok(Ok(page)) => Ok(TagList { tags: tags_in(&page.body), next: page.next.map(|next| next.query), warning: None }),
+            Ok(Ok(page)) => Ok(TagList { tags: tags_in(&page.body), next: page.next, warning: None }),
             Ok(Err(error @ (FetchError::NotFound { .. } | FetchError::Denied { .. }))) => Err(CacheError::fetch(&repo.label, error)),
             Ok(Err(error)) => cached_tags(repo, CacheError::fetch(&repo.label, error)),
             Err(late) => cached_tags(repo, late),
@@ -83,7 +83,7 @@ impl Cache {
     }
 
     async fn ask_for_referrers(&self, repo: &Arc<Repo>, digest: &Digest, key: FetchKey) -> Result<Referrers, CacheError> {
-        let index = match repo.upstream.referrers(&repo.key.name, digest, None, blob_identity(repo)).await {
+        let index = match repo.upstream.referrers(&repo.key.name, digest, blob_identity(repo)).await {
             Ok(index) => index,
             Err(FetchError::NotFound { .. }) => None,
             Err(error) => return Err(CacheError::fetch(digest, error)),
