@@ -34,6 +34,7 @@ mod ring;
 mod shared;
 mod stored_reader;
 mod tags;
+mod warning;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,11 +47,12 @@ use tokio_util::task::TaskTracker;
 pub use blobs::{BlobAnswer, BlobContent};
 pub use body::BlobBody;
 pub use error::CacheError;
-pub use manifests::{ManifestAnswer, Warning};
+pub use manifests::ManifestAnswer;
 pub use metrics::Metrics;
 pub use object::Object;
 pub use passing::{Referrers, TagList};
 pub use repo::Repo;
+pub use warning::Warning;
 
 use buffers::Buffers;
 use flights::Flights;
@@ -150,7 +152,7 @@ impl Cache {
             self.0.lasting.tasks.spawn(async move {
                 let name = upstream.config().name.clone();
                 match cancel.run_until_cancelled(upstream.preflight()).await {
-                    Some(Ok(status)) => tracing::info!(upstream.name = %name, account = ?status.account, quota = ?status.quota, "the upstream answers"),
+                    Some(Ok(status)) => tracing::info!(upstream.name = %name, account = %status.account, quota = status.quota.map(tracing::field::display), "the upstream answers"),
                     Some(Err(error)) => tracing::warn!(upstream.name = %name, error = &error as &dyn std::error::Error, "the upstream gave no useful answer at the start; what is stored is served"),
                     None => {}
                 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::keep::Unkept;
 use super::proof::as_somebody;
 use super::repo::RepoKey;
-use super::{Cache, CacheError, Deadline, Object, Repo};
+use super::{Cache, CacheError, Deadline, Object, Repo, Warning};
 use crate::oci::{ChildKind, Digest, ManifestFacts, MediaType, Reference};
 use crate::store::ManifestRecord;
 use crate::telemetry::Outcome;
@@ -44,17 +44,6 @@ pub struct ManifestAnswer {
     pub outcome: Outcome,
     /// What the client should be told about its age.
     pub warning: Option<Warning>,
-}
-
-/// Why an answer may be old.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Warning {
-    /// The upstream no longer has the tag.
-    Deleted,
-    /// The upstream answers 429.
-    RateLimited,
-    /// The upstream did not answer.
-    Stale,
 }
 
 impl Cache {
@@ -95,16 +84,16 @@ impl Cache {
                     }
                     // The tag moved, and what it moved to cannot be had: what it was is better than nothing.
                     Err(error) if error.is_final() => Err(error),
-                    Err(error) => self.before_the_move(repo, tag).await.ok_or(error),
+                    Err(error) => self.before_the_move(repo, tag, Warning::of(&error)).await.ok_or(error),
                 }
             }
         }
     }
 
-    async fn before_the_move(&self, repo: &Arc<Repo>, tag: &crate::oci::Tag) -> Option<ManifestAnswer> {
+    async fn before_the_move(&self, repo: &Arc<Repo>, tag: &crate::oci::Tag, warning: Warning) -> Option<ManifestAnswer> {
         let record = repo.records.tag(tag)?;
         let object = self.at_hand(repo, &record.digest).await?;
-        Some(ManifestAnswer { object, outcome: Outcome::Stale, warning: Some(Warning::Stale) })
+        Some(ManifestAnswer { object, outcome: Outcome::Stale, warning: Some(warning) })
     }
 
     async fn by_digest(

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::manifests::FetchKey;
 use super::proof::{blob_identity, is_left_out, is_mirrored};
 use super::tags::STALE_WAIT;
-use super::{Cache, CacheError, Deadline, Repo};
+use super::{Cache, CacheError, Deadline, Repo, Warning};
 use crate::oci::Digest;
 use crate::store::Visibility;
 use crate::upstream::FetchError;
@@ -20,8 +20,8 @@ pub struct TagList {
     pub tags: Vec<String>,
     /// More follow: the query that asks for them.
     pub next: Option<String>,
-    /// The upstream did not answer; these are the tags that are cached.
-    pub stale: bool,
+    /// Why these are only the tags that are cached; `None`: they are the upstream's.
+    pub warning: Option<Warning>,
 }
 
 /// What the upstream said about a manifest's referrers.
@@ -50,10 +50,10 @@ impl Cache {
         let deadline = Deadline::new();
         self.admit(repo, deadline).await?;
         match deadline.wait(&repo.label, repo.upstream.tags(&repo.key.name, query, blob_identity(repo))).await {
-            Ok(Ok(page)) => Ok(TagList { tags: tags_in(&page.body), next: page.next.map(|next| next.query), stale: false }),
+            Ok(Ok(page)) => Ok(TagList { tags: tags_in(&page.body), next: page.next, warning: None }),
             Ok(Err(error @ (FetchError::NotFound { .. } | FetchError::Denied { .. }))) => Err(CacheError::fetch(&repo.label, error)),
-            Ok(Err(error)) => cached_tags(repo).ok_or_else(|| CacheError::fetch(&repo.label, error)),
-            Err(late) => cached_tags(repo).ok_or(late),
+            Ok(Err(error)) => cached_tags(repo, CacheError::fetch(&repo.label, error)),
+            Err(late) => cached_tags(repo, late),
         }
     }
 
@@ -82,7 +82,7 @@ impl Cache {
     }
 
     async fn ask_for_referrers(&self, repo: &Arc<Repo>, digest: &Digest, key: FetchKey) -> Result<Referrers, CacheError> {
-        let index = match repo.upstream.referrers(&repo.key.name, digest, None, blob_identity(repo)).await {
+        let index = match repo.upstream.referrers(&repo.key.name, digest, blob_identity(repo)).await {
             Ok(index) => index,
             Err(FetchError::NotFound { .. }) => None,
             Err(error) => return Err(CacheError::fetch(digest, error)),
@@ -104,10 +104,11 @@ impl Cache {
     }
 }
 
-fn cached_tags(repo: &Repo) -> Option<TagList> {
+/// What is known where the upstream gave no list because of `error`; the error where that is nothing.
+fn cached_tags(repo: &Repo, error: CacheError) -> Result<TagList, CacheError> {
     let mut tags: Vec<String> = repo.records.tags().iter().map(ToString::to_string).collect();
     tags.sort_unstable();
-    (!tags.is_empty()).then_some(TagList { tags, next: None, stale: true })
+    if tags.is_empty() { Err(error) } else { Ok(TagList { tags, next: None, warning: Some(Warning::of(&error)) }) }
 }
 
 fn tags_in(body: &Bytes) -> Vec<String> {

@@ -141,14 +141,14 @@ fn fits(patterns: Option<&[Pattern]>, name: &RepoName) -> bool {
     patterns.is_none_or(|patterns| patterns.iter().any(|pattern| pattern.fits(name.as_str())))
 }
 
-/// Asks as `identity`; where the account itself is refused, as nobody. That an account is refused says nothing about public images;
+/// Asks as `identity`; where the account itself cannot be used, as nobody. That an account is refused says nothing about public images;
 /// but that nobody may read an image is then no news either: the account's refusal is.
 pub(crate) async fn as_somebody<T, F>(identity: Identity, ask: impl Fn(Identity) -> F) -> Result<T, FetchError>
 where
     F: Future<Output = Result<T, FetchError>>,
 {
     match ask(identity).await {
-        Err(refused @ FetchError::AccountRefused { .. }) if identity == Identity::Account => match ask(Identity::Anonymous).await {
+        Err(refused) if identity == Identity::Account && refused.is_about_account() => match ask(Identity::Anonymous).await {
             Err(FetchError::Denied { .. } | FetchError::NotFound { .. }) => Err(refused),
             answer => answer,
         },

@@ -11,6 +11,7 @@ use super::{Cache, CacheError};
 use crate::oci::{ChildKind, Digest, RepoName, Tag};
 use crate::store::{Repository, TagRecord};
 use crate::upstream::Upstream;
+use crate::via::Via;
 
 /// Which repository of which upstream.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -19,18 +20,19 @@ pub(crate) struct RepoKey {
     pub(crate) upstream: usize,
 }
 
-/// One repository. Kept in memory while it is used; everything in it can be learned again.
-#[derive(Debug)]
+/// One repository. Kept in memory while it is used; everything in it can be learned again. A clone is the same one.
+#[derive(Clone, Debug)]
 pub struct Repo {
     /// Its records are about to be saved.
-    pub(crate) is_saving: AtomicBool,
+    pub(crate) is_saving: Arc<AtomicBool>,
     pub(crate) key: RepoKey,
     /// `upstream/repository`: what access rules and messages call it.
     pub(crate) label: Arc<str>,
     pub(crate) records: Arc<Repository>,
     /// When it was last seen to be readable by everybody, in this process.
-    pub(crate) seen_public: Mutex<Option<Instant>>,
-    pub(crate) tags: Mutex<HashMap<Tag, Known>>,
+    pub(crate) seen_public: Arc<Mutex<Option<Instant>>>,
+    pub(crate) tags: Arc<Mutex<HashMap<Tag, Known>>>,
+    /// As whoever asks for this repository asks it.
     pub(crate) upstream: Upstream,
 }
 
@@ -61,12 +63,12 @@ impl Cache {
         let loaded = tokio::task::spawn_blocking(move || store.repository(&of, &owned)).await;
         let records = loaded.map_err(|_| CacheError::Stopping)?;
         let repo = Repo {
-            is_saving: AtomicBool::new(false),
+            is_saving: Arc::default(),
             key: key.clone(),
             label,
             records,
-            seen_public: Mutex::default(),
-            tags: Mutex::default(),
+            seen_public: Arc::default(),
+            tags: Arc::default(),
             upstream,
         };
         Ok(self.0.repos.keep(key, repo))
@@ -77,6 +79,19 @@ impl Repo {
     /// `upstream/repository`.
     pub fn label(&self) -> &Arc<str> {
         &self.label
+    }
+
+    /// The same repository, asked for by a request that has passed the mirrors in `via`: what is fetched for it says so.
+    pub fn on_behalf_of(self: Arc<Self>, via: &Via) -> Arc<Self> {
+        if via.is_empty() {
+            return self;
+        }
+        Arc::new(Self { upstream: self.upstream.on_behalf_of(via), ..Self::clone(&self) })
+    }
+
+    /// Nobody has it but the list of all.
+    fn is_idle(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1 && Arc::strong_count(&self.tags) == 1
     }
 
     /// What is known of `tag`, the store's record included.
@@ -148,7 +163,7 @@ impl Repos {
     fn keep(&self, key: RepoKey, repo: Repo) -> Arc<Repo> {
         let mut repos = self.0.write().expect("no holder panics");
         if repos.len() >= REPOS && !repos.contains_key(&key) {
-            repos.retain(|_, repo| Arc::strong_count(repo) > 1);
+            repos.retain(|_, repo| !repo.is_idle());
         }
         repos.entry(key).or_insert_with(|| Arc::new(repo)).clone()
     }

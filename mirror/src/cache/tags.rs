@@ -8,11 +8,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::freshness::{Descriptor, Lookup};
 use super::keep::Unkept;
-use super::manifests::{Warning, knows_no_head};
+use super::manifests::knows_no_head;
 use super::metrics::CheckValue;
 use super::proof::as_somebody;
 use super::repo::RepoKey;
-use super::{Cache, CacheError, Deadline, Repo};
+use super::{Cache, CacheError, Deadline, Repo, Warning};
 use crate::oci::{Digest, Reference, Tag};
 use crate::store::TagRecord;
 use crate::upstream::{FetchError, Identity};
@@ -73,8 +73,8 @@ impl Cache {
         if known.gone {
             return if self.keeps_deleted(repo, tag) { Ok(Resolved { at, warning: Some(Warning::Deleted) }) } else { Err(unknown()) };
         }
-        let warning = match outcome {
-            Err(_) => Some(Warning::Stale),
+        let warning = match &outcome {
+            Err(error) => Some(Warning::of(error)),
             Ok(()) => known.is_quiet(Instant::now()).then_some(Warning::RateLimited),
         };
         Ok(Resolved { at, warning })

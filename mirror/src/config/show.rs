@@ -67,6 +67,7 @@ fn tree(config: &Config, secrets: Secrets) -> Node {
     writer.put("limits.drain", duration(config.limits.drain));
     writer.put("limits.upstream_blobs", config.limits.upstream_blobs);
     writer.put("limits.upstream_manifests", config.limits.upstream_manifests);
+    writer.put("limits.upstream_min_rate", config.limits.upstream_min_rate.map_or_else(|| "off".to_owned(), |rate| rate.to_string()));
     writer.tree
 }
 
