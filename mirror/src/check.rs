@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use crate::config::{PasswordSource, Problem, Problems, Resolved, UpstreamConfig};
 use crate::tls::Pair;
 use crate::upstream::{Metrics, Upstream};
+use crate::via::Pseudonym;
 
 /// Whether certificates, keys, CA bundles and password files can be used as they are now.
 ///
@@ -30,7 +31,7 @@ pub fn check_files(resolved: &Resolved) -> Result<(), Problems> {
 
 /// The client is made as at a start, and thrown away.
 fn bundle(resolved: &Resolved, index: usize, upstream: &UpstreamConfig) -> Option<Problem> {
-    let error = Upstream::new(upstream, &resolved.config.limits, "check", &Metrics::default()).err()?;
+    let error = Upstream::new(upstream, &resolved.config.limits, Pseudonym::new(0), &Metrics::default()).err()?;
     Some(resolved.problem(&format!("upstreams.{index}.ca"), chain(&error)))
 }
 

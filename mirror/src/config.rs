@@ -265,6 +265,8 @@ pub struct LimitsConfig {
     pub upstream_blobs: usize,
     /// Manifest requests at once to one upstream, in a lane of their own.
     pub upstream_manifests: usize,
+    /// Bytes a second below which a blob from an upstream counts as stalled; `None`: only silence does.
+    pub upstream_min_rate: Option<ByteSize>,
 }
 
 #[cfg(test)]

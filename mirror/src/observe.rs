@@ -60,7 +60,7 @@ impl Watch {
         match status.account {
             AccountStatus::Refused { reason, .. } => self.readiness.warn(
                 account,
-                format!("the upstream refuses the account: {reason}; public and cached images are served, private ones that are not cached fail; mend the password and send SIGHUP"),
+                format!("the upstream refuses the account: {reason}; public and cached images are served, private ones that are not cached fail; mend that and send SIGHUP"),
             ),
             AccountStatus::Accepted | AccountStatus::None | AccountStatus::Unknown => self.readiness.clear(&account),
         }
@@ -149,14 +149,8 @@ pub(crate) fn figures(store: &Store, cache: &Cache) -> Value {
 
 fn upstream_figures(upstream: &Upstream) -> Value {
     let status = upstream.status();
-    let account = match status.account {
-        AccountStatus::Accepted => "accepted".to_owned(),
-        AccountStatus::None => "none".to_owned(),
-        AccountStatus::Refused { reason, .. } => format!("refused: {reason}"),
-        AccountStatus::Unknown => "not asked yet".to_owned(),
-    };
     let quota = status.quota.map(|quota| json!({ "limit": quota.limit, "remaining": quota.remaining, "window_seconds": quota.window.map(|window| window.as_secs()) }));
-    json!({ "name": upstream.config().name.as_str(), "account": account, "quota": quota, "reached": !status.breaker_open, "last_error": status.last_error.map(|last| last.error.to_string()) })
+    json!({ "name": upstream.config().name.as_str(), "account": status.account.to_string(), "quota": quota, "reached": !status.breaker_open, "last_error": status.last_error.map(|last| last.error.to_string()) })
 }
 
 /// Between two looks.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, Response};
+use http::{HeaderMap, Method, Response};
 
 pub use action::{Action, ActionError, Names, Page, Target};
 pub use reply::RegistryBody;
@@ -31,6 +31,7 @@ use crate::config::{Access, Config};
 use crate::oci::{Digest, Reference};
 use crate::store::Store;
 use crate::telemetry::{Facts, Origin, Outcome};
+use crate::via::{Pseudonym, Via};
 
 /// The registry API of one mirror. A clone is the same one.
 #[derive(Clone, Debug)]
@@ -42,8 +43,8 @@ struct Inner {
     cache: Cache,
     canaries: Arc<Canaries>,
     catalog_turn: tokio::sync::Mutex<()>,
-    instance: String,
     names: Names,
+    pseudonym: Pseudonym,
     replies: Replies,
     store: Store,
     upstreams: Vec<crate::config::UpstreamName>,
@@ -53,15 +54,15 @@ struct Inner {
 type Answer = Result<Response<RegistryBody>, RegistryError>;
 
 impl Registry {
-    /// Over `cache`. `instance` is this mirror's id in `Via`, by which a request that comes back is known.
-    pub fn new(config: &Config, cache: Cache, store: Store, canaries: Arc<Canaries>, instance: String) -> Self {
+    /// Over `cache`. `pseudonym` is this mirror's name in `Via`, by which a request that comes back is known.
+    pub fn new(config: &Config, cache: Cache, store: Store, canaries: Arc<Canaries>, pseudonym: Pseudonym) -> Self {
         Self(Arc::new(Inner {
             access: config.access.clone(),
             cache,
             canaries,
             catalog_turn: tokio::sync::Mutex::default(),
-            instance,
             names: Names::new(&config.upstreams),
+            pseudonym,
             replies: Replies::new(&config.headers),
             store,
             upstreams: config.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
@@ -135,7 +136,7 @@ impl Registry {
                 if let Some(nonce) = nonce_of(&target)? {
                     return self.canary(&nonce, Some(&digest), true, request, asker, facts);
                 }
-                let repo = self.permitted(&target, asker).await?;
+                let repo = self.permitted(&target, request, asker).await?;
                 self.blob(&target, &repo, &digest, request, facts).await
             }
             Action::Manifest(target, reference) => {
@@ -143,7 +144,7 @@ impl Registry {
                     let digest = if let Reference::Digest(digest) = &reference { Some(digest) } else { None };
                     return self.canary(&nonce, digest, false, request, asker, facts);
                 }
-                let repo = self.permitted(&target, asker).await?;
+                let repo = self.permitted(&target, request, asker).await?;
                 let answer = self.0.cache.manifest(&repo, &reference, request.method == Method::HEAD).await?;
                 facts.outcome = Some(answer.outcome);
                 Ok(self.0.replies.manifest(&answer, &target, &request.headers))
@@ -152,16 +153,16 @@ impl Registry {
                 if nonce_of(&target)?.is_some() {
                     return Ok(self.0.replies.referrers(None, None, &target));
                 }
-                let repo = self.permitted(&target, asker).await?;
+                let repo = self.permitted(&target, request, asker).await?;
                 let index = self.0.cache.referrers(&repo, &digest).await?;
                 Ok(self.0.replies.referrers(index.as_deref(), kind.as_deref(), &target))
             }
             Action::Tags(target, _) => {
                 if nonce_of(&target)?.is_some() {
-                    let list = TagList { tags: vec!["latest".to_owned()], next: None, stale: false };
+                    let list = TagList { tags: vec!["latest".to_owned()], next: None, warning: None };
                     return Ok(self.0.replies.tags(&list, &target, target.repo.as_str()));
                 }
-                let repo = self.permitted(&target, asker).await?;
+                let repo = self.permitted(&target, request, asker).await?;
                 let list = self.0.cache.tag_list(&repo, &without_namespace(request.uri.query())).await?;
                 Ok(self.0.replies.tags(&list, &target, repo.label()))
             }
@@ -169,11 +170,13 @@ impl Registry {
         }
     }
 
-    /// The repository, if the client may read it and the configuration serves it; nothing is read from the disk for who may not.
-    async fn permitted(&self, target: &Target, asker: &Origin) -> Result<Arc<Repo>, RegistryError> {
+    /// The repository as this request asks for it, if the client may read it and the configuration serves it; nothing is read from the disk for who
+    /// may not.
+    async fn permitted(&self, target: &Target, request: &Parts, asker: &Origin) -> Result<Arc<Repo>, RegistryError> {
         let label = self.0.cache.label(target.upstream, &target.repo);
         if self.0.access.decide(asker.client, &label).is_allowed() {
-            return Ok(self.0.cache.repo(target.upstream, &target.repo).await?);
+            let repo = self.0.cache.repo(target.upstream, &target.repo).await?;
+            return Ok(repo.on_behalf_of(&Via::read(&request.headers)));
         }
         Err(RegistryError::Refused { client: asker.client, repo: label })
     }
@@ -259,7 +262,7 @@ impl Registry {
 
     /// A request that this very mirror sent out before.
     fn is_own(&self, headers: &HeaderMap) -> bool {
-        headers.get_all(VIA).iter().any(|via| via.to_str().is_ok_and(|via| via.contains(&self.0.instance)))
+        Via::read(headers).has(self.0.pseudonym)
     }
 
     fn refuse(
@@ -342,5 +345,3 @@ fn without_namespace(query: Option<&str>) -> String {
 fn user_agent(headers: &HeaderMap) -> &str {
     headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
-
-const VIA: HeaderName = http::header::VIA;

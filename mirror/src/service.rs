@@ -4,7 +4,7 @@
 //! everything else. What dies with a client: its connection and its body. What does not: downloads, checks of tags, and all background work.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -24,6 +24,7 @@ use crate::surface::{Serve as _, surface};
 use crate::telemetry::{self, AccessLog, Admin, Lines, Readiness, Writer};
 use crate::tls::PairError;
 use crate::upstream::{self, Upstream};
+use crate::via::Pseudonym;
 
 /// A mirror that is ready to serve: its sockets are bound, its store is open and locked.
 #[derive(Debug)]
@@ -49,9 +50,11 @@ struct Parts {
     canaries: Arc<Canaries>,
     config: Config,
     connections: TaskTracker,
-    instance: String,
+    /// What locks an admin listener beyond loopback that has no token: a word that nobody knows.
+    lock: Secret,
     listening: CancellationToken,
     log: AccessLog,
+    pseudonym: Pseudonym,
     readiness: Readiness,
     registry: Arc<ArcSwap<Registry>>,
     request_metrics: telemetry::Metrics,
@@ -138,21 +141,22 @@ impl Mirror {
         let server = Server::bind(&config.listeners, inherited)?;
         let admin = config.admin.as_ref().map(|admin| bind_admin(admin, config.drop_in)).transpose()?.flatten();
         let store = Store::open(&config.store)?;
-        let (tasks, background, instance) = (TaskTracker::new(), CancellationToken::new(), random_id()?);
+        let (tasks, background, pseudonym) = (TaskTracker::new(), CancellationToken::new(), Pseudonym::new(random()?));
         let (upstream_metrics, request_metrics) = (upstream::Metrics::default(), telemetry::Metrics::default());
-        let cache = Cache::new(config, store.clone(), upstreams(config, &instance, &upstream_metrics)?, tasks.clone(), background.clone());
+        let cache = Cache::new(config, store.clone(), upstreams(config, pseudonym, &upstream_metrics)?, tasks.clone(), background.clone());
         let (lines, writer) = access_log(&config.log).map_err(StartError::Log)?.unzip();
         let canaries = Arc::<Canaries>::default();
-        let registry = Registry::new(config, cache.clone(), store.clone(), canaries.clone(), instance.clone());
+        let registry = Registry::new(config, cache.clone(), store.clone(), canaries.clone(), pseudonym);
         let parts = Parts {
             background,
             cache: Arc::new(ArcSwap::from_pointee(cache)),
             canaries,
             config: config.clone(),
             connections: TaskTracker::new(),
-            instance,
             listening: CancellationToken::new(),
+            lock: Secret::new(&format!("{:016x}", random()?)),
             log: AccessLog::new(lines, &config.trusted_proxies, request_metrics.clone()),
+            pseudonym,
             readiness: Readiness::default(),
             registry: Arc::new(ArcSwap::from_pointee(registry)),
             request_metrics,
@@ -203,10 +207,10 @@ impl Running {
         if self.would_open(config) {
             return Err(StartError::WouldOpen);
         }
-        let upstreams = upstreams(config, &parts.instance, &parts.upstream_metrics)?;
+        let upstreams = upstreams(config, parts.pseudonym, &parts.upstream_metrics)?;
         let cache = parts.cache.load().reloaded(config, upstreams);
         cache.greet();
-        let registry = Registry::new(config, cache.clone(), parts.store.clone(), parts.canaries.clone(), parts.instance.clone());
+        let registry = Registry::new(config, cache.clone(), parts.store.clone(), parts.canaries.clone(), parts.pseudonym);
         parts.cache.store(Arc::new(cache));
         parts.registry.store(Arc::new(registry));
         observe::forget_upstreams(&parts.config.upstreams, &parts.readiness); // Once nobody asks the old ones any more.
@@ -250,16 +254,11 @@ impl Parts {
             open_metrics: config.open_metrics,
             readiness: self.readiness.clone(),
             registry: observe::metrics(server, &self.store, &self.cache.load(), &self.upstream_metrics, &self.request_metrics),
-            token: config.token.or_else(|| locked(&config.address.ip(), &self.instance)),
+            token: config.token.or_else(|| (!config.address.ip().is_loopback()).then(|| self.lock.clone())),
         });
         admin.spawn(serve_filter(filter), &self.config.limits, &[], &self.connections, &self.listening);
         address
     }
-}
-
-/// Beyond loopback a listener without a token shows metrics only: the rest is locked with a word that nobody knows.
-fn locked(address: &IpAddr, instance: &str) -> Option<Secret> {
-    (!address.is_loopback()).then(|| Secret::new(&random_id().unwrap_or_else(|_| instance.to_owned())))
 }
 
 /// As a drop-in the operator never asked for this listener: where its port is taken the mirror serves without it.
@@ -287,17 +286,17 @@ fn access_log(config: &LogConfig) -> io::Result<Option<(Lines, Writer)>> {
     }
 }
 
-fn upstreams(config: &Config, instance: &str, metrics: &upstream::Metrics) -> Result<Vec<Upstream>, StartError> {
+fn upstreams(config: &Config, pseudonym: Pseudonym, metrics: &upstream::Metrics) -> Result<Vec<Upstream>, StartError> {
     let make = |one: &UpstreamConfig| {
-        Upstream::new(one, &config.limits, instance, metrics)
+        Upstream::new(one, &config.limits, pseudonym, metrics)
             .map_err(|source| StartError::Upstream { upstream: one.name.to_string(), source })
     };
     config.upstreams.iter().map(make).collect()
 }
 
-/// 64 random bits: the name of this process among mirrors.
-fn random_id() -> Result<String, StartError> {
+/// 64 bits that nobody can guess.
+fn random() -> Result<u64, StartError> {
     let mut bytes = [0; 8];
     SystemRandom::new().fill(&mut bytes).map_err(|_| StartError::Random)?;
-    Ok(hex::encode(bytes))
+    Ok(u64::from_ne_bytes(bytes))
 }

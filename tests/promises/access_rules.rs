@@ -6,6 +6,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::client::{Answer, Client};
 use tests::hub::{Hub, noise};
+use tests::operator::Operator;
 use tests::program::Program;
 
 const RULES: &str = "trusted_proxies: [\"127.0.0.1/32\"]
@@ -86,6 +87,7 @@ async fn lists_show_each_client_what_it_may_read() {
     for repo in ["library/alpine", "acme/app"] {
         get(&client, RUNNER, &format!("/v2/{repo}/manifests/1")).await.whole();
     }
+    Operator::of(&mirror).wait_until_written().await;
     for (from, seen) in [(RUNNER, json!(["acme/app", "library/alpine"])), (OFFICE, json!(["library/alpine"])), (STRANGER, json!([]))] {
         let catalog: Value = serde_json::from_slice(&get(&client, from, "/v2/_catalog").await.whole()).expect("JSON");
         assert_eq!(catalog["repositories"], seen, "{from}");

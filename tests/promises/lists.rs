@@ -4,6 +4,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tests::client::{Answer, Client};
 use tests::hub::{Hub, Kind, OCI_INDEX, on};
+use tests::operator::Operator;
 use tests::program::Program;
 
 const NONCE: &str = "00112233445566778899aabbccddeeff";
@@ -70,6 +71,7 @@ async fn the_catalog_is_what_is_cached_page_by_page() {
     for repo in ["library/alpine", "acme/app", "team/tool", "ghcr.io/team/tool"] {
         client.pull(repo, "1").await;
     }
+    Operator::of(&mirror).wait_until_written().await;
     let all = ["acme/app", "ghcr.io/team/tool", "library/alpine", "team/tool"];
     assert_eq!(pages(&client, "/v2/_catalog", "repositories").await, [all]);
     assert_eq!(pages(&client, "/v2/_catalog?n=3", "repositories").await, [all[..3].to_vec(), all[3..].to_vec()]);

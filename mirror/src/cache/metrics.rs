@@ -13,6 +13,7 @@ const FLIGHT_FAILURES: &str = "chandler_flight_failures";
 const FLIGHT_OVERFLOWS: &str = "chandler_flight_overflows";
 const FLIGHT_STORED_BYTES: &str = "chandler_flight_stored_bytes";
 const TAG_CHECKS: &str = "chandler_tag_checks";
+const WRITE_QUEUE: &str = "chandler_write_queue";
 
 /// Handles; a clone counts in the same place.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,8 @@ pub struct Metrics {
     overflows: Counter,
     stored_bytes: Counter,
     tag_checks: Family<Check, Counter>,
+    /// What is known and waits to be written.
+    pub(crate) write_queue: Gauge,
 }
 
 impl Metrics {
@@ -36,6 +39,11 @@ impl Metrics {
         );
         registry.register(FLIGHT_STORED_BYTES, "Bytes of blobs that were downloaded, verified and stored", self.stored_bytes.clone());
         registry.register(TAG_CHECKS, "Questions to upstreams where a tag points, by answer", self.tag_checks.clone());
+        registry.register(
+            WRITE_QUEUE,
+            "Manifests, small blobs and records that are in memory and wait to be written",
+            self.write_queue.clone(),
+        );
     }
 
     pub(crate) fn flight_started(&self) {

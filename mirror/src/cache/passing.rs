@@ -6,10 +6,9 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::manifests::FetchKey;
-use super::proof::blob_identity;
+use super::proof::{blob_identity, is_left_out, is_mirrored};
 use super::tags::STALE_WAIT;
-use super::{Cache, CacheError, Deadline, Repo};
-use crate::config::Pattern;
+use super::{Cache, CacheError, Deadline, Repo, Warning};
 use crate::oci::Digest;
 use crate::store::Visibility;
 use crate::upstream::FetchError;
@@ -21,8 +20,8 @@ pub struct TagList {
     pub tags: Vec<String>,
     /// More follow: the query that asks for them.
     pub next: Option<String>,
-    /// The upstream did not answer; these are the tags that are cached.
-    pub stale: bool,
+    /// Why these are only the tags that are cached; `None`: they are the upstream's.
+    pub warning: Option<Warning>,
 }
 
 /// What the upstream said about a manifest's referrers.
@@ -51,10 +50,10 @@ impl Cache {
         let deadline = Deadline::new();
         self.admit(repo, deadline).await?;
         match deadline.wait(&repo.label, repo.upstream.tags(&repo.key.name, query, blob_identity(repo))).await {
-            Ok(Ok(page)) => Ok(TagList { tags: tags_in(&page.body), next: page.next.map(|next| next.query), stale: false }),
+            Ok(Ok(page)) => Ok(TagList { tags: tags_in(&page.body), next: page.next, warning: None }),
             Ok(Err(error @ (FetchError::NotFound { .. } | FetchError::Denied { .. }))) => Err(CacheError::fetch(&repo.label, error)),
-            Ok(Err(error)) => cached_tags(repo).ok_or_else(|| CacheError::fetch(&repo.label, error)),
-            Err(late) => cached_tags(repo).ok_or(late),
+            Ok(Err(error)) => cached_tags(repo, CacheError::fetch(&repo.label, error)),
+            Err(late) => cached_tags(repo, late),
         }
     }
 
@@ -71,7 +70,7 @@ impl Cache {
         }
         let has_something = known.is_some() || repo.records.held(digest).is_some();
         let patience = if has_something { deadline.at_most(STALE_WAIT) } else { deadline };
-        let (pending, _) = self.0.referrer_checks.join(&self.0.tasks, &self.0.cancel, key.clone(), || {
+        let (pending, _) = self.0.referrer_checks.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key.clone(), || {
             let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
             async move { cache.ask_for_referrers(&repo, &digest, key).await }
         });
@@ -83,7 +82,7 @@ impl Cache {
     }
 
     async fn ask_for_referrers(&self, repo: &Arc<Repo>, digest: &Digest, key: FetchKey) -> Result<Referrers, CacheError> {
-        let index = match repo.upstream.referrers(&repo.key.name, digest, None, blob_identity(repo)).await {
+        let index = match repo.upstream.referrers(&repo.key.name, digest, blob_identity(repo)).await {
             Ok(index) => index,
             Err(FetchError::NotFound { .. }) => None,
             Err(error) => return Err(CacheError::fetch(digest, error)),
@@ -96,22 +95,20 @@ impl Cache {
     pub fn may_name(&self, label: &str) -> bool {
         let Some((upstream, name)) = label.split_once('/') else { return false };
         let Some(position) = self.0.upstreams.iter().position(|one| one.config().name.as_str() == upstream) else { return false };
-        let Ok(name) = name.parse() else { return false };
-        let config = self.0.upstreams[position].config();
-        let fits = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.fits(label.split_once('/').map_or("", |(_, name)| name)));
-        if config.repositories.as_deref().is_some_and(|served| !fits(served)) {
+        let (config, Ok(name)) = (self.0.upstreams[position].config(), name.parse()) else { return false };
+        if !is_mirrored(config, &name) {
             return false;
         }
         let state = self.store().repository(&config.name, &name).state();
-        let is_left_out = config.account.is_some() && config.private.as_deref().is_some_and(|private| !fits(private));
-        !state.closed && (!is_left_out || state.visibility == Some(Visibility::Public))
+        !state.closed && (!is_left_out(config, &name) || state.visibility == Some(Visibility::Public))
     }
 }
 
-fn cached_tags(repo: &Repo) -> Option<TagList> {
+/// What is known where the upstream gave no list because of `error`; the error where that is nothing.
+fn cached_tags(repo: &Repo, error: CacheError) -> Result<TagList, CacheError> {
     let mut tags: Vec<String> = repo.records.tags().iter().map(ToString::to_string).collect();
     tags.sort_unstable();
-    (!tags.is_empty()).then_some(TagList { tags, next: None, stale: true })
+    if tags.is_empty() { Err(error) } else { Ok(TagList { tags, next: None, warning: Some(Warning::of(&error)) }) }
 }
 
 fn tags_in(body: &Bytes) -> Vec<String> {

@@ -1,14 +1,17 @@
 //! A repository as the cache knows it: its records in the store, and what its tags were at the last check.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
 use super::freshness::{Descriptor, Known, Lookup};
+use super::proof::is_mirrored;
 use super::{Cache, CacheError};
 use crate::oci::{ChildKind, Digest, RepoName, Tag};
-use crate::store::{Repository, RepositoryState, TagRecord};
+use crate::store::{Repository, TagRecord};
 use crate::upstream::Upstream;
+use crate::via::Via;
 
 /// Which repository of which upstream.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -17,16 +20,19 @@ pub(crate) struct RepoKey {
     pub(crate) upstream: usize,
 }
 
-/// One repository. Kept in memory while it is used; everything in it can be learned again.
-#[derive(Debug)]
+/// One repository. Kept in memory while it is used; everything in it can be learned again. A clone is the same one.
+#[derive(Clone, Debug)]
 pub struct Repo {
+    /// Its records are about to be saved.
+    pub(crate) is_saving: Arc<AtomicBool>,
     pub(crate) key: RepoKey,
     /// `upstream/repository`: what access rules and messages call it.
     pub(crate) label: Arc<str>,
     pub(crate) records: Arc<Repository>,
     /// When it was last seen to be readable by everybody, in this process.
-    pub(crate) seen_public: Mutex<Option<Instant>>,
-    pub(crate) tags: Mutex<HashMap<Tag, Known>>,
+    pub(crate) seen_public: Arc<Mutex<Option<Instant>>>,
+    pub(crate) tags: Arc<Mutex<HashMap<Tag, Known>>>,
+    /// As whoever asks for this repository asks it.
     pub(crate) upstream: Upstream,
 }
 
@@ -50,13 +56,21 @@ impl Cache {
         }
         let upstream = self.0.upstreams[position].clone();
         let label: Arc<str> = self.label(position, name).into();
-        if upstream.config().repositories.as_ref().is_some_and(|served| !served.iter().any(|pattern| pattern.fits(name.as_str()))) {
+        if !is_mirrored(upstream.config(), name) {
             return Err(CacheError::NotServed { repo: label, setting: "repositories" });
         }
         let (store, of, owned) = (self.store().clone(), upstream.config().name.clone(), name.clone());
         let loaded = tokio::task::spawn_blocking(move || store.repository(&of, &owned)).await;
         let records = loaded.map_err(|_| CacheError::Stopping)?;
-        let repo = Repo { key: key.clone(), label, records, seen_public: Mutex::default(), tags: Mutex::default(), upstream };
+        let repo = Repo {
+            is_saving: Arc::default(),
+            key: key.clone(),
+            label,
+            records,
+            seen_public: Arc::default(),
+            tags: Arc::default(),
+            upstream,
+        };
         Ok(self.0.repos.keep(key, repo))
     }
 }
@@ -65,6 +79,19 @@ impl Repo {
     /// `upstream/repository`.
     pub fn label(&self) -> &Arc<str> {
         &self.label
+    }
+
+    /// The same repository, asked for by a request that has passed the mirrors in `via`: what is fetched for it says so.
+    pub fn on_behalf_of(self: Arc<Self>, via: &Via) -> Arc<Self> {
+        if via.is_empty() {
+            return self;
+        }
+        Arc::new(Self { upstream: self.upstream.on_behalf_of(via), ..Self::clone(&self) })
+    }
+
+    /// Nobody has it but the list of all.
+    fn is_idle(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1 && Arc::strong_count(&self.tags) == 1
     }
 
     /// What is known of `tag`, the store's record included.
@@ -99,7 +126,7 @@ impl Repo {
     /// The tags that point at `digest` by the upstream's word, and whose record does not say so yet.
     pub(crate) fn unrecorded(&self, digest: &Digest) -> Vec<Tag> {
         let tags = self.tags.lock().expect("no holder panics");
-        let points_there = |known: &Known| known.at.as_ref().is_some_and(|at| at.digest == *digest);
+        let points_there = |known: &Known| !known.gone && known.at.as_ref().is_some_and(|at| at.digest == *digest);
         tags.iter()
             .filter(|(_, known)| points_there(known))
             .map(|(tag, _)| tag.clone())
@@ -107,26 +134,9 @@ impl Repo {
             .collect()
     }
 
-    fn is_unrecorded(&self, tag: &Tag, digest: &Digest) -> bool {
+    /// No record says that `tag` points at `digest`.
+    pub(crate) fn is_unrecorded(&self, tag: &Tag, digest: &Digest) -> bool {
         self.records.tag(tag).is_none_or(|record| record.digest != *digest || record.gone_since.is_some())
-    }
-
-    /// Access was lost.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.records.state().closed
-    }
-
-    /// Access was lost, or is there again.
-    pub(crate) async fn set_closed(&self, closed: bool) {
-        if self.records.state().closed == closed {
-            return;
-        }
-        tracing::warn!(repo.name = %self.label, closed, "{}", if closed { "the upstream refuses this repository now; it is closed until a check succeeds" } else { "the upstream allows this repository again" });
-        let records = self.records.clone();
-        let written = tokio::task::spawn_blocking(move || records.change_state(|state| RepositoryState { closed, ..state })).await;
-        if let Ok(Err(error)) = written {
-            tracing::warn!(repo.name = %self.label, error = &error as &dyn std::error::Error, "this is not recorded, and holds until the next start");
-        }
     }
 
     fn describe(&self, record: &TagRecord) -> Descriptor {
@@ -153,7 +163,7 @@ impl Repos {
     fn keep(&self, key: RepoKey, repo: Repo) -> Arc<Repo> {
         let mut repos = self.0.write().expect("no holder panics");
         if repos.len() >= REPOS && !repos.contains_key(&key) {
-            repos.retain(|_, repo| Arc::strong_count(repo) > 1);
+            repos.retain(|_, repo| !repo.is_idle());
         }
         repos.entry(key).or_insert_with(|| Arc::new(repo)).clone()
     }

@@ -3,16 +3,16 @@
 //! A pull never waits for a sick upstream: where an older answer is known, a check gets [`STALE_WAIT`], then the older answer is given with a
 //! warning while the check goes on.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::freshness::{Descriptor, Lookup};
-use super::manifests::{Warning, knows_no_head};
+use super::keep::Unkept;
+use super::manifests::knows_no_head;
 use super::metrics::CheckValue;
 use super::proof::as_somebody;
 use super::repo::RepoKey;
-use super::{Cache, CacheError, Deadline, Repo};
+use super::{Cache, CacheError, Deadline, Repo, Warning};
 use crate::oci::{Digest, Reference, Tag};
 use crate::store::TagRecord;
 use crate::upstream::{FetchError, Identity};
@@ -47,7 +47,7 @@ impl Cache {
             Lookup::Fresh => Ok(()),
             Lookup::Miss => self.check(repo, tag, deadline).await,
             // Nothing can be served stale when its content is gone: then the check is worth the whole wait.
-            Lookup::Stale if !self.can_serve(known.at.as_ref()) => self.check(repo, tag, deadline).await,
+            Lookup::Stale if !self.can_serve(known.at.as_ref()).await => self.check(repo, tag, deadline).await,
             Lookup::Stale => self.check(repo, tag, deadline.at_most(STALE_WAIT)).await,
         };
         self.answer(repo, tag, outcome)
@@ -73,8 +73,8 @@ impl Cache {
         if known.gone {
             return if self.keeps_deleted(repo, tag) { Ok(Resolved { at, warning: Some(Warning::Deleted) }) } else { Err(unknown()) };
         }
-        let warning = match outcome {
-            Err(_) => Some(Warning::Stale),
+        let warning = match &outcome {
+            Err(error) => Some(Warning::of(error)),
             Ok(()) => known.is_quiet(Instant::now()).then_some(Warning::RateLimited),
         };
         Ok(Resolved { at, warning })
@@ -83,7 +83,7 @@ impl Cache {
     /// Asks the upstream, together with all who ask now, and waits until `deadline`.
     async fn check(&self, repo: &Arc<Repo>, tag: &Tag, deadline: Deadline) -> Checked {
         let key = TagKey { repo: repo.key.clone(), tag: tag.clone() };
-        let (pending, _) = self.0.tag_checks.join(&self.0.tasks, &self.0.cancel, key, || {
+        let (pending, _) = self.0.tag_checks.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key, || {
             let (cache, repo, tag) = (self.clone(), repo.clone(), tag.clone());
             async move { cache.ask_for_tag(&repo, &tag).await }
         });
@@ -115,7 +115,7 @@ impl Cache {
             media_type: Some(fetched.facts.media_type.clone()),
             size: Some(fetched.bytes.len() as u64),
         };
-        self.learn_manifest(repo, fetched).await;
+        self.learn_manifest(repo, fetched);
         Ok(at)
     }
 
@@ -130,14 +130,14 @@ impl Cache {
                     moved
                 });
                 repo.set_closed(false).await;
-                self.record_tag(repo, tag, &at.digest).await;
-                self.0.metrics.tag_checked(if moved { CheckValue::Moved } else { CheckValue::Same });
+                self.record_tag(repo, tag, &at.digest);
+                self.0.lasting.metrics.tag_checked(if moved { CheckValue::Moved } else { CheckValue::Same });
                 Ok(())
             }
             Err(FetchError::NotFound { .. }) => {
                 repo.learn(tag, |known| (known.checked, known.gone, known.quiet_until) = (Some(asked), true, None));
-                self.record_gone(repo, tag).await;
-                self.0.metrics.tag_checked(CheckValue::Gone);
+                self.record_gone(repo, tag);
+                self.0.lasting.metrics.tag_checked(CheckValue::Gone);
                 Ok(())
             }
             Err(FetchError::Denied { .. }) => {
@@ -145,47 +145,38 @@ impl Cache {
                 if repo.known(tag).at.is_some() {
                     repo.set_closed(true).await;
                 }
-                self.0.metrics.tag_checked(CheckValue::Gone);
+                self.0.lasting.metrics.tag_checked(CheckValue::Gone);
                 Err(CacheError::Unknown { what: what().into() })
             }
             Err(FetchError::RateLimited { retry_after, .. }) if repo.known(tag).at.is_some() => {
                 repo.learn(tag, |known| known.rate_limited(Instant::now(), retry_after));
                 tracing::warn!(repo.name = %repo.label, tag = %tag, "the upstream answers 429; tags are served as they were, for longer than their window");
-                self.0.metrics.tag_checked(CheckValue::RateLimited);
+                self.0.lasting.metrics.tag_checked(CheckValue::RateLimited);
                 Ok(())
             }
             Err(error) => {
-                self.0.metrics.tag_checked(CheckValue::Failed);
+                self.0.lasting.metrics.tag_checked(CheckValue::Failed);
                 Err(CacheError::fetch(what(), error))
             }
         }
     }
 
-    /// Writes down where the tag points, once its manifest is here: a record never names what the store does not have.
-    pub(crate) async fn record_tag(&self, repo: &Arc<Repo>, tag: &Tag, digest: &Digest) {
-        let is_recorded = repo.records.tag(tag).is_some_and(|record| record.digest == *digest && record.gone_since.is_none());
-        if is_recorded || !self.is_stored(repo, digest) {
-            return;
+    /// Has it written down where the tag points, once its manifest is here.
+    fn record_tag(&self, repo: &Arc<Repo>, tag: &Tag, digest: &Digest) {
+        if repo.is_unrecorded(tag, digest) {
+            self.keep(Unkept::Tags(repo.clone(), digest.clone()));
         }
-        self.write_tag(repo, tag, TagRecord { digest: digest.clone(), gone_since: None }).await;
     }
 
-    async fn record_gone(&self, repo: &Arc<Repo>, tag: &Tag) {
+    fn record_gone(&self, repo: &Arc<Repo>, tag: &Tag) {
         let Some(record) = repo.records.tag(tag) else { return };
         if record.gone_since.is_none() {
-            self.write_tag(repo, tag, TagRecord { gone_since: Some(SystemTime::now()), ..record }).await;
+            repo.records.learn_tag(tag, &TagRecord { gone_since: Some(SystemTime::now()), ..record });
+            self.keep(Unkept::Records(repo.clone()));
         } else if !self.keeps_deleted(repo, tag) {
             let (records, owned) = (repo.records.clone(), tag.clone());
-            let _ = tokio::task::spawn_blocking(move || records.remove_tag(&owned)).await;
+            drop(self.0.lasting.tasks.spawn_blocking(move || records.remove_tag(&owned)));
             repo.learn(tag, |known| known.at = None);
-        }
-    }
-
-    async fn write_tag(&self, repo: &Arc<Repo>, tag: &Tag, record: TagRecord) {
-        let (records, owned) = (repo.records.clone(), tag.clone());
-        let written = tokio::task::spawn_blocking(move || records.set_tag(&owned, &record)).await;
-        if let Ok(Err(error)) = written {
-            tracing::warn!(repo.name = %repo.label, tag = %tag, error = &error as &dyn Error, "a tag is not recorded, and is known until the next start");
         }
     }
 
@@ -196,12 +187,11 @@ impl Cache {
         policy.keep || since.is_some_and(|since| since.elapsed().unwrap_or_default() < policy.grace)
     }
 
-    fn can_serve(&self, at: Option<&Descriptor>) -> bool {
-        at.is_some_and(|at| self.0.memory.contains_key(&at.digest) || self.store().manifest(&at.digest).is_some())
-    }
-
-    fn is_stored(&self, repo: &Repo, digest: &Digest) -> bool {
-        repo.records.held(digest).is_some() && self.store().manifest(digest).is_some()
+    async fn can_serve(&self, at: Option<&Descriptor>) -> bool {
+        match at {
+            Some(at) => self.0.memory.contains_key(&at.digest) || self.is_stored(&at.digest).await,
+            None => false,
+        }
     }
 }
 

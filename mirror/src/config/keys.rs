@@ -58,7 +58,12 @@ pub(super) const KEYS: &[Key] = &[
     key("upstreams[].ca", "file", "", "A PEM bundle trusted for this upstream, besides the system's."),
     key("upstreams[].proxy", "URL", "the system's variables", "An HTTP proxy for this upstream."),
     key("upstreams[].alternates", "list of URLs", "", "Other addresses of the same content, tried in order when the first fails."),
-    key("upstreams[].realms", "list of hosts", "", "Token services outside its own domain that may have the account's password."),
+    key(
+        "upstreams[].realms",
+        "list of hosts",
+        "",
+        "Token services outside its own domain that may have the account's password. Others are asked as nobody in particular, and not inside of your network.",
+    ),
     key("upstreams[].repositories", "list of patterns", "all", "Which of its repositories are served."),
     key("upstreams[].private", "list of patterns", "all", "Which of the account's private repositories are served; `[]` is none."),
     key("upstreams[].tag_window", "duration", "tag_window", "As `tag_window`, for this upstream alone."),
@@ -115,6 +120,12 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("limits.upstream_blobs", "number", "32", "Blob downloads at once from one upstream; more wait."),
     key("limits.upstream_manifests", "number", "32", "Manifest requests at once to one upstream."),
+    key(
+        "limits.upstream_min_rate",
+        "size a second or off",
+        "64B",
+        "A blob that comes more slowly for a minute is gone on with over a new connection, and given up after three such minutes in a row.",
+    ),
 ];
 
 /// Keys under which any name may stand.

@@ -175,6 +175,15 @@ fn limits(reader: &mut Reader<'_>, drop_in: bool) -> LimitsConfig {
         drain: reader.read("limits.drain", parse::duration).unwrap_or(if drop_in { DROP_IN_DRAIN } else { DRAIN }),
         upstream_blobs: reader.read("limits.upstream_blobs", parse::count).unwrap_or(32),
         upstream_manifests: reader.read("limits.upstream_manifests", parse::count).unwrap_or(32),
+        upstream_min_rate: reader.read_or_off("limits.upstream_min_rate", Some(ByteSize(64)), rate),
+    }
+}
+
+/// Bytes a second.
+fn rate(text: &str) -> Result<ByteSize, String> {
+    match parse::of::<ByteSize>(text)? {
+        ByteSize(0) => Err("must be more than zero".to_owned()),
+        rate => Ok(rate),
     }
 }
 
@@ -220,10 +229,6 @@ fn store(reader: &mut Reader<'_>, sources: &Sources) -> StoreConfig {
         Limit::Percent(100) => Err("leaves no room for anything".into()),
         limit => Ok(limit),
     };
-    let scrub_rate = |text: &str| match parse::of::<ByteSize>(text)? {
-        ByteSize(0) => Err("must be more than zero".to_owned()),
-        rate => Ok(rate),
-    };
     let then = |text: &str| match text {
         "keep" => Ok(true),
         "remove" => Ok(false),
@@ -243,7 +248,7 @@ fn store(reader: &mut Reader<'_>, sources: &Sources) -> StoreConfig {
         max_size: reader.read_or_off("store.max_size", None, max_size),
         min_free: reader.read("store.min_free", min_free).unwrap_or(Limit::Percent(5)),
         root: reader.read("store.path", parse::path).unwrap_or_else(|| default_root(sources)),
-        scrub_rate: reader.read_or_off("store.scrub_rate", Some(ByteSize(4 << 20)), scrub_rate),
+        scrub_rate: reader.read_or_off("store.scrub_rate", Some(ByteSize(4 << 20)), rate),
     }
 }
 

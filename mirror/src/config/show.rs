@@ -217,6 +217,7 @@ fn limits(limits: &LimitsConfig) -> Value {
         ("drain", duration(limits.drain)),
         ("upstream_blobs", limits.upstream_blobs.into()),
         ("upstream_manifests", limits.upstream_manifests.into()),
+        ("upstream_min_rate", limits.upstream_min_rate.map_or_else(off, text)),
     ])
 }
 

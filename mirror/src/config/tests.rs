@@ -71,6 +71,7 @@ fn nothing_said_mirrors_docker_hub_on_loopback() {
       drain: 30s  # default
       upstream_blobs: 32  # default
       upstream_manifests: 32  # default
+      upstream_min_rate: 64B  # default
     ");
 }
 

@@ -64,7 +64,7 @@ impl Replies {
         *response.headers_mut() = finished.clone();
         name_space(response.headers_mut(), target);
         if let Some(warning) = answer.warning {
-            response.headers_mut().insert(WARNING, HeaderValue::from_static(warning_text(warning)));
+            response.headers_mut().insert(WARNING, warning_value(warning));
         }
         if asked.get(IF_NONE_MATCH).is_some_and(|known| lists(known, &object.etag)) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -170,8 +170,8 @@ impl Replies {
         {
             headers.insert(LINK, link);
         }
-        if list.stale {
-            headers.insert(WARNING, HeaderValue::from_static(warning_text(Warning::Stale)));
+        if let Some(warning) = list.warning {
+            headers.insert(WARNING, warning_value(warning));
         }
         name_space(headers, target);
         response
@@ -272,12 +272,18 @@ fn empty_index() -> Value {
     json!({ "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": [] })
 }
 
-fn warning_text(warning: Warning) -> &'static str {
-    match warning {
-        Warning::Deleted => "299 - \"the upstream no longer has this tag; this is what it was\"",
-        Warning::RateLimited => "299 - \"the upstream limits requests; this is the last known answer\"",
-        Warning::Stale => "299 - \"the upstream does not answer; this is the last known answer\"",
-    }
+/// Some clients show it to their user. What an operator must know besides, such as why an account is refused, is in `/readyz`.
+fn warning_value(warning: Warning) -> HeaderValue {
+    let why = match warning {
+        Warning::AccountRefused => "the upstream refuses this mirror's account; this is the last known answer",
+        Warning::Deleted => "the upstream no longer has this tag; this is what it was",
+        Warning::Failing(status) => &format!("the upstream answers {}; this is the last known answer", status.as_u16()),
+        Warning::RateLimited => "the upstream limits requests; this is the last known answer",
+        Warning::Silent => "the upstream does not answer; this is the last known answer",
+        Warning::Untrusted => "the upstream names a token service that this mirror does not trust; this is the last known answer",
+        Warning::Useless => "the upstream's answer makes no sense; this is the last known answer",
+    };
+    HeaderValue::from_str(&format!("299 - \"{why}\"")).expect("plain ASCII")
 }
 
 impl Body for RegistryBody {

@@ -79,6 +79,17 @@ struct Setup {
     trusted: Vec<IpNet>,
 }
 
+fn limits() -> LimitsConfig {
+    LimitsConfig {
+        buffers: ByteSize(1 << 20),
+        connections: 100,
+        drain: Duration::ZERO,
+        upstream_blobs: 1,
+        upstream_manifests: 1,
+        upstream_min_rate: None,
+    }
+}
+
 impl Running {
     fn start<F>(setup: &Setup, service: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
     where
@@ -88,8 +99,7 @@ impl Running {
         let server = Server::bind(&[config], Vec::new()).expect("bound");
         let (address, metrics, resolver) = (server.addresses()[0], server.metrics().clone(), server.resolvers().pop());
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
-        let limits =
-            LimitsConfig { buffers: ByteSize(1 << 20), connections: 100, drain: setup.drain, upstream_blobs: 1, upstream_manifests: 1 };
+        let limits = LimitsConfig { drain: setup.drain, ..limits() };
         server.spawn_with(service, &limits, &setup.trusted, &tasks, &cancel, setup.times.unwrap_or_default());
         Self { address, cancel, metrics, resolver, tasks }
     }
@@ -405,8 +415,7 @@ async fn a_filter_is_served_as_it_answers() {
     let server = Server::bind(&[ListenerConfig { address: ([127, 0, 0, 1], 0).into(), proxy_protocol: false, tls: None }], Vec::new())
         .expect("bound");
     let address = server.addresses()[0];
-    let limits = LimitsConfig { buffers: ByteSize(1), connections: 1, drain: Duration::ZERO, upstream_blobs: 1, upstream_manifests: 1 };
-    server.spawn(serve_filter(filter), &limits, &[], &TaskTracker::new(), &CancellationToken::new());
+    server.spawn(serve_filter(filter), &limits(), &[], &TaskTracker::new(), &CancellationToken::new());
     let mut client = http1_over(TcpStream::connect(address).await.expect("connects")).await;
     let answer = within(client.send_request(get("/"))).await.expect("an answer");
     assert_eq!(text(answer).await, "from a filter");

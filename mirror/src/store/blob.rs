@@ -2,9 +2,10 @@
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
 use super::disk::{self, Claim, Disk, is_of_nothing};
 use super::index::Seconds;
@@ -36,6 +37,17 @@ impl Stored {
             return None;
         };
         Self::new(disk, digest, lease.kind, Arc::new(file), lease.generation, &metadata)
+    }
+
+    /// Opens `digest` where the index knows it and the kernel has its name and its file in memory.
+    pub(super) fn open_at_once(disk: &Arc<Disk>, digest: &Digest, used: Seconds) -> Option<Self> {
+        let lease = disk.index.lease(digest, Some(used))?;
+        let cached = open_cached(&disk.layout.content(lease.kind, digest)).and_then(|file| Some((file.metadata().ok()?, file)));
+        let Some((metadata, file)) = cached.filter(|(metadata, _)| metadata.is_file() && metadata.size() > 0) else {
+            disk.give_up(&Claim::Lease(digest.clone(), lease.generation));
+            return None;
+        };
+        Some(Self::published(disk, digest, lease.kind, Arc::new(file), lease.generation, metadata.size()))
     }
 
     /// A file that was just published with one reader, which is this.
@@ -88,13 +100,19 @@ impl Stored {
         self.disk.index.mark_verified(&self.digest, self.generation);
     }
 
-    /// Notes a use; the file itself learns of it at most once a minute.
+    /// Notes a use.
     pub fn touch(&self) {
-        let now = disk::now();
-        if self.disk.index.touch(&self.digest, now).is_some_and(|(_, due)| due) {
-            // A use that is not noted makes the blob a little older than it is: nothing to fail for.
-            let _ = rustix::fs::futimens(&self.file, &used_at(now));
-        }
+        self.disk.touch(&self.digest, disk::now());
+    }
+
+    /// What it should be.
+    pub(super) fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Notes that a check has read so many bytes.
+    pub(super) fn count_checked(&self, bytes: u64) {
+        self.disk.metrics.checked_bytes.inc_by(bytes);
     }
 
     /// What it is stored as.
@@ -109,20 +127,14 @@ impl Drop for Stored {
     }
 }
 
-/// Notes a use of `digest` without opening it.
-pub(super) fn touch(disk: &Disk, digest: &Digest, now: Seconds) {
-    if let Some((kind, true)) = disk.index.touch(digest, now) {
-        let _ = rustix::fs::utimensat(CWD, disk.layout.content(kind, digest), &used_at(now), AtFlags::SYMLINK_NOFOLLOW);
-    }
-}
-
 fn open(disk: &Disk, kind: ChildKind, digest: &Digest) -> Option<(File, Metadata)> {
     let file = File::open(disk.layout.content(kind, digest)).ok()?;
     let metadata = file.metadata().ok().filter(Metadata::is_file)?;
     Some((file, metadata))
 }
 
-fn used_at(now: Seconds) -> Timestamps {
-    let time = Timespec { tv_sec: i64::from(now), tv_nsec: 0 };
-    Timestamps { last_access: time, last_modification: time }
+/// Fails rather than wait for a disk. Where the system has no such way (before Linux 5.12, or where a container's rules forbid it) it always fails.
+fn open_cached(path: &Path) -> Option<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok().map(File::from)
 }

@@ -28,22 +28,24 @@ pub(super) struct Cleanup {
 }
 
 impl Cleanup {
-    /// Cleans up until cancelled: room each few seconds, for the disk has other users; age each hour.
+    /// Cleans up until cancelled: room each few seconds, for the disk has other users; age each hour. Last uses reach their files on the way, and at the end.
     pub(super) async fn watch(self, cancel: CancellationToken) {
         let mut ticks = 0_u64;
         while tokio::time::timeout(TRIM_EVERY, cancel.cancelled()).await.is_err() {
             ticks += 1;
             let (this, stop) = (self.clone(), cancel.clone());
             let aged = ticks.is_multiple_of(TRIMS_A_CLEANUP);
-            // A panic in it is reported by the runtime's hook; the next round starts anew.
-            let _ = tokio::task::spawn_blocking(move || {
+            let round = tokio::task::spawn_blocking(move || {
+                this.disk.save_uses();
                 this.disk.trim();
                 if aged {
                     this.run(super::disk::now(), &stop);
                 }
-            })
-            .await;
+            });
+            // A panic in it is reported by the runtime's hook; the next round starts anew. A disk that hangs does not hold up a stop.
+            let _ = cancel.run_until_cancelled(round).await;
         }
+        let _ = tokio::time::timeout(MOMENT, tokio::task::spawn_blocking(move || self.disk.save_uses())).await;
     }
 
     /// One round, at the time `now`; blocking.
@@ -146,6 +148,8 @@ fn is_older(path: &Path, oldest: SystemTime) -> bool {
     fs::symlink_metadata(path).and_then(|file| file.modified()).is_ok_and(|written| written < oldest)
 }
 
+/// What a stop waits for the last uses to be saved.
+const MOMENT: Duration = Duration::from_secs(1);
 /// Between two looks at the cap and the free space.
 const TRIM_EVERY: Duration = Duration::from_secs(10);
 const TRIMS_A_CLEANUP: u64 = 360;

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use super::account::in_blocks;
 use super::blob::Stored;
 use super::disk::{Claim, Disk, allocated};
-use super::error::{SpoolError, StoreError, is_full};
+use super::error::{StoreError, is_full};
 use super::layout;
 use super::tree;
 use crate::oci::{ChildKind, Digest};
@@ -40,9 +40,9 @@ pub struct Spool {
 
 impl Spool {
     /// Makes the file and takes its room.
-    pub(super) fn new(disk: &Arc<Disk>, digest: &Digest, size: Option<u64>) -> Result<Self, SpoolError> {
+    pub(super) fn new(disk: &Arc<Disk>, digest: &Digest, size: Option<u64>) -> Result<Self, StoreError> {
         if let Some(reason) = disk.health.illness() {
-            return Err(SpoolError::Unhealthy(reason));
+            return Err(StoreError::Unhealthy(reason));
         }
         let (path, file) = disk.tree.temporary(disk).map_err(|source| failed(disk, 0, "create", disk.layout.spool(), source))?;
         let mut spool = Self {
@@ -72,7 +72,7 @@ impl Spool {
     }
 
     /// Writes `bytes` at the end. After an error what was written before is whole, and so are its readers.
-    pub fn append(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let end = self.written + bytes.len() as u64;
         if end > self.room {
             self.reach(end.max(self.room + STEP)).or_else(|_| self.reach(end))?;
@@ -98,12 +98,12 @@ impl Spool {
     }
 
     /// Takes room up to `end` bytes, in the account first.
-    fn reach(&mut self, end: u64) -> Result<(), SpoolError> {
+    fn reach(&mut self, end: u64) -> Result<(), StoreError> {
         let more = in_blocks(end).saturating_sub(in_blocks(self.room));
         if more == 0 {
             return Ok(());
         }
-        self.disk.admit(more).map_err(SpoolError::Full)?;
+        self.disk.admit(more).map_err(StoreError::Full)?;
         if let Err(source) = self.allocate(end, more) {
             self.disk.account.sub(more);
             return Err(failed(&self.disk, more, "take room for", self.path.clone(), source.into()));
@@ -128,7 +128,7 @@ impl Spool {
         Ok(())
     }
 
-    fn write(&self, bytes: &[u8]) -> Result<(), SpoolError> {
+    fn write(&self, bytes: &[u8]) -> Result<(), StoreError> {
         let mut outcome = self.file.write_all_at(bytes, self.written);
         if outcome.as_ref().is_err_and(is_full) && self.disk.relieve(bytes.len() as u64) {
             outcome = self.file.write_all_at(bytes, self.written);
@@ -159,13 +159,13 @@ impl Drop for Spool {
 }
 
 /// Tells the health check, and the caller what to do.
-fn failed(disk: &Disk, need: u64, doing: &'static str, path: PathBuf, source: std::io::Error) -> SpoolError {
+fn failed(disk: &Disk, need: u64, doing: &'static str, path: PathBuf, source: std::io::Error) -> StoreError {
     disk.health.failed(&source);
     if is_full(&source) {
         disk.metrics.full.inc();
-        return SpoolError::Full(need);
+        return StoreError::Full(need);
     }
-    SpoolError::Io { doing, path, source }
+    StoreError::Io { doing, path, source }
 }
 
 /// Room is taken in steps of so many bytes where the size is not known.

@@ -36,6 +36,17 @@ pub enum AccountStatus {
     Unknown,
 }
 
+impl fmt::Display for AccountStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted => f.write_str("accepted"),
+            Self::None => f.write_str("none"),
+            Self::Refused { reason, .. } => write!(f, "refused: {reason}"),
+            Self::Unknown => f.write_str("not asked yet"),
+        }
+    }
+}
+
 /// A name and its password.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Credentials {
@@ -308,6 +319,13 @@ mod tests {
         tokio::time::advance(HOLD_BACK).await;
         assert!(account.turn().await.is_ok());
         assert!(account.accepted() && !account.accepted());
+    }
+
+    #[test]
+    fn a_status_is_said_in_words() {
+        let refused = AccountStatus::Refused { reason: "hub answered 401 Unauthorized".into(), since: SystemTime::UNIX_EPOCH };
+        let said = [AccountStatus::Accepted, AccountStatus::None, refused, AccountStatus::Unknown].map(|status| status.to_string());
+        assert_eq!(said, ["accepted", "none", "refused: hub answered 401 Unauthorized", "not asked yet"]);
     }
 
     #[test]

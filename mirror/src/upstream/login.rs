@@ -49,6 +49,13 @@ enum Scope {
     Of { after: Arc<str>, before: Arc<str> },
 }
 
+/// A token, as a challenge asks for it.
+struct Wanted {
+    realm: Arc<str>,
+    scope: Arc<str>,
+    service: Option<Arc<str>>,
+}
+
 /// What a request carries to be let in.
 pub(super) enum Authorization {
     Basic {
@@ -114,6 +121,21 @@ impl Scope {
     }
 }
 
+impl Wanted {
+    fn of(bearer: &Bearer, repo: Option<&RepoName>) -> Self {
+        let scope = match (&bearer.scope, repo) {
+            (Some(scope), _) => scope.as_str().into(),
+            (None, Some(repo)) => format!("repository:{repo}:pull").into(),
+            (None, None) => "".into(),
+        };
+        Self { realm: bearer.realm.as_str().into(), scope, service: bearer.service.as_deref().map(Into::into) }
+    }
+
+    fn is_for(&self, key: &Key) -> bool {
+        key.realm == self.realm && key.scope == self.scope && key.service == self.service
+    }
+}
+
 impl Inner {
     /// The account that a request to `origin` goes out with.
     fn account_for(&self, origin: &Origin, identity: Identity) -> Option<&Account> {
@@ -125,8 +147,8 @@ impl Inner {
         match (origin.learned(), ask.repo) {
             (Some(Learned::Basic), _) if self.account_for(origin, ask.identity).is_some() => self.basic(origin, ask, deadline).await,
             (Some(Learned::Bearer { realm, scope, service }), Some(repo)) => {
-                let scope = scope.of(repo);
-                self.bearer(origin, ask, realm, service, scope, None, deadline).await
+                let wanted = Wanted { realm, scope: scope.of(repo), service };
+                self.bearer(origin, ask, wanted, None, deadline).await
             }
             _ => Ok(Authorization::None),
         }
@@ -164,18 +186,13 @@ impl Inner {
         began: Instant,
         deadline: Instant,
     ) -> Result<Authorization, FetchError> {
-        let realm: Arc<str> = bearer.realm.as_str().into();
-        let service: Option<Arc<str>> = bearer.service.as_deref().map(Into::into);
-        let scope: Arc<str> = match (&bearer.scope, ask.repo) {
-            (Some(scope), _) => scope.as_str().into(),
-            (None, Some(repo)) => format!("repository:{repo}:pull").into(),
-            (None, None) => "".into(),
-        };
+        let wanted = Wanted::of(bearer, ask.repo);
         if let Some(repo) = ask.repo {
-            origin.learn(Learned::Bearer { realm: Arc::clone(&realm), scope: Scope::learn(&scope, repo), service: service.clone() });
+            let scope = Scope::learn(&wanted.scope, repo);
+            origin.learn(Learned::Bearer { realm: Arc::clone(&wanted.realm), scope, service: wanted.service.clone() });
         }
         let rejected = match before {
-            Authorization::Bearer { key, token } if key.realm == realm && key.scope == scope && key.service == service => {
+            Authorization::Bearer { key, token } if wanted.is_for(&key) => {
                 // A token that was made for this does not get better by making it again; a kept one may have been rejected early.
                 let lacks_rights = bearer.error.as_deref() == Some("insufficient_scope") && token.age() < YOUNG;
                 if lacks_rights || token.is_of_after(began) {
@@ -185,33 +202,39 @@ impl Inner {
             }
             _ => None,
         };
-        self.bearer(origin, ask, realm, service, scope, rejected.as_ref(), deadline).await
+        self.bearer(origin, ask, wanted, rejected.as_ref(), deadline).await
     }
 
-    #[expect(clippy::too_many_arguments, reason = "they are one challenge, already taken apart into what the key is made of")]
     async fn bearer(
         &self,
         origin: &Origin,
         ask: &Ask<'_>,
-        realm: Arc<str>,
-        service: Option<Arc<str>>,
-        scope: Arc<str>,
+        wanted: Wanted,
         rejected: Option<&Arc<Token>>,
         deadline: Instant,
     ) -> Result<Authorization, FetchError> {
         let account = self.account_for(origin, ask.identity);
-        let address: Url = realm.parse().map_err(|_| malformed(ask, "its token service's address is none"))?;
-        let needed = if account.is_some() { Trust::Account } else { Trust::Anonymous };
-        let given = trust(&origin.url, &address, &self.config.realms);
-        if given != Trust::Account && given != needed {
-            let realm = address.origin().ascii_serialization().into();
-            return Err(FetchError::UntrustedRealm { subject: ask.subject.clone(), realm });
-        }
+        let address: Url = wanted.realm.parse().map_err(|_| malformed(ask, "its token service's address is none"))?;
+        self.check_realm(origin, &address, account, ask)?;
+        let Wanted { realm, scope, service } = wanted;
         let key = Key { account: account.map(|account| Arc::clone(account.user())), realm, scope, service };
         let login = Login { address: &address, ask, deadline, key: &key };
         let token = timeout_at(deadline, self.tokens.get(&key, rejected, || self.grant(login, account))).await;
         let late = |_| FetchError::Timeout { subject: ask.subject.clone(), host: host_of(&address), after: self.tuning.budget };
         Ok(Authorization::Bearer { token: token.map_err(late)??, key })
+    }
+
+    /// Whether the token service may have what would be sent there. That it must not have our account is the account's trouble, and as loud as any.
+    fn check_realm(&self, origin: &Origin, address: &Url, account: Option<&Account>, ask: &Ask<'_>) -> Result<(), FetchError> {
+        let given = trust(&origin.url, address, &self.config.realms);
+        if given == Trust::Account || (given == Trust::Anonymous && account.is_none()) {
+            return Ok(());
+        }
+        let realm: Arc<str> = address.origin().ascii_serialization().into();
+        if let Some(account) = account {
+            self.account_refused(account, format!("its token service {realm} must not have it, unless `realms` lists that host").into());
+        }
+        Err(FetchError::UntrustedRealm { subject: ask.subject.clone(), realm })
     }
 
     /// A new token, for the account where there is one.

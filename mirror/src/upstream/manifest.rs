@@ -39,7 +39,7 @@ pub struct FetchedManifest {
 impl Upstream {
     /// What `reference` means at present, at no quota. An upstream that refuses HEAD as such is asked by GET.
     pub async fn head_manifest(&self, repo: &RepoName, reference: &Reference, as_: Identity) -> Result<ManifestHead, FetchError> {
-        self.head_manifest_by(repo, reference, as_, Instant::now() + self.0.tuning.budget).await
+        self.head_manifest_by(repo, reference, as_, Instant::now() + self.inner.tuning.budget).await
     }
 
     pub(super) async fn head_manifest_by(
@@ -50,8 +50,8 @@ impl Upstream {
         deadline: Instant,
     ) -> Result<ManifestHead, FetchError> {
         let ask = self.manifest_ask(Method::HEAD, Kind::ManifestHead, repo, reference, as_);
-        let place = self.0.lanes.manifest(&ask.subject, deadline).await?;
-        match self.0.fetch(&ask, deadline).await {
+        let place = self.inner.lanes.manifest(&ask.subject, deadline).await?;
+        match self.inner.fetch(&ask, deadline).await {
             Ok(answer) => Ok(head(answer.headers())),
             Err(FetchError::Status { status: StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED, .. }) => {
                 drop(place); // One lane of width one must do for both.
@@ -65,7 +65,7 @@ impl Upstream {
 
     /// The manifest itself, checked. A GET costs quota at Docker Hub.
     pub async fn manifest(&self, repo: &RepoName, reference: &Reference, as_: Identity) -> Result<FetchedManifest, FetchError> {
-        self.manifest_by(repo, reference, as_, Instant::now() + self.0.tuning.budget).await
+        self.manifest_by(repo, reference, as_, Instant::now() + self.inner.tuning.budget).await
     }
 
     pub(super) async fn manifest_by(
@@ -76,11 +76,11 @@ impl Upstream {
         deadline: Instant,
     ) -> Result<FetchedManifest, FetchError> {
         let ask = self.manifest_ask(Method::GET, Kind::Manifest, repo, reference, as_);
-        let _place = self.0.lanes.manifest(&ask.subject, deadline).await?;
-        let answer = self.0.fetch(&ask, deadline).await?;
+        let _place = self.inner.lanes.manifest(&ask.subject, deadline).await?;
+        let answer = self.inner.fetch(&ask, deadline).await?;
         let headers = answer.headers().clone();
-        let bytes = self.0.read(answer, MAX_MANIFEST_BYTES, &ask, deadline).await?;
-        check(bytes, &headers, reference, &ask).inspect_err(|error| self.0.remember(error))
+        let bytes = self.inner.read(answer, MAX_MANIFEST_BYTES, &ask, deadline).await?;
+        check(bytes, &headers, reference, &ask).inspect_err(|error| self.inner.remember(error))
     }
 
     fn manifest_ask<'a>(&self, method: Method, kind: Kind, repo: &'a RepoName, reference: &Reference, identity: Identity) -> Ask<'a> {
@@ -94,6 +94,7 @@ impl Upstream {
             path: format!("/v2/{repo}/manifests/{reference}"),
             repo: Some(repo),
             subject: self.subject(format_args!("{repo}{separator}{reference}")),
+            via: self.via.clone(),
         }
     }
 }

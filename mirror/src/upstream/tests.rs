@@ -14,6 +14,7 @@ use super::retry::Tuning;
 use super::{Identity, Metrics, Upstream};
 use crate::config::{AccountConfig, ByteSize, LimitsConfig, PasswordSource, Secret, UpstreamConfig};
 use crate::oci::{Algorithm, Digest, MediaType, Reference, RepoName};
+use crate::via::{Pseudonym, Via};
 
 /// Long enough for a busy machine; only what must be waited for is shorter.
 fn tuning() -> Tuning {
@@ -53,7 +54,14 @@ fn password() -> PasswordSource {
 
 fn limits() -> LimitsConfig {
     let buffers = ByteSize(1 << 20);
-    LimitsConfig { buffers, connections: 100, drain: Duration::from_secs(1), upstream_blobs: 100, upstream_manifests: 100 }
+    LimitsConfig {
+        buffers,
+        connections: 100,
+        drain: Duration::from_secs(1),
+        upstream_blobs: 100,
+        upstream_manifests: 100,
+        upstream_min_rate: Some(ByteSize(64)),
+    }
 }
 
 fn upstream(config: &UpstreamConfig) -> Upstream {
@@ -61,7 +69,7 @@ fn upstream(config: &UpstreamConfig) -> Upstream {
 }
 
 fn tuned(config: &UpstreamConfig, tuning: Tuning) -> Upstream {
-    Upstream::tuned(config, &limits(), "test", &Metrics::default(), tuning).expect("an upstream")
+    Upstream::tuned(config, &limits(), US, &Metrics::default(), tuning).expect("an upstream")
 }
 
 fn repo() -> RepoName {
@@ -113,4 +121,6 @@ fn challenge(seen: &Seen) -> Reply {
     Reply::new(401).header("WWW-Authenticate", challenge)
 }
 
+/// Us, among mirrors.
+const US: Pseudonym = Pseudonym::new(0xab);
 const PASSWORD: &str = "hunter2-is-secret";

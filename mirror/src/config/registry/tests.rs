@@ -112,6 +112,7 @@ fn the_config_file_of_an_https_mirror_is_understood() {
       drain: 8s  # default
       upstream_blobs: 32  # default
       upstream_manifests: 32  # default
+      upstream_min_rate: 64B  # default
     ");
 }
 

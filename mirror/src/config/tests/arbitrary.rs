@@ -105,13 +105,14 @@ fn log() -> impl Strategy<Value = LogConfig> {
 }
 
 fn limits() -> impl Strategy<Value = LimitsConfig> {
-    (size(), 1_usize..9999, duration(), 1_usize..99, 1_usize..99).prop_map(
-        |(buffers, connections, drain, upstream_blobs, upstream_manifests)| LimitsConfig {
+    (size(), 1_usize..9999, duration(), 1_usize..99, 1_usize..99, option::of(size())).prop_map(
+        |(buffers, connections, drain, upstream_blobs, upstream_manifests, upstream_min_rate)| LimitsConfig {
             buffers,
             connections,
             drain,
             upstream_blobs,
             upstream_manifests,
+            upstream_min_rate,
         },
     )
 }

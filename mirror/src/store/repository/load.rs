@@ -13,7 +13,7 @@ use super::super::records::{self, BlobRecord, ManifestRecord, TagRecord};
 use super::known::Known;
 
 pub(super) fn load(disk: &Disk, folder: &Path) -> Known {
-    let mut known = Known::default();
+    let mut known = Known::nothing();
     each(disk, &folder.join(MANIFESTS), parse_file_name, |digest, record: ManifestRecord| {
         // Its name is what the record is looked for by.
         let fits = digest == record.digest;

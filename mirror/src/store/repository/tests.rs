@@ -3,6 +3,29 @@ use super::super::{RepositoryState, Visibility};
 use super::*;
 use crate::oci::Child;
 
+/// Learned and saved in one call.
+impl Repository {
+    pub(in crate::store) fn link_manifest(&self, record: &ManifestRecord) -> Result<(), StoreError> {
+        self.learn_manifest(record);
+        self.save()
+    }
+
+    pub(in crate::store) fn link_blob(&self, digest: &Digest, size: u64) -> Result<(), StoreError> {
+        self.learn_blob(digest, size);
+        self.save()
+    }
+
+    pub(in crate::store) fn set_tag(&self, tag: &Tag, record: &TagRecord) -> Result<(), StoreError> {
+        self.learn_tag(tag, record);
+        self.save()
+    }
+
+    pub(in crate::store) fn set_state(&self, state: RepositoryState) -> Result<(), StoreError> {
+        self.learn_state(|_| state);
+        self.save()
+    }
+}
+
 #[test]
 fn a_repository_holds_what_its_manifests_name_and_what_was_proved() {
     let folder = folder();
@@ -83,6 +106,35 @@ fn a_record_that_cannot_be_understood_is_removed_and_the_others_hold() {
     assert!(repository.held(&good.digest).is_some());
     assert_eq!((repository.held(&other.digest), repository.tags()), (None, vec![]));
     assert!(!path(&other.digest).exists() && !records.join("_tags/t").exists() && !records.join("_state").exists());
+}
+
+#[test]
+fn what_is_learned_is_known_at_once_and_written_when_it_is_saved() {
+    let folder = folder();
+    let store = opened(&config(folder.path()));
+    let (record, proved) = (manifest(b"one", vec![layer(&digest_of(b"layer"), 5)]), digest_of(b"proved"));
+    let first = repository(&store, "a");
+    assert!(!first.is_behind());
+    first.learn_manifest(&record);
+    first.learn_blob(&proved, 6);
+    first.learn_tag(&tag("t"), &TagRecord { digest: record.digest.clone(), gone_since: None });
+    first.learn_state(|state| RepositoryState { closed: true, ..state });
+    assert!(first.is_behind() && first.held(&proved).is_some() && first.held(&digest_of(b"layer")).is_some() && first.state().closed);
+    assert!(!folder.path().join("repos").join("hub").exists(), "nothing is written yet");
+
+    first.save().expect("room");
+    assert!(!first.is_behind());
+    first.learn_manifest(&record);
+    first.learn_blob(&proved, 6);
+    assert!(!first.is_behind(), "what is told again is no news");
+    first.learn_state(|_| RepositoryState::default());
+    assert!(first.is_behind(), "what is as before the first save is news to the disk");
+    first.save().expect("room");
+    drop((first, store));
+    let store = opened(&config(folder.path()));
+    let first = repository(&store, "a");
+    assert_eq!((first.record(&record.digest), first.tags().len(), first.state().closed), (Some(record), 1, false));
+    assert_eq!(first.held(&proved).map(|held| held.size), Some(6));
 }
 
 #[test]

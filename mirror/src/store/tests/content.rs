@@ -123,7 +123,7 @@ fn a_reader_keeps_what_is_quarantined_or_replaced_under_it() {
     let bytes = content(7, 50_000);
     let digest = put(&store, &bytes).expect("room");
     let first = store.blob(&digest).expect("stored");
-    store.quarantine(&digest);
+    store.disk.quarantine(&digest, "a test");
     assert!(store.blob(&digest).is_none());
     put(&store, &bytes).expect("fetched again");
     let second = store.blob(&digest).expect("stored");
@@ -150,7 +150,7 @@ fn only_the_newest_damaged_files_are_kept() {
     let folder = folder();
     let store = opened(&config(folder.path()));
     for seed in 0..12 {
-        store.quarantine(&put(&store, &content(seed, 100)).expect("room"));
+        store.disk.quarantine(&put(&store, &content(seed, 100)).expect("room"), "a test");
     }
     assert_eq!(files(&folder.path().join("quarantine")).len(), quarantine::KEPT);
     assert_eq!(store.figures().allocated, du(folder.path()));
@@ -170,6 +170,7 @@ fn a_use_is_remembered_by_the_file() {
     drop(store);
     let store = opened(&config(folder.path()));
     store.blob(&digest).expect("stored").touch();
+    store.disk.save_uses(); // As the clean-up does in the background.
     let age = fs::metadata(&path).expect("there").modified().expect("a time").elapsed().expect("past");
     assert!(age < Duration::from_mins(1), "{age:?}");
 }

@@ -93,9 +93,33 @@ async fn a_foreign_realm_gets_no_password() {
     let hub = Server::start(move |_| Reply::new(401).header("WWW-Authenticate", format!(r#"Bearer realm="{realm}",service="hub""#))).await;
     let upstream = upstream(&with_account(&hub, password()));
     let error = upstream.manifest(&repo(), &tag(), Identity::Account).await.expect_err("not trusted");
-    assert!(matches!(&error, FetchError::UntrustedRealm { .. }), "{error}");
+    assert!(matches!(&error, FetchError::UntrustedRealm { .. }) && error.is_about_account(), "{error}");
+    assert!(matches!(upstream.status().account, AccountStatus::Refused { reason, .. } if reason.contains("realms")));
     assert!(error.to_string().contains(&thief.url("").origin().ascii_serialization()), "{error}");
     assert_eq!(thief.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn what_lies_inside_is_asked_for_no_token_by_anybody() {
+    let hub =
+        Server::start(|_| Reply::new(401).header("WWW-Authenticate", r#"Bearer realm="http://169.254.169.254/latest/api/token""#)).await;
+    for (config, identity) in [(config(&hub), Identity::Account), (with_account(&hub, password()), Identity::Anonymous)] {
+        let error = upstream(&config).manifest(&repo(), &tag(), identity).await.expect_err("no token service");
+        assert!(matches!(&error, FetchError::UntrustedRealm { .. }), "{error}");
+    }
+}
+
+/// Of a private one, that nobody may list it is no news: the account is what must be mended.
+#[tokio::test]
+async fn tags_are_listed_as_nobody_where_the_account_is_refused() {
+    let hub = Server::start(|seen| {
+        guarded(seen, |seen| if seen.path.contains("/public/") { Reply::ok(r#"{"tags":["1"]}"#) } else { Reply::new(404) })
+    })
+    .await;
+    let upstream = upstream(&with_account(&hub, PasswordSource::Value(Secret::new("wrong"))));
+    upstream.tags(&"public/app".parse().expect("a name"), "", Identity::Account).await.expect("a list");
+    let error = upstream.tags(&repo(), "", Identity::Account).await.expect_err("private");
+    assert!(matches!(error, FetchError::AccountRefused { .. }), "{error}");
 }
 
 #[tokio::test]

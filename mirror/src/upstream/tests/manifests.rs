@@ -118,8 +118,8 @@ async fn tags_come_in_pages_as_the_upstream_cuts_them() {
     let upstream = upstream(&config(&hub));
     let first = upstream.tags(&repo(), "n=1", Identity::Account).await.expect("a page");
     let next = first.next.expect("another page");
-    assert_eq!((next.last.as_deref(), next.n), (Some("a"), Some(1)));
-    assert_eq!(upstream.tags(&repo(), &next.query, Identity::Account).await.expect("a page").next, None);
+    assert_eq!(next, "n=1&last=a");
+    assert_eq!(upstream.tags(&repo(), &next, Identity::Account).await.expect("a page").next, None);
     assert!(matches!(upstream.tags(&repo(), "", Identity::Account).await, Err(FetchError::Malformed { .. })));
 }
 
@@ -136,14 +136,9 @@ async fn referrers_come_from_the_api_or_from_the_tag_schema_or_there_are_none() 
         })
         .await;
         let upstream = upstream(&config(&hub));
-        let found = upstream.referrers(&repo(), &subject, None, Identity::Account).await.expect("an answer");
+        let found = upstream.referrers(&repo(), &subject, Identity::Account).await.expect("an answer");
         assert_eq!(found.is_some(), status == 200 || has_tag, "{status} {has_tag}");
         let gets = hub.seen().iter().filter(|seen| seen.method == "GET" && seen.path.contains("/manifests/sha256-")).count();
         assert_eq!(gets, usize::from(has_tag), "a GET of a tag that is not there costs quota");
-        let signatures = upstream.referrers(&repo(), &subject, Some("b/signature"), Identity::Account).await.expect("an answer");
-        if let Some(signatures) = signatures {
-            let text = String::from_utf8_lossy(&signatures);
-            assert!(text.contains("b/signature") && !text.contains("a/sbom"), "{text}");
-        }
     }
 }

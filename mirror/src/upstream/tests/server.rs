@@ -58,6 +58,8 @@ pub(super) struct Reply {
 enum End {
     /// Close after so many bytes of the body.
     Cut(usize),
+    /// The body byte by byte, with a pause after each.
+    Drip,
     KeepAlive,
     /// Say nothing more after so many bytes of the body.
     Stall(usize),
@@ -107,6 +109,11 @@ impl Reply {
         Self { end: End::Cut(bytes), ..self }
     }
 
+    /// A byte now and then, never long enough apart to be a stall.
+    pub(super) fn drip(self) -> Self {
+        Self { end: End::Drip, ..self }
+    }
+
     pub(super) fn stall_after(self, bytes: usize) -> Self {
         Self { end: End::Stall(bytes), ..self }
     }
@@ -122,12 +129,21 @@ impl Reply {
         let body = if head { &[][..] } else { &self.body };
         let (bytes, again) = match self.end {
             End::KeepAlive => ([top.as_bytes(), body].concat(), true),
+            End::Drip => (top.as_bytes().to_vec(), false),
             End::Cut(at) => ([top.as_bytes(), &body[..at]].concat(), false),
             End::Stall(usize::MAX) => (Vec::new(), true),
             End::Stall(at) => ([top.as_bytes(), &body[..at]].concat(), true),
             End::Raw(ref bytes) => (bytes.clone(), false),
         };
         let sent = stream.write_all(&bytes).await.is_ok() && stream.flush().await.is_ok();
+        if matches!(self.end, End::Drip) {
+            for byte in body {
+                tokio::time::sleep(DRIP).await;
+                if stream.write_all(&[*byte]).await.is_err() || stream.flush().await.is_err() {
+                    break;
+                }
+            }
+        }
         if matches!(self.end, End::Stall(_)) {
             let mut rest = [0; 64];
             while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {} // Until the other side gives up.
@@ -222,6 +238,9 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, log: Arc<Mute
         }
     }
 }
+
+/// Between two bytes of a drip.
+const DRIP: std::time::Duration = std::time::Duration::from_millis(20);
 
 fn decode(base64: &str) -> Vec<u8> {
     let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -1,0 +1,133 @@
+//! The flights that are in the air: one a digest, from the question to the upstream until the blob is published.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::flight::{Fetch, Flight, FlightError};
+use super::proof::{as_somebody, blob_identity};
+use super::{Cache, CacheError, Deadline, Repo};
+use crate::oci::Digest;
+
+/// Those that run, by digest.
+#[derive(Debug, Default)]
+pub(crate) struct Flights(Mutex<HashMap<Digest, Opening>>);
+
+/// A flight, once the upstream has answered.
+type Opening = watch::Receiver<Option<Result<Arc<Flight>, CacheError>>>;
+
+impl Cache {
+    /// Waits until the flight's upstream has answered. The flag tells whether this request started it.
+    pub(crate) async fn open(
+        &self,
+        repo: &Arc<Repo>,
+        digest: &Digest,
+        deadline: Deadline,
+    ) -> Result<(Result<Arc<Flight>, CacheError>, bool), CacheError> {
+        let (mut opening, led) = self.join_flight(repo, digest);
+        let opened = deadline.wait(digest, opening.wait_for(Option::is_some)).await?.map_err(|_| CacheError::Stopping)?;
+        Ok((opened.clone().unwrap_or(Err(CacheError::Stopping)), led))
+    }
+
+    /// The flight of `digest`: the one in the air, or a new one.
+    fn join_flight(&self, repo: &Arc<Repo>, digest: &Digest) -> (Opening, bool) {
+        let mut flights = self.0.lasting.flights.0.lock().expect("no holder panics");
+        if let Some(opening) = flights.get(digest) {
+            return (opening.clone(), false);
+        }
+        let (tell, opening) = watch::channel(None);
+        flights.insert(digest.clone(), opening.clone());
+        self.0.lasting.metrics.flight_started();
+        let landing = Landing { cache: self.clone(), digest: digest.clone() };
+        let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
+        let cancel = self.0.lasting.cancel.clone();
+        self.0.lasting.tasks.spawn(async move {
+            match cancel.run_until_cancelled(cache.open_flight(&repo, &digest)).await.unwrap_or(Err(CacheError::Stopping)) {
+                Ok(fetch) => {
+                    let flight = fetch.flight.clone();
+                    tell.send_replace(Some(Ok(flight.clone())));
+                    fetch.run(move || drop(landing)).await;
+                    if let Some(FlightError::Upstream { digest, source }) = flight.failure() {
+                        cache.refused(&repo, &digest, source).await; // Access can be lost in the middle of a download.
+                    }
+                }
+                Err(error) => {
+                    drop(landing);
+                    tell.send_replace(Some(Err(error)));
+                }
+            }
+        });
+        (opening, true)
+    }
+
+    /// Asks the upstream for the blob, and the store for room.
+    async fn open_flight(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<Fetch, CacheError> {
+        let name = &repo.key.name;
+        let stream = as_somebody(blob_identity(repo), |who| repo.upstream.blob(name, digest, 0, who)).await;
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => return Err(self.refused(repo, digest, error).await),
+        };
+        let held = repo.records.held(digest);
+        let size = stream.size().or(held.as_ref().map(|held| held.size));
+        if let (Some(held), Some(size)) = (&held, size)
+            && held.size != size
+        {
+            let what = format!("{digest}: {size} bytes where the manifest says {}", held.size);
+            return Err(CacheError::Flight { digest: digest.clone(), source: Arc::new(io::Error::new(io::ErrorKind::InvalidData, what)) });
+        }
+        if let Some(size) = size.filter(|_| held.is_none()) {
+            self.prove(repo, digest, size);
+        }
+        let spool = self.spool(digest, size).await;
+        let flight = Flight::new(digest, size, spool.as_ref());
+        Ok(Fetch { cancel: self.0.lasting.cancel.clone(), flight, metrics: self.0.lasting.metrics.clone(), spool, stream })
+    }
+
+    /// Room for the blob; without any, it is passed through.
+    async fn spool(&self, digest: &Digest, size: Option<u64>) -> Option<crate::store::Spool> {
+        let (store, owned) = (self.store().clone(), digest.clone());
+        let room = tokio::task::spawn_blocking(move || store.spool(&owned, size));
+        let why: Box<dyn std::error::Error + Send + Sync> = match tokio::time::timeout(ROOM_WAIT, room).await {
+            Ok(Ok(Ok(spool))) => return Some(spool),
+            Ok(Ok(Err(error))) => error.into(),
+            Ok(Err(error)) => error.into(),
+            Err(late) => late.into(), // A disk that hangs must not hold up the pull; the room comes back when it does.
+        };
+        tracing::warn!(blob.digest = %digest, error = &*why as &dyn std::error::Error, "no room to keep a download; it is passed through");
+        None
+    }
+}
+
+impl Flights {
+    /// Whether one of `digest` is in the air.
+    pub(crate) fn contains(&self, digest: &Digest) -> bool {
+        self.0.lock().expect("no holder panics").contains_key(digest)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().expect("no holder panics").len()
+    }
+}
+
+/// Takes a flight off the list, however it ends.
+struct Landing {
+    cache: Cache,
+    digest: Digest,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.cache.0.lasting.metrics.flight_ended();
+        if let Ok(mut flights) = self.cache.0.lasting.flights.0.lock() {
+            flights.remove(&self.digest);
+        }
+    }
+}
+
+/// What making room may take before the download goes on without it.
+const ROOM_WAIT: Duration = Duration::from_secs(2);
