@@ -88,6 +88,20 @@ fn the_defaults_of_the_reference_are_the_defaults() {
 }
 
 #[test]
+fn every_key_of_the_reference_is_read() {
+    for key in keys::KEYS {
+        // No key takes a list of lists, so whoever reads this one complains.
+        let yaml = key.path.split('.').rev().fold("[[]]".to_owned(), |value, name| match name.strip_suffix("[]") {
+            Some(list) => format!("{{{list}: [{value}]}}"),
+            None => format!("{{{name}: {value}}}"),
+        });
+        let path = key.path.replace("[]", ".0");
+        let (told, name) = (problems(&yaml), path.rsplit('.').next().unwrap_or_default());
+        assert!(told.contains(&path) || told.contains(&format!("has a {name} and no user")), "{yaml}: {told}");
+    }
+}
+
+#[test]
 fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
     let mut sources = with_environment(
         "tag_window: 2s\nstore: {max_size: 1GiB, min_free: 7%}\n",
