@@ -21,6 +21,11 @@ pub(crate) enum LogError {
     Twice(#[source] TryInitError),
 }
 
+/// Whether a log can be made of it.
+pub(crate) fn check(config: &LogConfig) -> Result<(), LogError> {
+    filter(config).map(drop)
+}
+
 /// Starts the process's log.
 pub(crate) fn init(config: &LogConfig) -> Result<(), LogError> {
     let writer = if config.to_stdout { BoxMakeWriter::new(io::stdout) } else { BoxMakeWriter::new(io::stderr) };
@@ -28,8 +33,7 @@ pub(crate) fn init(config: &LogConfig) -> Result<(), LogError> {
 }
 
 fn subscriber(config: &LogConfig, writer: BoxMakeWriter) -> Result<Box<dyn Subscriber + Send + Sync>, LogError> {
-    let filter = EnvFilter::try_new(&config.level).map_err(|source| LogError::Filter { level: config.level.clone(), source })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter(config)?).with_writer(writer).with_ansi(false);
     let fields = FixedFields::new(config);
     Ok(match config.format {
         LogFormat::Json => {
@@ -37,6 +41,10 @@ fn subscriber(config: &LogConfig, writer: BoxMakeWriter) -> Result<Box<dyn Subsc
         }
         LogFormat::Text => Box::new(builder.event_format(WithFields { inner: format(), fields }).finish()),
     })
+}
+
+fn filter(config: &LogConfig) -> Result<EnvFilter, LogError> {
+    EnvFilter::try_new(&config.level).map_err(|source| LogError::Filter { level: config.level.clone(), source })
 }
 
 /// An event's format, with the same fields at the end of each line.

@@ -10,6 +10,7 @@
 pub mod access;
 pub mod cache;
 pub mod canary;
+mod check;
 pub mod config;
 mod observe;
 pub mod oci;
@@ -23,4 +24,5 @@ pub mod tls;
 pub mod upstream;
 pub mod via;
 
+pub use check::check_files;
 pub use service::{Mirror, Running, StartError};

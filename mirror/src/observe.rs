@@ -90,9 +90,9 @@ pub(crate) fn warn_of_open_accounts(config: &Config, addresses: &[SocketAddr], r
     let accounts: Vec<_> =
         config.upstreams.iter().filter(open).filter_map(|one| Some(format!("`{}` at {}", one.account.as_ref()?.user, one.name))).collect();
     // Our own configuration asks for the word `open`; a drop-in is open without anybody having said so.
-    if config.drop_in && matches!(config.access, Access::Open) && !is_local && !accounts.is_empty() {
+    if config.drop_in && !config.access_said && matches!(config.access, Access::Open) && !is_local && !accounts.is_empty() {
         let reason = format!(
-            "private images of the account {} are open to whoever reaches this mirror; close it with CHANDLER_ACCESS=10.0.0.0/8 (your networks), or name what may be served with `private`",
+            "private images of the account {} are open to whoever reaches this mirror; close it with CHANDLER_ACCESS=10.0.0.0/8 (your networks), or name what may be served with CHANDLER_UPSTREAMS_0_PRIVATE; CHANDLER_ACCESS=open ends this warning",
             accounts.join(" and ")
         );
         readiness.warn("access", reason);

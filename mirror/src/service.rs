@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +22,7 @@ use crate::server::{BindError, Server, serve_filter};
 use crate::store::{OpenError, Store};
 use crate::surface::{Serve as _, surface};
 use crate::telemetry::{self, AccessLog, Admin, Lines, Readiness, Writer};
+use crate::tls::PairError;
 use crate::upstream::{self, Upstream};
 use crate::via::Pseudonym;
 
@@ -65,6 +67,9 @@ struct Parts {
 /// Why a mirror does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The operator's own listener.
+    #[error("cannot serve metrics and readiness")]
+    Admin(#[source] BindError),
     /// An address or a certificate.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -91,6 +96,41 @@ pub enum StartError {
         #[source]
         source: upstream::BuildError,
     },
+}
+
+impl StartError {
+    /// What to do about it, in one line. Where there is none, the error says it, or nobody can do anything.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Admin(BindError::Listen { source, .. }) => Some(format!(
+                "{}; or move it with admin.address (CHANDLER_ADMIN_ADDRESS), or leave it out (admin: off)",
+                listen_hint(source)?
+            )),
+            Self::Bind(BindError::Listen { source, .. }) => {
+                Some(format!("{}; or choose another address (listeners, --listen, CHANDLER_LISTENERS)", listen_hint(source)?))
+            }
+            Self::Bind(BindError::Tls { source: PairError::Unreadable { .. }, .. }) => Some(
+                "the user that chandler runs as must be able to read it; in a container mount the whole folder, with what its links lead to".into(),
+            ),
+            Self::Open(error) => Some(error.hint()),
+            Self::Upstream { .. } => Some("`chandler mirror --check` tries the configuration and the files that it names".into()),
+            Self::Admin(_) | Self::Bind(_) | Self::Log(_) | Self::Random | Self::WouldOpen => None,
+        }
+    }
+}
+
+fn listen_hint(error: &io::Error) -> Option<&'static str> {
+    if Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT) {
+        return Some("this machine speaks no IPv6: write 0.0.0.0 in the place of [::], or of nothing before the port");
+    }
+    match error.kind() {
+        io::ErrorKind::AddrInUse => Some("another program listens there (`ss -ltnp` names it): stop it"),
+        io::ErrorKind::AddrNotAvailable => Some("this machine has no such address (`ip address` lists those that it has)"),
+        io::ErrorKind::PermissionDenied => Some(
+            "only root and programs with CAP_NET_BIND_SERVICE may have a port below 1024: give it this right (systemd: AmbientCapabilities=)",
+        ),
+        _ => None,
+    }
 }
 
 impl Mirror {
@@ -222,7 +262,7 @@ impl Parts {
 }
 
 /// As a drop-in the operator never asked for this listener: where its port is taken the mirror serves without it.
-fn bind_admin(admin: &AdminConfig, drop_in: bool) -> Result<Option<Server>, BindError> {
+fn bind_admin(admin: &AdminConfig, drop_in: bool) -> Result<Option<Server>, StartError> {
     let listener = ListenerConfig { address: admin.address, proxy_protocol: false, tls: None };
     match Server::bind(&[listener], Vec::new()) {
         Ok(server) => Ok(Some(server)),
@@ -233,7 +273,7 @@ fn bind_admin(admin: &AdminConfig, drop_in: bool) -> Result<Option<Server>, Bind
             );
             Ok(None)
         }
-        Err(error) => Err(error),
+        Err(error) => Err(StartError::Admin(error)),
     }
 }
 

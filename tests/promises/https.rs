@@ -14,7 +14,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tempfile::TempDir;
 use tests::hub::{Hub, noise};
-use tests::program::Program;
+use tests::program::{Program, Starter};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -197,7 +197,7 @@ fn a_pair_that_does_not_fit_is_refused_at_the_start_and_the_file_is_named() {
     let flags = ["--tls-cert", files.certificate.to_str().expect("text"), "--tls-key", files.key.to_str().expect("text")];
     let store = folder.path().join("store");
     let arguments = ["mirror", "--listen", "127.0.0.1:0", "--store", store.to_str().expect("text")];
-    let starter = crate::starter::Starter::new(arguments.into_iter().chain(flags)).with("CHANDLER_ADMIN_ADDRESS", "127.0.0.1:0");
+    let starter = Starter::new(arguments.into_iter().chain(flags)).with("CHANDLER_ADMIN_ADDRESS", "127.0.0.1:0");
     let mut program = starter.start();
     assert!(!program.wait().success());
     assert!(program.said().contains("key.pem"), "{}", program.said());

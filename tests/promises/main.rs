@@ -24,6 +24,6 @@ mod private_images;
 mod ranges;
 mod real_engines;
 mod resume;
+mod service_manager;
 mod sick_store;
-mod starter;
 mod tags;

@@ -6,9 +6,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tests::client::{Answer, Client};
 use tests::hub::{Hub, Kind, MIB, noise, on};
-use tests::program::Program;
-
-use crate::starter::Starter;
+use tests::program::{Program, Starter};
 
 const TAG: &str = "/v2/library/alpine/manifests/latest";
 

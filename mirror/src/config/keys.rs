@@ -112,7 +112,12 @@ pub(super) const KEYS: &[Key] = &[
     key("log.fields", "map", "", "Fields that every line carries."),
     key("limits.connections", "number", "4096", "Clients' connections at once; more wait."),
     key("limits.buffers", "size", "16MiB", "What all readers' buffers take together."),
-    key("limits.drain", "duration", "30s", "How long a stop waits for running requests."),
+    key(
+        "limits.drain",
+        "duration",
+        "30s",
+        "How long a stop waits for running requests; in place of the `registry` image 8s, since `docker stop` kills after 10.",
+    ),
     key("limits.upstream_blobs", "number", "32", "Blob downloads at once from one upstream; more wait."),
     key("limits.upstream_manifests", "number", "32", "Manifest requests at once to one upstream."),
     key(
@@ -150,6 +155,8 @@ pub(super) fn pattern_of(path: &str) -> String {
 /// Each key of `tree` that the table lacks, with its path: `report` is called with the path, the name and where it stands.
 pub(super) fn unknown(tree: &Node, path: &str, report: &mut impl FnMut(&str, &super::tree::Entry)) {
     match &tree.value {
+        // That it is a map is the mistake, and told.
+        Value::Map(_) if is_list(&pattern_of(path)) => {}
         Value::Map(entries) => {
             for entry in entries {
                 let child = if path.is_empty() { entry.name.clone() } else { format!("{path}.{}", entry.name) };
@@ -168,6 +175,19 @@ pub(super) fn unknown(tree: &Node, path: &str, report: &mut impl FnMut(&str, &su
         }
         Value::Null | Value::Text(_) => {}
     }
+}
+
+/// Whether items lie under this key.
+fn is_list(pattern: &str) -> bool {
+    KEYS.iter().any(|key| key.path.strip_prefix(pattern).is_some_and(|rest| rest.starts_with("[]")))
+}
+
+/// The key of this name that lies deeper in the section, where there is only one: it was written too far out.
+pub(super) fn deeper(section: &str, name: &str) -> Option<&'static str> {
+    let paths =
+        KEYS.iter().filter_map(|key| if section.is_empty() { Some(key.path) } else { key.path.strip_prefix(section)?.strip_prefix('.') });
+    let mut found = paths.filter(|path| path.rsplit_once('.').is_some_and(|(_, last)| last == name));
+    found.next().filter(|_| found.next().is_none())
 }
 
 /// Whether the table has this key, or keys under it.
