@@ -211,3 +211,6 @@ impl Deadline {
 const MEMORY: u64 = 16 << 20;
 /// Bytes of answers about referrers in memory.
 const REFERRERS: u64 = 8 << 20;
+
+#[cfg(test)]
+mod tests;
