@@ -228,10 +228,13 @@ fn rest(repo: &Repo) -> Rest {
 fn read_checked(digest: &Digest, stored: &Stored) -> Option<Bytes> {
     use std::os::unix::fs::FileExt as _;
     let mut bytes = vec![0; stored.size() as usize];
-    let read = stored.file().read_exact_at(&mut bytes, 0);
+    if let Err(error) = stored.file().read_exact_at(&mut bytes, 0) {
+        stored.failed(&error);
+        return None;
+    }
     let mut hasher = Hasher::new(digest.algorithm());
     hasher.update(&bytes);
-    if read.is_ok() && hasher.finish() == *digest {
+    if hasher.finish() == *digest {
         stored.mark_verified();
         return Some(bytes.into());
     }

@@ -19,3 +19,36 @@ async fn a_manifest_that_names_a_wrong_size_throws_out_nobodys_blob() {
     assert_eq!(body(&setup.cache, &digest, answer).await.expect("whole"), bytes);
     assert_eq!(setup.server.count("/blobs/"), 0, "no network");
 }
+
+#[tokio::test]
+async fn a_stored_blob_that_the_disk_cannot_give_is_put_aside_and_the_next_pull_has_it_anew() {
+    for verified in [false, true] {
+        let bytes = hub::content(300_000);
+        let sent = bytes.clone();
+        let setup = Setup::new(move |_| Reply::ok(sent.clone())).await;
+        let digest = setup.found(&bytes);
+        let repo = setup.repo("library/app").await;
+        Setup::claim(&repo, &digest, bytes.len() as u64);
+        let stored = setup.store.blob(&digest).expect("it is there").unreadable();
+        if verified {
+            stored.mark_verified();
+        }
+        let answer = BlobAnswer { content: BlobContent::Stored(stored), outcome: crate::telemetry::Outcome::Hit, size: Some(300_000) };
+        body(&setup.cache, &digest, answer).await.expect_err("there is nothing to send");
+        assert_eq!(setup.store.figures().quarantined, 1, "verified: {verified}");
+        let answer = setup.cache.blob(&repo, &digest).await.expect("the upstream has it");
+        assert_eq!(body(&setup.cache, &digest, answer).await.expect("whole"), bytes);
+        assert_eq!(setup.server.count("/blobs/"), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_check_that_cannot_read_a_stored_blob_puts_it_aside() {
+    let setup = Setup::new(|_| Reply::new(404)).await;
+    let digest = setup.found(&hub::content(300_000));
+    let stored = setup.store.blob(&digest).expect("it is there").unreadable();
+    stored.check(&CancellationToken::new());
+    drop(stored);
+    assert_eq!(setup.store.figures().quarantined, 1);
+    assert!(setup.store.blob(&digest).is_none());
+}
