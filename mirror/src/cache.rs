@@ -6,7 +6,7 @@
 //! - `closing`: access that was lost.
 //! - `keep`: writes down what was learned, after it was answered.
 //! - `look`: the disk is asked on other threads than those that serve everybody.
-//! - `proof`: nothing is served for a repository that was not proved to hold it, nor from one that the configuration leaves out.
+//! - `proof` and `visibility`: nothing is served for a repository that was not proved to hold it, nor from one that the configuration leaves out.
 //!
 //! A hit touches no network. Every fetch and check is a detached task of the cache's tracker, ended by its token: a client that leaves ends nothing.
 //! Whoever asks waits at most [`HEADER_BUDGET`] for an answer, since clients give up on a silent mirror later than on an error.
@@ -34,6 +34,7 @@ mod ring;
 mod shared;
 mod stored_reader;
 mod tags;
+mod visibility;
 mod warning;
 
 use std::sync::Arc;

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::freshness::{Descriptor, Known, Lookup};
 use super::proof::is_mirrored;
+use super::visibility::Seen;
 use super::{Cache, CacheError};
 use crate::oci::{ChildKind, Digest, RepoName, Tag};
 use crate::store::{Repository, TagRecord};
@@ -29,8 +30,8 @@ pub struct Repo {
     /// `upstream/repository`: what access rules and messages call it.
     pub(crate) label: Arc<str>,
     pub(crate) records: Arc<Repository>,
-    /// When it was last seen to be readable by everybody, in this process.
-    pub(crate) seen_public: Arc<Mutex<Option<Instant>>>,
+    /// Whether everybody may read it, as far as this process has seen.
+    pub(crate) seen: Arc<Mutex<Seen>>,
     pub(crate) tags: Arc<Mutex<HashMap<Tag, Known>>>,
     /// As whoever asks for this repository asks it.
     pub(crate) upstream: Upstream,
@@ -67,7 +68,7 @@ impl Cache {
             key: key.clone(),
             label,
             records,
-            seen_public: Arc::default(),
+            seen: Arc::default(),
             tags: Arc::default(),
             upstream,
         };

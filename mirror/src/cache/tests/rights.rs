@@ -1,0 +1,53 @@
+//! Whose repository may be served, and what is asked and written down for that.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::store::RepositoryState;
+
+#[tokio::test]
+async fn a_repository_that_is_private_now_is_not_served_though_its_record_says_public() {
+    let setup = Setup::without_private(|_| Reply::new(404)).await;
+    let repo = setup.repo("library/app").await;
+    let digest = public(&setup, &repo);
+    assert!(matches!(setup.cache.manifest(&repo, &by_digest(&digest), false).await, Err(CacheError::NotServed { .. })));
+    assert!(setup.cache.manifest_at_once(&repo, &by_digest(&digest)).is_none());
+    assert_eq!(repo.records.state().visibility, Some(Visibility::Private), "what is recorded is corrected");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hit_waits_a_moment_for_an_upstream_that_hangs_and_the_next_ones_not_at_all() {
+    let setup = Setup::without_private(|_| Reply::silence()).await;
+    let repo = setup.repo("library/app").await;
+    let digest = public(&setup, &repo);
+    let start = tokio::time::Instant::now();
+    setup.cache.manifest(&repo, &by_digest(&digest), false).await.expect("a hit");
+    let first = start.elapsed();
+    assert!(first <= Duration::from_millis(1600), "{first:?}");
+    for _ in 0..10 {
+        setup.cache.manifest(&repo, &by_digest(&digest), false).await.expect("a hit");
+    }
+    assert!(start.elapsed() <= first + Duration::from_millis(10), "{first:?}, and then {:?}", start.elapsed());
+}
+
+/// Has `repo` recorded as public, with a manifest that is at hand.
+fn public(setup: &Setup, repo: &Repo) -> Digest {
+    let bytes = hub::manifest();
+    let digest = hub::digest_of(bytes.as_bytes());
+    setup.store.put_manifest(&digest, bytes.as_bytes()).expect("room");
+    let media_type = MediaType::new(MediaType::OCI_MANIFEST);
+    repo.records.learn_manifest(&ManifestRecord { digest: digest.clone(), media_type, size: bytes.len() as u64, children: Vec::new() });
+    repo.records.learn_state(|state| RepositoryState { visibility: Some(Visibility::Public), ..state });
+    digest
+}
+
+fn walk(folder: &std::path::Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .flat_map(|entry| {
+            let path = entry.path();
+            let below = if path.is_dir() { walk(&path) } else { Vec::new() };
+            std::iter::once(path.display().to_string()).chain(below)
+        })
+        .collect()
+}
