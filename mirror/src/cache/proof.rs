@@ -112,8 +112,11 @@ impl Cache {
             }
         };
         repo.see(|known, now| known.answered(now, seen));
-        repo.records.learn_state(|state| RepositoryState { visibility: Some(seen), ..state });
-        self.keep(Unkept::Records(repo));
+        // Of a name that nobody may read nothing is written down, unless that corrects a record: anybody can make up names.
+        if seen == Visibility::Public || repo.records.state().visibility.is_some() {
+            repo.records.learn_state(|state| RepositoryState { visibility: Some(seen), ..state });
+            self.keep(Unkept::Records(repo));
+        }
         Ok(seen)
     }
 }

@@ -6,6 +6,22 @@ use super::*;
 use crate::store::RepositoryState;
 
 #[tokio::test]
+async fn a_name_that_nobody_may_read_is_not_written_down() {
+    let setup = Setup::without_private(|_| Reply::new(404)).await;
+    for at in 0..20 {
+        let repo = setup.repo(&format!("guessed/name-{at}")).await;
+        for _ in ["asked", "remembered"] {
+            let refused = setup.cache.manifest(&repo, &"1".parse().expect("a tag"), false).await;
+            assert!(matches!(refused, Err(CacheError::NotServed { .. })), "{refused:?}");
+        }
+    }
+    setup.settle().await;
+    let traces = walk(setup.folder.path());
+    assert!(!traces.iter().any(|path| path.contains("guessed")), "{traces:?}");
+    assert_eq!(setup.server.count("/tags/list"), 20, "each is asked for once");
+}
+
+#[tokio::test]
 async fn a_repository_that_is_private_now_is_not_served_though_its_record_says_public() {
     let setup = Setup::without_private(|_| Reply::new(404)).await;
     let repo = setup.repo("library/app").await;
