@@ -46,6 +46,28 @@ async fn a_hit_waits_a_moment_for_an_upstream_that_hangs_and_the_next_ones_not_a
     assert!(start.elapsed() <= first + Duration::from_millis(10), "{first:?}, and then {:?}", start.elapsed());
 }
 
+#[tokio::test]
+async fn a_repository_of_which_only_digests_were_pulled_is_closed_when_access_is_lost() {
+    let digest = hub::digest_of(hub::manifest().as_bytes());
+    for asks in ["an unknown tag", "the list of tags", "referrers"] {
+        let withdrawn = Arc::new(AtomicBool::new(false));
+        let is_withdrawn = withdrawn.clone();
+        let answer = move |_: &Seen| if is_withdrawn.load(Ordering::SeqCst) { Reply::new(403) } else { hub::manifest_reply() };
+        let setup = Setup::new(answer).await;
+        let repo = setup.repo("team/app").await;
+        setup.cache.manifest(&repo, &by_digest(&digest), false).await.expect("it is there");
+        withdrawn.store(true, Ordering::SeqCst);
+        setup.cache.manifest(&repo, &by_digest(&digest), false).await.expect("a hit: nobody was asked");
+        match asks {
+            "an unknown tag" => drop(setup.cache.manifest(&repo, &"new".parse().expect("a tag"), false).await.expect_err("refused")),
+            "referrers" => drop(setup.cache.referrers(&repo, &digest).await.expect_err("refused")),
+            _ => drop(setup.cache.tag_list(&repo, "").await.expect_err("refused")),
+        }
+        let closed = setup.cache.manifest(&repo, &by_digest(&digest), false).await;
+        assert!(matches!(closed, Err(CacheError::Closed { .. })), "{asks}: {closed:?}");
+    }
+}
+
 /// Has `repo` recorded as public, with a manifest that is at hand.
 fn public(setup: &Setup, repo: &Repo) -> Digest {
     let bytes = hub::manifest();
