@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use super::body::{BlobBody, Reader};
 use super::flight::{Flight, FlightError, TAIL};
 use super::flight_reader::{FlightReader, Rest};
+use super::flights::Boarding;
 use super::proof::blob_identity;
 use super::stored_reader::StoredReader;
 use super::{Cache, CacheError, Deadline, Object, Repo};
@@ -80,12 +81,17 @@ impl Cache {
             // The content is here for another repository: this one needs its own proof.
             self.prove_blob(repo, digest, deadline).await?;
         }
-        if let Some(held) = held_blob(repo, digest)
-            && let Some(answer) = self.stored_blob(digest, &held, deadline).await?
-        {
-            return Ok(answer);
+        loop {
+            let was_known = self.store().knows(digest);
+            if let Some(held) = held_blob(repo, digest)
+                && let Some(answer) = self.stored_blob(digest, &held, deadline).await?
+            {
+                return Ok(answer);
+            }
+            if let Some(answer) = self.on_flight(repo, digest, was_known, deadline).await? {
+                return Ok(answer);
+            }
         }
-        self.on_flight(repo, digest, deadline).await
     }
 
     /// A small blob in memory.
@@ -125,26 +131,36 @@ impl Cache {
         object
     }
 
-    async fn on_flight(&self, repo: &Arc<Repo>, digest: &Digest, deadline: Deadline) -> Result<BlobAnswer, CacheError> {
-        let (opened, led) = self.open(repo, digest, deadline).await?;
-        let (flight, led) = match opened {
-            // Another's repository, account or name may be what failed: this one's own has not been tried.
-            Err(_) if !led => {
-                let (opened, led) = self.open(repo, digest, deadline).await?;
-                (opened?, led)
+    /// From a flight; nothing where one landed in the store since it was `was_known` there.
+    async fn on_flight(
+        &self,
+        repo: &Arc<Repo>,
+        digest: &Digest,
+        was_known: bool,
+        deadline: Deadline,
+    ) -> Result<Option<BlobAnswer>, CacheError> {
+        while let Some(Boarding { flight, leader }) = self.open(repo, digest, was_known, deadline).await? {
+            // Another repository, its account or its name may be what failed: this one's own has not been tried.
+            let is_others = leader.as_ref().is_some_and(|leader| *leader != repo.key);
+            let flight = match flight {
+                Err(_) if is_others => continue,
+                flight => flight?,
+            };
+            if leader.is_some() {
+                self.prove_blob(repo, digest, deadline).await?; // Another's flight is no proof that this repository holds it.
             }
-            opened => (opened?, led),
-        };
-        if !led {
-            self.prove_blob(repo, digest, deadline).await?; // Its flight is no proof that this repository holds it.
+            let outcome = if leader.is_some() { Outcome::Joined } else { Outcome::Miss };
+            let (size, content) = (flight.size(), FlightContent { rest: rest(repo), flight });
+            if size.is_none_or(|size| size > TAIL) {
+                return Ok(Some(BlobAnswer { content: BlobContent::Flight(content), outcome, size }));
+            }
+            match deadline.wait(digest, content.whole(self)).await? {
+                Ok(bytes) => return Ok(Some(BlobAnswer { outcome, ..self.remember(digest, bytes, false).into() })),
+                Err(_) if is_others => {}
+                Err(error) => return Err(content.why(error)),
+            }
         }
-        let (content, outcome) = (FlightContent { rest: rest(repo), flight }, if led { Outcome::Miss } else { Outcome::Joined });
-        let size = content.flight.size();
-        if size.is_none_or(|size| size > TAIL) {
-            return Ok(BlobAnswer { content: BlobContent::Flight(content), outcome, size });
-        }
-        let bytes = deadline.wait(digest, content.whole(self)).await?.map_err(|error| content.why(error))?;
-        Ok(BlobAnswer { outcome, ..self.remember(digest, bytes, false).into() })
+        Ok(None)
     }
 }
 

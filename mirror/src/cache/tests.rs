@@ -1,6 +1,7 @@
 //! The cache over a real store and a server that does what a script says: what a sick disk, a sick upstream and a stranger's repository may not do.
 
 mod disk;
+mod flights;
 mod rights;
 
 use std::sync::Arc;
