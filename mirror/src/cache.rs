@@ -202,6 +202,12 @@ impl Deadline {
         tokio::time::timeout_at(self.0, work).await.map_err(|_| CacheError::Timeout { what: what.to_string().into() })
     }
 
+    /// One that is over.
+    #[cfg(test)]
+    pub(crate) fn passed() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+
     /// What is left of it, but no more than `most`.
     fn at_most(self, most: Duration) -> Self {
         Self(self.0.min(tokio::time::Instant::now() + most))

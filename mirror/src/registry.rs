@@ -9,6 +9,7 @@ mod action;
 mod error;
 mod range;
 mod reply;
+mod turn;
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -24,6 +25,7 @@ pub use reply::RegistryBody;
 use error::{RegistryError, Subject};
 use range::Wanted;
 use reply::Replies;
+use turn::Turn;
 
 use crate::cache::{BlobAnswer, BlobContent, Cache, CacheError, Deadline, Repo, TagList};
 use crate::canary::{CANARY, Canaries, Nonce};
@@ -42,7 +44,7 @@ struct Inner {
     access: Access,
     cache: Cache,
     canaries: Arc<Canaries>,
-    catalog_turn: tokio::sync::Mutex<()>,
+    catalog_turn: Turn,
     names: Names,
     pseudonym: Pseudonym,
     replies: Replies,
@@ -60,7 +62,7 @@ impl Registry {
             access: config.access.clone(),
             cache,
             canaries,
-            catalog_turn: tokio::sync::Mutex::default(),
+            catalog_turn: Turn::default(),
             names: Names::new(&config.upstreams),
             pseudonym,
             replies: Replies::new(&config.headers),
@@ -235,14 +237,13 @@ impl Registry {
     }
 
     /// What is cached and may be read by this client. The first upstream's repositories have their plain names, as its clients use them.
-    /// The list is read from the disk, so it is made on a blocking thread, one at a time.
+    /// The list is read from the disk, so it is made on a blocking thread, one at a time, and who asks waits no longer than for anything else.
     async fn catalog(&self, page: &Page, asker: &Origin) -> Answer {
         if !self.0.access.knows(asker.client) {
             return Ok(self.0.replies.catalog(&[], None)); // A walk of the disk is not for everybody.
         }
-        let _turn = Deadline::new().wait("_catalog", self.0.catalog_turn.lock()).await?;
         let (this, client) = (self.clone(), asker.client);
-        let names = tokio::task::spawn_blocking(move || this.cached_names(client)).await.map_err(|_| CacheError::Stopping)?;
+        let names = self.0.catalog_turn.take("_catalog", Deadline::new(), move || this.cached_names(client)).await?;
         let later = names.into_iter().filter(|name| page.last.as_ref().is_none_or(|last| name > last));
         let limit = page.limit.unwrap_or(usize::MAX);
         let mut names: Vec<String> = later.take(limit.saturating_add(1)).collect();
