@@ -89,3 +89,20 @@ fn walk(folder: &std::path::Path) -> Vec<String> {
         })
         .collect()
 }
+
+#[tokio::test]
+async fn when_memory_holds_too_many_repositories_the_longest_unused_go_and_none_that_is_not_saved() {
+    let setup = Setup::new(|_| Reply::new(404)).await;
+    let name = |at: usize| format!("many/name-{at}");
+    let is_kept = |at: usize| setup.cache.0.repos.holds(&name(at));
+    for at in 0..repo::REPOS {
+        setup.repo(&name(at)).await;
+    }
+    setup.repo(&name(1)).await.records.learn_blob(&hub::digest_of(b"x"), 1); // And no disk took it.
+    setup.repo(&name(4000)).await;
+    setup.repo(&name(0)).await; // Hot.
+    setup.repo("many/one-more").await;
+    assert!(is_kept(0) && is_kept(1) && is_kept(4000));
+    assert!(!is_kept(2) && !is_kept(3) && is_kept(repo::REPOS - 1));
+    assert_eq!((2..repo::REPOS).filter(|at| !is_kept(*at)).count(), repo::REPOS / 4);
+}
