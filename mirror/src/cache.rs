@@ -64,7 +64,7 @@ use shared::Shared;
 
 use crate::config::{Config, DeletedTags};
 use crate::oci::Digest;
-use crate::store::{Store, Visibility};
+use crate::store::{Repository, Store, Visibility};
 use crate::upstream::Upstream;
 
 /// Time to headers or an error, whatever the upstream does. Below the ten seconds that are promised.
@@ -80,6 +80,7 @@ struct Inner {
     deleted_tags: DeletedTags,
     fetches: Arc<Shared<FetchKey, Result<Arc<Object>, CacheError>>>,
     lasting: Lasting,
+    loads: Arc<Shared<RepoKey, Option<Arc<Repository>>>>,
     /// Not lasting: an answer's headers are kept with it, and they may be configured.
     memory: Memory<Digest, Arc<Object>>,
     proofs: Arc<Shared<FetchKey, Result<(), CacheError>>>,
@@ -135,6 +136,7 @@ impl Cache {
             deleted_tags: config.store.deleted_tags,
             fetches: Arc::default(),
             lasting,
+            loads: Arc::default(),
             memory: Memory::builder().max_capacity(MEMORY).weigher(|_, object: &Arc<Object>| object.weight()).build(),
             proofs: Arc::default(),
             referrer_checks: Arc::default(),

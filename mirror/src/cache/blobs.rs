@@ -52,8 +52,7 @@ pub struct FlightContent {
 
 impl Cache {
     /// The size of `digest`, without a download.
-    pub async fn describe_blob(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<BlobAnswer, CacheError> {
-        let deadline = Deadline::new();
+    pub async fn describe_blob(&self, repo: &Arc<Repo>, digest: &Digest, deadline: Deadline) -> Result<BlobAnswer, CacheError> {
         self.admit(repo, deadline).await?;
         self.prove_blob(repo, digest, deadline).await?;
         let outcome = if self.0.memory.contains_key(digest) || self.store().knows(digest) { Outcome::Hit } else { Outcome::Miss };
@@ -73,8 +72,7 @@ impl Cache {
     }
 
     /// The blob `digest` of `repo`.
-    pub async fn blob(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<BlobAnswer, CacheError> {
-        let deadline = Deadline::new();
+    pub async fn blob(&self, repo: &Arc<Repo>, digest: &Digest, deadline: Deadline) -> Result<BlobAnswer, CacheError> {
         self.admit(repo, deadline).await?;
         let is_new = held_blob(repo, digest).is_none();
         if is_new && (self.0.lasting.flights.contains(digest) || self.is_stored(digest).await) {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::freshness::{Descriptor, Known, Lookup};
 use super::proof::is_mirrored;
 use super::visibility::Seen;
-use super::{Cache, CacheError};
+use super::{Cache, CacheError, Deadline};
 use crate::oci::{ChildKind, Digest, RepoName, Tag};
 use crate::store::{Repository, TagRecord};
 use crate::upstream::Upstream;
@@ -51,8 +51,8 @@ impl Cache {
     }
 
     /// The repository `name` of the upstream at `position`; refused where the configuration does not mirror it. Its records are read on a
-    /// blocking thread: a repository may have thousands.
-    pub async fn repo(&self, position: usize, name: &RepoName) -> Result<Arc<Repo>, CacheError> {
+    /// blocking thread, since a repository may have thousands, and on one for all who ask: a disk that hangs takes no more.
+    pub async fn repo(&self, position: usize, name: &RepoName, deadline: Deadline) -> Result<Arc<Repo>, CacheError> {
         let key = RepoKey { name: name.clone(), upstream: position };
         if let Some(repo) = self.0.repos.get(&key) {
             return Ok(repo);
@@ -62,9 +62,11 @@ impl Cache {
         if !is_mirrored(upstream.config(), name) {
             return Err(CacheError::NotServed { repo: label, setting: "repositories" });
         }
-        let (store, of, owned) = (self.store().clone(), upstream.config().name.clone(), name.clone());
-        let loaded = tokio::task::spawn_blocking(move || store.repository(&of, &owned)).await;
-        let records = loaded.map_err(|_| CacheError::Stopping)?;
+        let (pending, _) = self.0.loads.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key.clone(), || {
+            let (store, of, owned) = (self.store().clone(), upstream.config().name.clone(), name.clone());
+            async move { tokio::task::spawn_blocking(move || store.repository(&of, &owned)).await.ok() }
+        });
+        let records = deadline.wait(&label, pending.wait()).await?.flatten().ok_or(CacheError::Stopping)?;
         let repo = Repo {
             is_saving: Arc::default(),
             key: key.clone(),

@@ -57,7 +57,7 @@ impl Setup {
     }
 
     async fn repo(&self, name: &str) -> Arc<Repo> {
-        self.cache.repo(0, &name.parse().expect("a name")).await.expect("a repository")
+        self.cache.repo(0, &name.parse().expect("a name"), Deadline::new()).await.expect("a repository")
     }
 
     /// A blob in the store, as it is found at a start: nobody has hashed it yet.

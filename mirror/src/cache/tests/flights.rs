@@ -16,7 +16,7 @@ async fn the_flights_of_names_that_lack_a_blob_fail_nobody_who_has_it() {
         let (cache, repo, digest) = (setup.cache.clone(), setup.repo(&format!("evil/{at}")).await, digest.clone());
         strangers.spawn(async move {
             loop {
-                let _ = cache.blob(&repo, &digest).await;
+                let _ = cache.blob(&repo, &digest, Deadline::new()).await;
                 tokio::task::yield_now().await;
             }
         });
@@ -25,7 +25,7 @@ async fn the_flights_of_names_that_lack_a_blob_fail_nobody_who_has_it() {
         tokio::task::yield_now().await;
     }
     let owner = setup.repo("library/app").await;
-    let answer = setup.cache.blob(&owner, &digest).await.expect("its own repository has it");
+    let answer = setup.cache.blob(&owner, &digest, Deadline::new()).await.expect("its own repository has it");
     strangers.abort_all();
     assert_eq!(body(&setup.cache, &digest, answer).await.expect("whole"), bytes);
 }

@@ -11,7 +11,7 @@ async fn a_name_that_nobody_may_read_is_not_written_down() {
     for at in 0..20 {
         let repo = setup.repo(&format!("guessed/name-{at}")).await;
         for _ in ["asked", "remembered"] {
-            let refused = setup.cache.manifest(&repo, &"1".parse().expect("a tag"), false).await;
+            let refused = setup.cache.manifest(&repo, &"1".parse().expect("a tag"), false, Deadline::new()).await;
             assert!(matches!(refused, Err(CacheError::NotServed { .. })), "{refused:?}");
         }
     }
@@ -26,7 +26,7 @@ async fn a_repository_that_is_private_now_is_not_served_though_its_record_says_p
     let setup = Setup::without_private(|_| Reply::new(404)).await;
     let repo = setup.repo("library/app").await;
     let digest = public(&setup, &repo);
-    assert!(matches!(setup.cache.manifest(&repo, &by_digest(&digest), false).await, Err(CacheError::NotServed { .. })));
+    assert!(matches!(setup.cache.manifest(&repo, &by_digest(&digest), false, Deadline::new()).await, Err(CacheError::NotServed { .. })));
     assert!(setup.cache.manifest_at_once(&repo, &by_digest(&digest)).is_none());
     assert_eq!(repo.records.state().visibility, Some(Visibility::Private), "what is recorded is corrected");
 }
@@ -37,11 +37,11 @@ async fn a_hit_waits_a_moment_for_an_upstream_that_hangs_and_the_next_ones_not_a
     let repo = setup.repo("library/app").await;
     let digest = public(&setup, &repo);
     let start = tokio::time::Instant::now();
-    setup.cache.manifest(&repo, &by_digest(&digest), false).await.expect("a hit");
+    setup.cache.manifest(&repo, &by_digest(&digest), false, Deadline::new()).await.expect("a hit");
     let first = start.elapsed();
     assert!(first <= Duration::from_millis(1600), "{first:?}");
     for _ in 0..10 {
-        setup.cache.manifest(&repo, &by_digest(&digest), false).await.expect("a hit");
+        setup.cache.manifest(&repo, &by_digest(&digest), false, Deadline::new()).await.expect("a hit");
     }
     assert!(start.elapsed() <= first + Duration::from_millis(10), "{first:?}, and then {:?}", start.elapsed());
 }
@@ -55,15 +55,17 @@ async fn a_repository_of_which_only_digests_were_pulled_is_closed_when_access_is
         let answer = move |_: &Seen| if is_withdrawn.load(Ordering::SeqCst) { Reply::new(403) } else { hub::manifest_reply() };
         let setup = Setup::new(answer).await;
         let repo = setup.repo("team/app").await;
-        setup.cache.manifest(&repo, &by_digest(&digest), false).await.expect("it is there");
+        setup.cache.manifest(&repo, &by_digest(&digest), false, Deadline::new()).await.expect("it is there");
         withdrawn.store(true, Ordering::SeqCst);
-        setup.cache.manifest(&repo, &by_digest(&digest), false).await.expect("a hit: nobody was asked");
+        setup.cache.manifest(&repo, &by_digest(&digest), false, Deadline::new()).await.expect("a hit: nobody was asked");
         match asks {
-            "an unknown tag" => drop(setup.cache.manifest(&repo, &"new".parse().expect("a tag"), false).await.expect_err("refused")),
+            "an unknown tag" => {
+                drop(setup.cache.manifest(&repo, &"new".parse().expect("a tag"), false, Deadline::new()).await.expect_err("refused"));
+            }
             "referrers" => drop(setup.cache.referrers(&repo, &digest).await.expect_err("refused")),
             _ => drop(setup.cache.tag_list(&repo, "").await.expect_err("refused")),
         }
-        let closed = setup.cache.manifest(&repo, &by_digest(&digest), false).await;
+        let closed = setup.cache.manifest(&repo, &by_digest(&digest), false, Deadline::new()).await;
         assert!(matches!(closed, Err(CacheError::Closed { .. })), "{asks}: {closed:?}");
     }
 }
