@@ -6,7 +6,7 @@
 //! - `closing`: access that was lost.
 //! - `keep`: writes down what was learned, after it was answered.
 //! - `look`: the disk is asked on other threads than those that serve everybody.
-//! - `proof`: nothing is served for a repository that was not proved to hold it, nor from one that the configuration leaves out.
+//! - `proof` and `visibility`: nothing is served for a repository that was not proved to hold it, nor from one that the configuration leaves out.
 //!
 //! A hit touches no network. Every fetch and check is a detached task of the cache's tracker, ended by its token: a client that leaves ends nothing.
 //! Whoever asks waits at most [`HEADER_BUDGET`] for an answer, since clients give up on a silent mirror later than on an error.
@@ -34,6 +34,7 @@ mod ring;
 mod shared;
 mod stored_reader;
 mod tags;
+mod visibility;
 mod warning;
 
 use std::sync::Arc;
@@ -63,7 +64,7 @@ use shared::Shared;
 
 use crate::config::{Config, DeletedTags};
 use crate::oci::Digest;
-use crate::store::{Store, Visibility};
+use crate::store::{Repository, Store, Visibility};
 use crate::upstream::Upstream;
 
 /// Time to headers or an error, whatever the upstream does. Below the ten seconds that are promised.
@@ -79,6 +80,7 @@ struct Inner {
     deleted_tags: DeletedTags,
     fetches: Arc<Shared<FetchKey, Result<Arc<Object>, CacheError>>>,
     lasting: Lasting,
+    loads: Arc<Shared<RepoKey, Option<Arc<Repository>>>>,
     /// Not lasting: an answer's headers are kept with it, and they may be configured.
     memory: Memory<Digest, Arc<Object>>,
     proofs: Arc<Shared<FetchKey, Result<(), CacheError>>>,
@@ -134,6 +136,7 @@ impl Cache {
             deleted_tags: config.store.deleted_tags,
             fetches: Arc::default(),
             lasting,
+            loads: Arc::default(),
             memory: Memory::builder().max_capacity(MEMORY).weigher(|_, object: &Arc<Object>| object.weight()).build(),
             proofs: Arc::default(),
             referrer_checks: Arc::default(),
@@ -201,6 +204,12 @@ impl Deadline {
         tokio::time::timeout_at(self.0, work).await.map_err(|_| CacheError::Timeout { what: what.to_string().into() })
     }
 
+    /// One that is over.
+    #[cfg(test)]
+    pub(crate) fn passed() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+
     /// What is left of it, but no more than `most`.
     fn at_most(self, most: Duration) -> Self {
         Self(self.0.min(tokio::time::Instant::now() + most))
@@ -211,3 +220,6 @@ impl Deadline {
 const MEMORY: u64 = 16 << 20;
 /// Bytes of answers about referrers in memory.
 const REFERRERS: u64 = 8 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ mod action;
 mod error;
 mod range;
 mod reply;
+mod turn;
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -24,6 +25,7 @@ pub use reply::RegistryBody;
 use error::{RegistryError, Subject};
 use range::Wanted;
 use reply::Replies;
+use turn::Turn;
 
 use crate::cache::{BlobAnswer, BlobContent, Cache, CacheError, Deadline, Repo, TagList};
 use crate::canary::{CANARY, Canaries, Nonce};
@@ -42,7 +44,7 @@ struct Inner {
     access: Access,
     cache: Cache,
     canaries: Arc<Canaries>,
-    catalog_turn: tokio::sync::Mutex<()>,
+    catalog_turn: Turn,
     names: Names,
     pseudonym: Pseudonym,
     replies: Replies,
@@ -60,7 +62,7 @@ impl Registry {
             access: config.access.clone(),
             cache,
             canaries,
-            catalog_turn: tokio::sync::Mutex::default(),
+            catalog_turn: Turn::default(),
             names: Names::new(&config.upstreams),
             pseudonym,
             replies: Replies::new(&config.headers),
@@ -130,22 +132,23 @@ impl Registry {
     }
 
     async fn act(&self, action: Action, request: &Parts, asker: &Origin, facts: &mut Facts) -> Answer {
+        let deadline = Deadline::new();
         match action {
             Action::Ping => Ok(self.0.replies.ping()),
             Action::Blob(target, digest) => {
                 if let Some(nonce) = nonce_of(&target)? {
                     return self.canary(&nonce, Some(&digest), true, request, asker, facts);
                 }
-                let repo = self.permitted(&target, request, asker).await?;
-                self.blob(&target, &repo, &digest, request, facts).await
+                let repo = self.permitted(&target, request, asker, deadline).await?;
+                self.blob(&target, &repo, &digest, request, deadline, facts).await
             }
             Action::Manifest(target, reference) => {
                 if let Some(nonce) = nonce_of(&target)? {
                     let digest = if let Reference::Digest(digest) = &reference { Some(digest) } else { None };
                     return self.canary(&nonce, digest, false, request, asker, facts);
                 }
-                let repo = self.permitted(&target, request, asker).await?;
-                let answer = self.0.cache.manifest(&repo, &reference, request.method == Method::HEAD).await?;
+                let repo = self.permitted(&target, request, asker, deadline).await?;
+                let answer = self.0.cache.manifest(&repo, &reference, request.method == Method::HEAD, deadline).await?;
                 facts.outcome = Some(answer.outcome);
                 Ok(self.0.replies.manifest(&answer, &target, &request.headers))
             }
@@ -153,7 +156,7 @@ impl Registry {
                 if nonce_of(&target)?.is_some() {
                     return Ok(self.0.replies.referrers(None, None, &target));
                 }
-                let repo = self.permitted(&target, request, asker).await?;
+                let repo = self.permitted(&target, request, asker, deadline).await?;
                 let index = self.0.cache.referrers(&repo, &digest).await?;
                 Ok(self.0.replies.referrers(index.as_deref(), kind.as_deref(), &target))
             }
@@ -162,30 +165,38 @@ impl Registry {
                     let list = TagList { tags: vec!["latest".to_owned()], next: None, warning: None };
                     return Ok(self.0.replies.tags(&list, &target, target.repo.as_str()));
                 }
-                let repo = self.permitted(&target, request, asker).await?;
+                let repo = self.permitted(&target, request, asker, deadline).await?;
                 let list = self.0.cache.tag_list(&repo, &without_namespace(request.uri.query())).await?;
                 Ok(self.0.replies.tags(&list, &target, repo.label()))
             }
-            Action::Catalog(page) => self.catalog(&page, asker).await,
+            Action::Catalog(page) => self.catalog(&page, asker, deadline).await,
         }
     }
 
     /// The repository as this request asks for it, if the client may read it and the configuration serves it; nothing is read from the disk for who
     /// may not.
-    async fn permitted(&self, target: &Target, request: &Parts, asker: &Origin) -> Result<Arc<Repo>, RegistryError> {
+    async fn permitted(&self, target: &Target, request: &Parts, asker: &Origin, deadline: Deadline) -> Result<Arc<Repo>, RegistryError> {
         let label = self.0.cache.label(target.upstream, &target.repo);
         if self.0.access.decide(asker.client, &label).is_allowed() {
-            let repo = self.0.cache.repo(target.upstream, &target.repo).await?;
+            let repo = self.0.cache.repo(target.upstream, &target.repo, deadline).await?;
             return Ok(repo.on_behalf_of(&Via::read(&request.headers)));
         }
         Err(RegistryError::Refused { client: asker.client, repo: label })
     }
 
-    async fn blob(&self, target: &Target, repo: &Arc<Repo>, digest: &Digest, request: &Parts, facts: &mut Facts) -> Answer {
+    async fn blob(
+        &self,
+        target: &Target,
+        repo: &Arc<Repo>,
+        digest: &Digest,
+        request: &Parts,
+        deadline: Deadline,
+        facts: &mut Facts,
+    ) -> Answer {
         let cache = &self.0.cache;
         let is_known = reply::is_known(&request.headers, digest);
         if request.method == Method::HEAD || is_known {
-            let answer = cache.describe_blob(repo, digest).await?;
+            let answer = cache.describe_blob(repo, digest, deadline).await?;
             facts.outcome = Some(answer.outcome);
             return Ok(if is_known {
                 self.0.replies.not_modified(digest, target)
@@ -193,7 +204,7 @@ impl Registry {
                 self.0.replies.described(digest, answer.size, target)
             });
         }
-        let answer = cache.blob(repo, digest).await?;
+        let answer = cache.blob(repo, digest, deadline).await?;
         facts.outcome = Some(answer.outcome);
         self.blob_answer(answer, target, digest, request)
     }
@@ -235,14 +246,13 @@ impl Registry {
     }
 
     /// What is cached and may be read by this client. The first upstream's repositories have their plain names, as its clients use them.
-    /// The list is read from the disk, so it is made on a blocking thread, one at a time.
-    async fn catalog(&self, page: &Page, asker: &Origin) -> Answer {
+    /// The list is read from the disk, so it is made on a blocking thread, one at a time, and who asks waits no longer than for anything else.
+    async fn catalog(&self, page: &Page, asker: &Origin, deadline: Deadline) -> Answer {
         if !self.0.access.knows(asker.client) {
             return Ok(self.0.replies.catalog(&[], None)); // A walk of the disk is not for everybody.
         }
-        let _turn = Deadline::new().wait("_catalog", self.0.catalog_turn.lock()).await?;
         let (this, client) = (self.clone(), asker.client);
-        let names = tokio::task::spawn_blocking(move || this.cached_names(client)).await.map_err(|_| CacheError::Stopping)?;
+        let names = self.0.catalog_turn.take("_catalog", deadline, move || this.cached_names(client)).await?;
         let later = names.into_iter().filter(|name| page.last.as_ref().is_none_or(|last| name > last));
         let limit = page.limit.unwrap_or(usize::MAX);
         let mut names: Vec<String> = later.take(limit.saturating_add(1)).collect();

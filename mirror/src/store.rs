@@ -135,7 +135,7 @@ impl Store {
         };
         let mut bytes = vec![0; size];
         if let Err(error) = stored.file().read_exact_at(&mut bytes, 0) {
-            tracing::warn!(blob.digest = %digest, error = %error, "cannot read a stored manifest");
+            stored.failed(&error);
             return None;
         }
         if Digest::of(digest.algorithm(), &bytes) != *digest {

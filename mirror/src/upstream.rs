@@ -27,7 +27,7 @@ mod realm;
 mod redirect;
 mod retry;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod token;
 
 use std::fmt;

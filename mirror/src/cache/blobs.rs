@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use super::body::{BlobBody, Reader};
 use super::flight::{Flight, FlightError, TAIL};
 use super::flight_reader::{FlightReader, Rest};
+use super::flights::Boarding;
 use super::proof::blob_identity;
 use super::stored_reader::StoredReader;
 use super::{Cache, CacheError, Deadline, Object, Repo};
@@ -51,8 +52,7 @@ pub struct FlightContent {
 
 impl Cache {
     /// The size of `digest`, without a download.
-    pub async fn describe_blob(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<BlobAnswer, CacheError> {
-        let deadline = Deadline::new();
+    pub async fn describe_blob(&self, repo: &Arc<Repo>, digest: &Digest, deadline: Deadline) -> Result<BlobAnswer, CacheError> {
         self.admit(repo, deadline).await?;
         self.prove_blob(repo, digest, deadline).await?;
         let outcome = if self.0.memory.contains_key(digest) || self.store().knows(digest) { Outcome::Hit } else { Outcome::Miss };
@@ -72,20 +72,24 @@ impl Cache {
     }
 
     /// The blob `digest` of `repo`.
-    pub async fn blob(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<BlobAnswer, CacheError> {
-        let deadline = Deadline::new();
+    pub async fn blob(&self, repo: &Arc<Repo>, digest: &Digest, deadline: Deadline) -> Result<BlobAnswer, CacheError> {
         self.admit(repo, deadline).await?;
         let is_new = held_blob(repo, digest).is_none();
         if is_new && (self.0.lasting.flights.contains(digest) || self.is_stored(digest).await) {
             // The content is here for another repository: this one needs its own proof.
             self.prove_blob(repo, digest, deadline).await?;
         }
-        if let Some(held) = held_blob(repo, digest)
-            && let Some(answer) = self.stored_blob(digest, &held, deadline).await?
-        {
-            return Ok(answer);
+        loop {
+            let was_known = self.store().knows(digest);
+            if let Some(held) = held_blob(repo, digest)
+                && let Some(answer) = self.stored_blob(digest, &held, deadline).await?
+            {
+                return Ok(answer);
+            }
+            if let Some(answer) = self.on_flight(repo, digest, was_known, deadline).await? {
+                return Ok(answer);
+            }
         }
-        self.on_flight(repo, digest, deadline).await
     }
 
     /// A small blob in memory.
@@ -125,26 +129,36 @@ impl Cache {
         object
     }
 
-    async fn on_flight(&self, repo: &Arc<Repo>, digest: &Digest, deadline: Deadline) -> Result<BlobAnswer, CacheError> {
-        let (opened, led) = self.open(repo, digest, deadline).await?;
-        let (flight, led) = match opened {
-            // Another's repository, account or name may be what failed: this one's own has not been tried.
-            Err(_) if !led => {
-                let (opened, led) = self.open(repo, digest, deadline).await?;
-                (opened?, led)
+    /// From a flight; nothing where one landed in the store since it was `was_known` there.
+    async fn on_flight(
+        &self,
+        repo: &Arc<Repo>,
+        digest: &Digest,
+        was_known: bool,
+        deadline: Deadline,
+    ) -> Result<Option<BlobAnswer>, CacheError> {
+        while let Some(Boarding { flight, leader }) = self.open(repo, digest, was_known, deadline).await? {
+            // Another repository, its account or its name may be what failed: this one's own has not been tried.
+            let is_others = leader.as_ref().is_some_and(|leader| *leader != repo.key);
+            let flight = match flight {
+                Err(_) if is_others => continue,
+                flight => flight?,
+            };
+            if leader.is_some() {
+                self.prove_blob(repo, digest, deadline).await?; // Another's flight is no proof that this repository holds it.
             }
-            opened => (opened?, led),
-        };
-        if !led {
-            self.prove_blob(repo, digest, deadline).await?; // Its flight is no proof that this repository holds it.
+            let outcome = if leader.is_some() { Outcome::Joined } else { Outcome::Miss };
+            let (size, content) = (flight.size(), FlightContent { rest: rest(repo), flight });
+            if size.is_none_or(|size| size > TAIL) {
+                return Ok(Some(BlobAnswer { content: BlobContent::Flight(content), outcome, size }));
+            }
+            match deadline.wait(digest, content.whole(self)).await? {
+                Ok(bytes) => return Ok(Some(BlobAnswer { outcome, ..self.remember(digest, bytes, false).into() })),
+                Err(_) if is_others => {}
+                Err(error) => return Err(content.why(error)),
+            }
         }
-        let (content, outcome) = (FlightContent { rest: rest(repo), flight }, if led { Outcome::Miss } else { Outcome::Joined });
-        let size = content.flight.size();
-        if size.is_none_or(|size| size > TAIL) {
-            return Ok(BlobAnswer { content: BlobContent::Flight(content), outcome, size });
-        }
-        let bytes = deadline.wait(digest, content.whole(self)).await?.map_err(|error| content.why(error))?;
-        Ok(BlobAnswer { outcome, ..self.remember(digest, bytes, false).into() })
+        Ok(None)
     }
 }
 
@@ -228,10 +242,13 @@ fn rest(repo: &Repo) -> Rest {
 fn read_checked(digest: &Digest, stored: &Stored) -> Option<Bytes> {
     use std::os::unix::fs::FileExt as _;
     let mut bytes = vec![0; stored.size() as usize];
-    let read = stored.file().read_exact_at(&mut bytes, 0);
+    if let Err(error) = stored.file().read_exact_at(&mut bytes, 0) {
+        stored.failed(&error);
+        return None;
+    }
     let mut hasher = Hasher::new(digest.algorithm());
     hasher.update(&bytes);
-    if read.is_ok() && hasher.finish() == *digest {
+    if hasher.finish() == *digest {
         stored.mark_verified();
         return Some(bytes.into());
     }

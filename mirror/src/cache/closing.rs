@@ -3,7 +3,7 @@
 //! A repository that we could read is *closed* when the upstream refuses it to a token that is good: nothing of it is served until a check succeeds.
 //! Who never had access has nothing to lose: no record is made of a repository that was only asked for.
 //!
-//! A refused tag closes it at once. A refused digest is only a hint: some registries answer 401 or 403 to a digest that the repository does not hold,
+//! A refused tag that is known closes it at once. Anything else, a digest, a list, an unknown tag, is only a hint: some registries answer 401 or 403 to a digest that the repository does not hold,
 //! or that a scanner has locked, though all else may be read. So the repository is asked for something that it did give: a tag that is recorded,
 //! or, where none is, a manifest that is linked. That answer decides. What was asked for as nobody proves nothing about our account, and neither
 //! does the host that a redirect led to: its 403 is a link that ran out, and no [`FetchError::Denied`].
@@ -21,13 +21,18 @@ use crate::upstream::{FetchError, Identity};
 impl Cache {
     /// The error of a request for `digest`. Where it is a refusal, it is known by then whether access was lost.
     pub(crate) async fn refused(&self, repo: &Arc<Repo>, digest: &Digest, error: FetchError) -> CacheError {
+        self.heard(repo, &error).await;
+        CacheError::fetch(format_args!("{}@{digest}", repo.label), error)
+    }
+
+    /// Where `error` is a refusal of anything but a tag that is known, it hints at lost access: that is known when this ends.
+    pub(crate) async fn heard(&self, repo: &Arc<Repo>, error: &FetchError) {
         if matches!(error, FetchError::Denied { .. }) && !repo.is_closed() && blob_identity(repo) == Identity::Account {
             let (pending, _) =
                 self.0.access_checks.join(&self.0.lasting.tasks, &self.0.lasting.cancel, repo.key.clone(), || lost_access(repo.clone()));
             // An upstream that is slow to say so changes nothing yet; the check goes on.
             let _ = tokio::time::timeout(STALE_WAIT, pending.wait()).await;
         }
-        CacheError::fetch(format_args!("{}@{digest}", repo.label), error)
     }
 
     /// A closed repository opens when the upstream answers for what is asked.

@@ -9,37 +9,57 @@ use tokio::sync::watch;
 
 use super::flight::{Fetch, Flight, FlightError};
 use super::proof::{as_somebody, blob_identity};
+use super::repo::RepoKey;
 use super::{Cache, CacheError, Deadline, Repo};
 use crate::oci::Digest;
 
 /// Those that run, by digest.
 #[derive(Debug, Default)]
-pub(crate) struct Flights(Mutex<HashMap<Digest, Opening>>);
+pub(crate) struct Flights(Mutex<HashMap<Digest, Started>>);
+
+/// One of them.
+#[derive(Debug)]
+struct Started {
+    leader: RepoKey,
+    opening: Opening,
+}
 
 /// A flight, once the upstream has answered.
 type Opening = watch::Receiver<Option<Result<Arc<Flight>, CacheError>>>;
 
+/// A flight that was joined or started, once its upstream has answered.
+pub(crate) struct Boarding {
+    pub(crate) flight: Result<Arc<Flight>, CacheError>,
+    /// The repository whose request started it; `None`: this very request.
+    pub(crate) leader: Option<RepoKey>,
+}
+
 impl Cache {
-    /// Waits until the flight's upstream has answered. The flag tells whether this request started it.
+    /// Waits until the flight's upstream has answered. Nothing where one has landed since the store was looked into, and the index
+    /// told whether the blob `was_known`: then it is there.
     pub(crate) async fn open(
         &self,
         repo: &Arc<Repo>,
         digest: &Digest,
+        was_known: bool,
         deadline: Deadline,
-    ) -> Result<(Result<Arc<Flight>, CacheError>, bool), CacheError> {
-        let (mut opening, led) = self.join_flight(repo, digest);
+    ) -> Result<Option<Boarding>, CacheError> {
+        let Some((mut opening, leader)) = self.join_flight(repo, digest, was_known) else { return Ok(None) };
         let opened = deadline.wait(digest, opening.wait_for(Option::is_some)).await?.map_err(|_| CacheError::Stopping)?;
-        Ok((opened.clone().unwrap_or(Err(CacheError::Stopping)), led))
+        Ok(Some(Boarding { flight: opened.clone().unwrap_or(Err(CacheError::Stopping)), leader }))
     }
 
     /// The flight of `digest`: the one in the air, or a new one.
-    fn join_flight(&self, repo: &Arc<Repo>, digest: &Digest) -> (Opening, bool) {
+    fn join_flight(&self, repo: &Arc<Repo>, digest: &Digest, was_known: bool) -> Option<(Opening, Option<RepoKey>)> {
         let mut flights = self.0.lasting.flights.0.lock().expect("no holder panics");
-        if let Some(opening) = flights.get(digest) {
-            return (opening.clone(), false);
+        if let Some(Started { leader, opening }) = flights.get(digest) {
+            return Some((opening.clone(), Some(leader.clone())));
+        }
+        if !was_known && self.store().knows(digest) {
+            return None; // A flight is in the store before it is off this list.
         }
         let (tell, opening) = watch::channel(None);
-        flights.insert(digest.clone(), opening.clone());
+        flights.insert(digest.clone(), Started { leader: repo.key.clone(), opening: opening.clone() });
         self.0.lasting.metrics.flight_started();
         let landing = Landing { cache: self.clone(), digest: digest.clone() };
         let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
@@ -60,7 +80,7 @@ impl Cache {
                 }
             }
         });
-        (opening, true)
+        Some((opening, None))
     }
 
     /// Asks the upstream for the blob, and the store for room.

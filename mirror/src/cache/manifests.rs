@@ -60,8 +60,13 @@ impl Cache {
     }
 
     /// The manifest that `reference` names; `describe` is enough for a HEAD and spares the upstream's quota.
-    pub async fn manifest(&self, repo: &Arc<Repo>, reference: &Reference, describe: bool) -> Result<ManifestAnswer, CacheError> {
-        let deadline = Deadline::new();
+    pub async fn manifest(
+        &self,
+        repo: &Arc<Repo>,
+        reference: &Reference,
+        describe: bool,
+        deadline: Deadline,
+    ) -> Result<ManifestAnswer, CacheError> {
         match reference {
             Reference::Digest(digest) => {
                 self.reopen(repo, reference, deadline).await?;

@@ -51,7 +51,10 @@ impl Cache {
         self.admit(repo, deadline).await?;
         match deadline.wait(&repo.label, repo.upstream.tags(&repo.key.name, query, blob_identity(repo))).await {
             Ok(Ok(page)) => Ok(TagList { tags: tags_in(&page.body), next: page.next, warning: None }),
-            Ok(Err(error @ (FetchError::NotFound { .. } | FetchError::Denied { .. }))) => Err(CacheError::fetch(&repo.label, error)),
+            Ok(Err(error @ (FetchError::NotFound { .. } | FetchError::Denied { .. }))) => {
+                self.heard(repo, &error).await;
+                Err(CacheError::fetch(&repo.label, error))
+            }
             Ok(Err(error)) => cached_tags(repo, CacheError::fetch(&repo.label, error)),
             Err(late) => cached_tags(repo, late),
         }
@@ -76,6 +79,7 @@ impl Cache {
         });
         match patience.wait(digest, pending.wait()).await.map(|found| found.unwrap_or(Err(CacheError::Stopping))) {
             Ok(Ok(index)) => Ok(index),
+            _ if repo.is_closed() => Err(CacheError::Closed { repo: repo.label.clone() }),
             Ok(Err(error)) | Err(error) if !has_something => Err(error),
             _ => Ok(known.and_then(|known| known.index)),
         }
@@ -85,7 +89,7 @@ impl Cache {
         let index = match repo.upstream.referrers(&repo.key.name, digest, blob_identity(repo)).await {
             Ok(index) => index,
             Err(FetchError::NotFound { .. }) => None,
-            Err(error) => return Err(CacheError::fetch(digest, error)),
+            Err(error) => return Err(self.refused(repo, digest, error).await),
         };
         self.0.referrers.insert(key, KnownReferrers { asked: Instant::now(), index: index.clone() });
         Ok(index)

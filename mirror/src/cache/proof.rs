@@ -3,13 +3,15 @@
 //! - A digest is served for a repository only after that repository is known to hold it: a manifest of it names it, or the upstream said so.
 //!   Content is shared by digest on the disk, never in rights.
 //! - With `private` patterns an account reads only the private repositories that fit. Others must be readable by everybody, which an anonymous
-//!   question (a HEAD, free of quota) tells; the account then only pays the quota.
+//!   question (free of quota) tells; the account then only pays the quota. Where an earlier answer was yes, a hit hardly waits for it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::keep::Unkept;
 use super::manifests::FetchKey;
+use super::tags::STALE_WAIT;
+use super::visibility::{Question, Seen};
 use super::{Cache, CacheError, Deadline, Repo};
 use crate::config::{Pattern, UpstreamConfig};
 use crate::oci::{ChildKind, Digest, RepoName};
@@ -39,20 +41,25 @@ impl Cache {
 
     /// Whether everybody may read `repo`; asked again after a while, since owners change their minds.
     async fn visibility(&self, repo: &Arc<Repo>, deadline: Deadline) -> Result<Visibility, CacheError> {
-        let recorded = repo.records.state().visibility;
-        if repo.is_seen_lately()
-            && let Some(visibility) = recorded
-        {
-            return Ok(visibility);
+        let question = repo.question();
+        if let Question::No(seen) = question {
+            return Ok(seen);
         }
         let (pending, _) = self
             .0
             .visibility
             .join(&self.0.lasting.tasks, &self.0.lasting.cancel, repo.key.clone(), || self.clone().ask_anonymously(repo.clone()));
-        match deadline.wait(&repo.label, pending.wait()).await.map(|seen| seen.unwrap_or(Err(CacheError::Stopping))) {
+        let patience = match question {
+            Question::Ahead(seen) => return Ok(seen),
+            Question::Briefly => deadline.at_most(STALE_WAIT), // The question goes on.
+            Question::Ask | Question::No(_) => deadline,
+        };
+        match patience.wait(&repo.label, pending.wait()).await.map(|seen| seen.unwrap_or(Err(CacheError::Stopping))) {
             Ok(Ok(seen)) => Ok(seen),
-            // An upstream that is down changes nobody's rights.
-            Ok(Err(error)) | Err(error) => recorded.ok_or(error),
+            Ok(Err(error)) | Err(error) => {
+                repo.see(Seen::unanswered);
+                repo.records.state().visibility.ok_or(error)
+            }
         }
     }
 
@@ -99,11 +106,17 @@ impl Cache {
         let seen = match repo.upstream.tags(&repo.key.name, "n=1", Identity::Anonymous).await {
             Ok(_) => Visibility::Public,
             Err(FetchError::Denied { .. } | FetchError::NotFound { .. }) => Visibility::Private,
-            Err(error) => return Err(CacheError::fetch(&repo.label, error)),
+            Err(error) => {
+                repo.see(Seen::unanswered);
+                return Err(CacheError::fetch(&repo.label, error));
+            }
         };
-        *repo.seen_public.lock().expect("no holder panics") = Some(Instant::now());
-        repo.records.learn_state(|state| RepositoryState { visibility: Some(seen), ..state });
-        self.keep(Unkept::Records(repo));
+        repo.see(|known, now| known.answered(now, seen));
+        // Of a name that nobody may read nothing is written down, unless that corrects a record: anybody can make up names.
+        if seen == Visibility::Public || repo.records.state().visibility.is_some() {
+            repo.records.learn_state(|state| RepositoryState { visibility: Some(seen), ..state });
+            self.keep(Unkept::Records(repo));
+        }
         Ok(seen)
     }
 }
@@ -111,13 +124,16 @@ impl Cache {
 impl Repo {
     /// Its content may be served without a question: it is neither closed nor left out, as far as was seen lately.
     pub(crate) fn is_admitted(&self) -> bool {
-        let state = self.records.state();
-        let is_open = || state.visibility == Some(Visibility::Public) && self.is_seen_lately();
-        !state.closed && (blob_identity(self) == Identity::Account || is_open())
+        !self.is_closed() && (blob_identity(self) == Identity::Account || self.question() == Question::No(Visibility::Public))
     }
 
-    fn is_seen_lately(&self) -> bool {
-        self.seen_public.lock().expect("no holder panics").is_some_and(|seen| seen.elapsed() < VISIBILITY_HOLDS)
+    fn question(&self) -> Question {
+        let recorded = self.records.state().visibility;
+        self.seen.lock().expect("no holder panics").question(Instant::now(), recorded)
+    }
+
+    fn see(&self, change: impl FnOnce(&mut Seen, Instant)) {
+        change(&mut self.seen.lock().expect("no holder panics"), Instant::now());
     }
 }
 
@@ -155,6 +171,3 @@ where
         answer => answer,
     }
 }
-
-/// How long an anonymous answer holds.
-const VISIBILITY_HOLDS: Duration = Duration::from_mins(10);

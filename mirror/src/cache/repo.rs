@@ -1,13 +1,14 @@
 //! A repository as the cache knows it: its records in the store, and what its tags were at the last check.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
 use super::freshness::{Descriptor, Known, Lookup};
 use super::proof::is_mirrored;
-use super::{Cache, CacheError};
+use super::visibility::Seen;
+use super::{Cache, CacheError, Deadline};
 use crate::oci::{ChildKind, Digest, RepoName, Tag};
 use crate::store::{Repository, TagRecord};
 use crate::upstream::Upstream;
@@ -29,11 +30,13 @@ pub struct Repo {
     /// `upstream/repository`: what access rules and messages call it.
     pub(crate) label: Arc<str>,
     pub(crate) records: Arc<Repository>,
-    /// When it was last seen to be readable by everybody, in this process.
-    pub(crate) seen_public: Arc<Mutex<Option<Instant>>>,
+    /// Whether everybody may read it, as far as this process has seen.
+    pub(crate) seen: Arc<Mutex<Seen>>,
     pub(crate) tags: Arc<Mutex<HashMap<Tag, Known>>>,
     /// As whoever asks for this repository asks it.
     pub(crate) upstream: Upstream,
+    /// How many repositories were loaded before its last use.
+    used: Arc<AtomicU64>,
 }
 
 impl Cache {
@@ -48,8 +51,8 @@ impl Cache {
     }
 
     /// The repository `name` of the upstream at `position`; refused where the configuration does not mirror it. Its records are read on a
-    /// blocking thread: a repository may have thousands.
-    pub async fn repo(&self, position: usize, name: &RepoName) -> Result<Arc<Repo>, CacheError> {
+    /// blocking thread, since a repository may have thousands, and on one for all who ask: a disk that hangs takes no more.
+    pub async fn repo(&self, position: usize, name: &RepoName, deadline: Deadline) -> Result<Arc<Repo>, CacheError> {
         let key = RepoKey { name: name.clone(), upstream: position };
         if let Some(repo) = self.0.repos.get(&key) {
             return Ok(repo);
@@ -59,17 +62,20 @@ impl Cache {
         if !is_mirrored(upstream.config(), name) {
             return Err(CacheError::NotServed { repo: label, setting: "repositories" });
         }
-        let (store, of, owned) = (self.store().clone(), upstream.config().name.clone(), name.clone());
-        let loaded = tokio::task::spawn_blocking(move || store.repository(&of, &owned)).await;
-        let records = loaded.map_err(|_| CacheError::Stopping)?;
+        let (pending, _) = self.0.loads.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key.clone(), || {
+            let (store, of, owned) = (self.store().clone(), upstream.config().name.clone(), name.clone());
+            async move { tokio::task::spawn_blocking(move || store.repository(&of, &owned)).await.ok() }
+        });
+        let records = deadline.wait(&label, pending.wait()).await?.flatten().ok_or(CacheError::Stopping)?;
         let repo = Repo {
             is_saving: Arc::default(),
             key: key.clone(),
             label,
             records,
-            seen_public: Arc::default(),
+            seen: Arc::default(),
             tags: Arc::default(),
             upstream,
+            used: Arc::default(),
         };
         Ok(self.0.repos.keep(key, repo))
     }
@@ -149,27 +155,46 @@ impl Repo {
     }
 }
 
-/// The repositories in memory. Not a cache with a clock: every request passes here, and finds what it looks for.
+/// The repositories in memory. Its clock is how many were loaded: every request passes here, and finds what it looks for for the price of a look.
 #[derive(Debug, Default)]
-pub(crate) struct Repos(RwLock<HashMap<RepoKey, Arc<Repo>>>);
+pub(crate) struct Repos {
+    all: RwLock<HashMap<RepoKey, Arc<Repo>>>,
+    loads: AtomicU64,
+}
 
 impl Repos {
     fn get(&self, key: &RepoKey) -> Option<Arc<Repo>> {
-        self.0.read().expect("no holder panics").get(key).cloned()
+        let repo = self.all.read().expect("no holder panics").get(key).cloned()?;
+        repo.used.store(self.loads.load(Ordering::Relaxed), Ordering::Relaxed);
+        Some(repo)
     }
 
-    /// Two who load a repository at once end with one: checks and tags live in it. When there are too many, those that nobody uses now go;
-    /// what they know is in the store.
+    #[cfg(test)]
+    pub(super) fn holds(&self, name: &str) -> bool {
+        self.all.read().expect("no holder panics").keys().any(|key| key.name.as_str() == name)
+    }
+
+    /// Two who load a repository at once end with one: checks and tags live in it. When there are too many, some go that nobody uses now, the
+    /// longest unused first: what they know is in the store. What is not yet there stays.
     fn keep(&self, key: RepoKey, repo: Repo) -> Arc<Repo> {
-        let mut repos = self.0.write().expect("no holder panics");
-        if repos.len() >= REPOS && !repos.contains_key(&key) {
-            repos.retain(|_, repo| !repo.is_idle());
+        let mut all = self.all.write().expect("no holder panics");
+        repo.used.store(self.loads.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        if all.len() >= REPOS && !all.contains_key(&key) {
+            let mut idle: Vec<(u64, RepoKey)> = all
+                .iter()
+                .filter(|(_, repo)| repo.is_idle() && !repo.records.is_behind())
+                .map(|(key, repo)| (repo.used.load(Ordering::Relaxed), key.clone()))
+                .collect();
+            idle.sort_unstable_by_key(|(used, _)| *used);
+            for (_, key) in idle.iter().take(REPOS / 4) {
+                all.remove(key);
+            }
         }
-        repos.entry(key).or_insert_with(|| Arc::new(repo)).clone()
+        all.entry(key).or_insert_with(|| Arc::new(repo)).clone()
     }
 }
 
-/// Repositories in memory before those that are not in use go.
-const REPOS: usize = 4096;
+/// Repositories in memory before some that are not in use go.
+pub(super) const REPOS: usize = 4096;
 /// Tags of one repository in memory before the old ones go.
 const TAGS: usize = 1024;

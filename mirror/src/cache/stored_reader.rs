@@ -1,5 +1,5 @@
 //! Reads a stored blob, or a part of it. Of one that was not hashed since the start the tail is withheld until its hash is right: a disk that lies is
-//! found before a client has a whole wrong body.
+//! found before a client has a whole wrong body. What the disk does not give at all is put aside, and the next pull has it anew.
 //!
 //! A read of the whole hashes what it sends. A part cannot: its share of the tail waits for the check that all parts share, and what lies before
 //! the tail goes out meanwhile.
@@ -61,7 +61,8 @@ impl StoredReader {
         }
         let mut lease = self.lease();
         let wanted = lease.space().len();
-        match read_cached(self.stored.file(), &mut lease, self.left.start)? {
+        // What fails here is read once more on a thread that may wait, which then tells the store.
+        match read_cached(self.stored.file(), &mut lease, self.left.start).unwrap_or(None) {
             Some(read) if read == wanted || !self.is_last_of_check() => self.taken(lease, read).map(Ready::Chunk),
             _ => Ok(Ready::Wait),
         }
@@ -73,7 +74,8 @@ impl StoredReader {
             self.wait_for_check().await?;
         }
         let lease = self.lease();
-        let (lease, read) = read_blocking(self.stored.file().clone(), lease, self.left.start).await?;
+        let (lease, read) =
+            read_blocking(self.stored.file().clone(), lease, self.left.start).await.inspect_err(|error| self.stored.failed(error))?;
         if read == 0 {
             return Err(self.damaged("a stored blob is shorter than it was"));
         }

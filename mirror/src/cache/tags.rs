@@ -140,10 +140,12 @@ impl Cache {
                 self.0.lasting.metrics.tag_checked(CheckValue::Gone);
                 Ok(())
             }
-            Err(FetchError::Denied { .. }) => {
+            Err(denied @ FetchError::Denied { .. }) => {
                 // Who never had access has nothing to lose: no record is made of a repository that was only asked for.
                 if repo.known(tag).at.is_some() {
                     repo.set_closed(true).await;
+                } else {
+                    self.heard(repo, &denied).await;
                 }
                 self.0.lasting.metrics.tag_checked(CheckValue::Gone);
                 Err(CacheError::Unknown { what: what().into() })

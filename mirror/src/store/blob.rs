@@ -1,6 +1,7 @@
 //! A stored blob that somebody reads.
 
 use std::fs::{File, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -62,11 +63,27 @@ impl Stored {
         Self::new(disk, digest, kind, Arc::new(file), generation, &metadata)
     }
 
-    /// Moves this very file aside, so that its content is fetched again. A newer file under the same name, whoever published it meanwhile, stays.
+    /// A full read computed another hash, or met the file's end too early.
     pub fn quarantine(&self) {
+        self.put_aside("a full read computed another hash");
+    }
+
+    /// A read failed: the health check hears of it, and what the disk does not give is put aside, so that it is fetched again.
+    pub fn failed(&self, error: &io::Error) {
+        tracing::warn!(blob.digest = %self.digest, error = %error, "cannot read a stored file");
+        if error.raw_os_error().is_some() {
+            self.disk.health.failed(error); // And not a file that lost its end: that disk answers.
+        }
+        if is_of_the_file(error) {
+            self.put_aside("the disk does not give its bytes");
+        }
+    }
+
+    /// Moves this very file aside, so that its content is fetched again. A newer file under the same name, whoever published it meanwhile, stays.
+    fn put_aside(&self, reason: &str) {
         let same = |there: &Metadata| self.file.metadata().is_ok_and(|here| (here.dev(), here.ino()) == (there.dev(), there.ino()));
         if open(&self.disk, self.kind, &self.digest).is_some_and(|(_, there)| same(&there)) {
-            self.disk.quarantine(&self.digest, "a full read computed another hash");
+            self.disk.quarantine(&self.digest, reason);
         }
     }
 
@@ -105,6 +122,14 @@ impl Stored {
         self.disk.touch(&self.digest, disk::now());
     }
 
+    /// As it is on a disk that no longer gives the file's bytes.
+    #[cfg(test)]
+    pub(crate) fn unreadable(mut self) -> Self {
+        let file = File::options().write(true).open(self.disk.layout.content(self.kind, &self.digest));
+        self.file = Arc::new(file.expect("it is stored"));
+        self
+    }
+
     /// What it should be.
     pub(super) fn digest(&self) -> &Digest {
         &self.digest
@@ -125,6 +150,13 @@ impl Drop for Stored {
     fn drop(&mut self) {
         self.disk.let_go(&self.file, Claim::Lease(self.digest.clone(), self.generation));
     }
+}
+
+/// Whether the file is at fault, rather than the moment: a stop, too little memory, a network file system that lost its handle.
+fn is_of_the_file(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, OutOfMemory, StaleNetworkFileHandle, TimedOut, UnexpectedEof, WouldBlock};
+    let is_told = error.raw_os_error().is_some() || error.kind() == UnexpectedEof;
+    is_told && !matches!(error.kind(), Interrupted | OutOfMemory | StaleNetworkFileHandle | TimedOut | WouldBlock)
 }
 
 fn open(disk: &Disk, kind: ChildKind, digest: &Digest) -> Option<(File, Metadata)> {

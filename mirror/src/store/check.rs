@@ -1,4 +1,5 @@
-//! A check that somebody waits for: a stored file is hashed as fast as the disk gives it. A damaged one goes to quarantine.
+//! A check that somebody waits for: a stored file is hashed as fast as the disk gives it. A damaged one goes to quarantine, and so does one
+//! that the disk does not give.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -18,8 +19,7 @@ impl Stored {
             Ok(Some(true)) => self.mark_verified(),
             Ok(Some(false)) => self.quarantine(),
             Ok(None) => {}
-            // A disk that does not answer says nothing about the bytes.
-            Err(error) => tracing::warn!(blob.digest = %self.digest(), error = %error, "cannot read a stored blob to check it"),
+            Err(error) => self.failed(&error),
         }
     }
 

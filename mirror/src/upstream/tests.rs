@@ -3,7 +3,7 @@
 mod blobs;
 mod login;
 mod manifests;
-mod server;
+pub(crate) mod server;
 mod sickness;
 
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn tuning() -> Tuning {
     }
 }
 
-fn config(server: &Server) -> UpstreamConfig {
+pub(crate) fn config(server: &Server) -> UpstreamConfig {
     UpstreamConfig {
         account: None,
         alternates: Vec::new(),
@@ -44,15 +44,15 @@ fn config(server: &Server) -> UpstreamConfig {
     }
 }
 
-fn with_account(server: &Server, password: PasswordSource) -> UpstreamConfig {
+pub(crate) fn with_account(server: &Server, password: PasswordSource) -> UpstreamConfig {
     UpstreamConfig { account: Some(AccountConfig { password, user: "ship".to_owned() }), ..config(server) }
 }
 
-fn password() -> PasswordSource {
+pub(crate) fn password() -> PasswordSource {
     PasswordSource::Value(Secret::new(PASSWORD))
 }
 
-fn limits() -> LimitsConfig {
+pub(crate) fn limits() -> LimitsConfig {
     let buffers = ByteSize(1 << 20);
     LimitsConfig {
         buffers,
@@ -64,7 +64,7 @@ fn limits() -> LimitsConfig {
     }
 }
 
-fn upstream(config: &UpstreamConfig) -> Upstream {
+pub(crate) fn upstream(config: &UpstreamConfig) -> Upstream {
     tuned(config, tuning())
 }
 
@@ -80,20 +80,20 @@ fn tag() -> Reference {
     "1".parse().expect("a tag")
 }
 
-fn digest_of(bytes: &[u8]) -> Digest {
+pub(crate) fn digest_of(bytes: &[u8]) -> Digest {
     Digest::of(Algorithm::Sha256, bytes)
 }
 
 /// Bytes that tell their place.
-fn content(length: usize) -> Vec<u8> {
+pub(crate) fn content(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 7 + at / 251) as u8).collect()
 }
 
-fn manifest() -> String {
+pub(crate) fn manifest() -> String {
     format!(r#"{{"schemaVersion":2,"mediaType":"{}","layers":[]}}"#, MediaType::OCI_MANIFEST)
 }
 
-fn manifest_reply() -> Reply {
+pub(crate) fn manifest_reply() -> Reply {
     Reply::ok(manifest()).header("Content-Type", MediaType::OCI_MANIFEST).header("Docker-Content-Digest", digest_of(manifest().as_bytes()))
 }
 
