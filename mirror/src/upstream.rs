@@ -2,7 +2,7 @@
 //!
 //! [`Upstream`] answers the cache's questions (`manifest`, `blob`, …), each a future that ends with its caller: nothing here runs on its own. By the way a request travels:
 //! `lanes` (how many at once) → `exchange` (addresses, tries, redirects, the meaning of a status) → `login` (challenges, `token`s, the `account`, `realm` trust)
-//! → `client` (TLS, proxy). Beside them the pure parts: `challenge`, `realm`, `redirect`, `breaker`, `retry`, `rate`, `quota`.
+//! → `client` (TLS, proxy). Beside them the pure parts: `challenge`, `realm`, `redirect`, `breaker`, `retry`, `rate`, `quota`, `limit`.
 //!
 //! It stores nothing but tokens and what it learnt of its hosts. Every answer's headers, or an error, are there within [`Tuning::budget`].
 //! Secrets leave it in requests to their own origin only, and in nothing that prints.
@@ -16,6 +16,7 @@ mod client;
 mod error;
 mod exchange;
 mod lanes;
+mod limit;
 mod listing;
 mod login;
 mod manifest;
@@ -43,6 +44,7 @@ pub use account::AccountStatus;
 pub use blob::BlobStream;
 pub use client::BuildError;
 pub use error::{Cause, FetchError, Subject};
+pub use limit::Limit;
 pub use listing::TagPage;
 pub use manifest::{FetchedManifest, ManifestHead};
 pub use metrics::Metrics;
@@ -52,6 +54,7 @@ pub use redirect::RedirectError;
 use account::Account;
 use breaker::Breakers;
 use lanes::Lanes;
+use limit::Sign;
 use login::Origin;
 use rate::Floor;
 use retry::Tuning;
@@ -99,6 +102,7 @@ struct Inner {
 #[derive(Default)]
 struct Observed {
     last_error: Option<LastError>,
+    limit: Option<Limit>,
     quota_of_account: Option<Quota>,
     quota_of_anybody: Option<Quota>,
 }
@@ -112,6 +116,8 @@ pub struct UpstreamStatus {
     pub breaker_open: bool,
     /// What went wrong last, however long ago. A 404 is nothing wrong.
     pub last_error: Option<LastError>,
+    /// It refuses our pulls, or will refuse the next one.
+    pub limit: Option<Limit>,
     /// The account's quota; without an account, that of our address. `None`: not told, or without limit.
     pub quota: Option<Quota>,
 }
@@ -178,6 +184,7 @@ impl Upstream {
             account: inner.account.as_ref().map_or(AccountStatus::None, Account::status),
             breaker_open: inner.breakers.is_open(&inner.origins[0].host),
             last_error: observed.last_error.clone(),
+            limit: observed.limit.and_then(|limit| limit.at(SystemTime::now())),
             quota: if inner.account.is_some() { observed.quota_of_account } else { observed.quota_of_anybody },
         }
     }
@@ -193,6 +200,11 @@ impl Inner {
             let mut observed = self.observed.lock().unwrap_or_else(PoisonError::into_inner);
             observed.last_error = Some(LastError { at: SystemTime::now(), error: error.clone() });
         }
+    }
+
+    fn keep_limit(&self, is_pull: bool, sign: Sign, quota: Option<Quota>) {
+        let mut observed = self.observed.lock().unwrap_or_else(PoisonError::into_inner);
+        observed.limit = Limit::after(observed.limit, SystemTime::now(), is_pull, sign, quota);
     }
 
     fn keep_quota(&self, of_account: bool, quota: Quota) {
