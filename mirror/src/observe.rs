@@ -62,6 +62,10 @@ impl Watch {
                 account,
                 format!("the upstream refuses the account: {reason}; public and cached images are served, private ones that are not cached fail; mend that and send SIGHUP"),
             ),
+            AccountStatus::Unreadable { reason, .. } => self.readiness.warn(
+                account,
+                format!("{reason}; the upstream was not asked with it; public and cached images are served, private ones that are not cached fail; mend that and send SIGHUP"),
+            ),
             AccountStatus::Accepted | AccountStatus::None | AccountStatus::Unknown => self.readiness.clear(&account),
         }
         let quota = format!("quota {name}");

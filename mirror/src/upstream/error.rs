@@ -14,8 +14,8 @@ use crate::oci::Digest;
 /// Why something could not be fetched from an upstream.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The upstream's token service, or the upstream, does not take our account's password. The caller may go on as [`Anonymous`](super::Identity).
-    #[error("{subject}: the upstream refuses the account `{user}` ({reason})")]
+    /// The upstream's token service, or the upstream, does not take our account's password, or there is none to be had. The caller may go on as [`Anonymous`](super::Identity).
+    #[error("{subject}: the account `{user}` cannot be used ({reason})")]
     AccountRefused {
         /// What was asked for.
         subject: Subject,
@@ -243,7 +243,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    pub(super) fn new(upstream: &UpstreamName, what: impl fmt::Display) -> Self {
+    pub(crate) fn new(upstream: &UpstreamName, what: impl fmt::Display) -> Self {
         Self { text: format!("{upstream}/{what}").into(), upstream: upstream.clone() }
     }
 

@@ -72,7 +72,8 @@ impl Inner {
         Ok(body)
     }
 
-    async fn fetch_somewhere(&self, ask: &Ask<'_>, deadline: Instant) -> Result<reqwest::Response, FetchError> {
+    /// [`fetch`](Self::fetch), of which nothing is remembered.
+    pub(super) async fn fetch_somewhere(&self, ask: &Ask<'_>, deadline: Instant) -> Result<reqwest::Response, FetchError> {
         let mut tries = 0;
         loop {
             let error = match self.fetch_once(ask, deadline).await {

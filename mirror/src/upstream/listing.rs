@@ -69,7 +69,7 @@ impl Upstream {
         let reference = Reference::Tag(tag);
         // The API was just asked, so it is known whether the account is of use.
         let identity = match self.inner.account.as_ref().map(Account::status) {
-            Some(AccountStatus::Refused { .. }) => Identity::Anonymous,
+            Some(AccountStatus::Refused { .. } | AccountStatus::Unreadable { .. }) => Identity::Anonymous,
             _ => identity,
         };
         let fetched = match self.head_manifest_by(repo, &reference, identity, deadline).await {

@@ -83,7 +83,14 @@ impl Upstream {
         check(bytes, &headers, reference, &ask).inspect_err(|error| self.inner.remember(error))
     }
 
-    fn manifest_ask<'a>(&self, method: Method, kind: Kind, repo: &'a RepoName, reference: &Reference, identity: Identity) -> Ask<'a> {
+    pub(super) fn manifest_ask<'a>(
+        &self,
+        method: Method,
+        kind: Kind,
+        repo: &'a RepoName,
+        reference: &Reference,
+        identity: Identity,
+    ) -> Ask<'a> {
         let separator = if matches!(reference, Reference::Digest(_)) { '@' } else { ':' };
         Ask {
             accept: ACCEPT_MANIFESTS,
