@@ -150,7 +150,8 @@ impl Inner {
                 return Ok((answer, at_home));
             }
             let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
-            let to = follow(&trail, location).map_err(|source| FetchError::Redirect { subject: ask.subject.clone(), source })?;
+            let is_blob = matches!(ask.kind, Kind::Blob | Kind::BlobHead);
+            let to = follow(&trail, location, is_blob).map_err(|source| FetchError::Redirect { subject: ask.subject.clone(), source })?;
             trail.push(to);
         }
     }
