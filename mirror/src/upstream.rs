@@ -46,7 +46,7 @@ pub use client::BuildError;
 pub use error::{Cause, FetchError, Subject};
 pub use limit::Limit;
 pub use listing::TagPage;
-pub use manifest::{FetchedManifest, ManifestHead};
+pub use manifest::{Described, FetchedManifest, ManifestHead};
 pub use metrics::Metrics;
 pub use quota::Quota;
 pub use redirect::RedirectError;

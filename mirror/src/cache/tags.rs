@@ -8,14 +8,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::freshness::{Descriptor, Lookup};
 use super::keep::Unkept;
-use super::manifests::knows_no_head;
 use super::metrics::CheckValue;
 use super::proof::as_somebody;
 use super::repo::RepoKey;
 use super::{Cache, CacheError, Deadline, Repo, Warning};
 use crate::oci::{Digest, Reference, Tag};
 use crate::store::TagRecord;
-use crate::upstream::{FetchError, Identity};
+use crate::upstream::{Described, FetchError, FetchedManifest, Identity, ManifestHead};
 
 /// What is being checked.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -95,14 +94,12 @@ impl Cache {
     async fn ask_for_tag(&self, repo: &Arc<Repo>, tag: &Tag) -> Checked {
         let (reference, asked) = (Reference::Tag(tag.clone()), Instant::now());
         let identity = self.identity(repo, Deadline::new()).await?;
-        let head = as_somebody(identity, |who| repo.upstream.head_manifest(&repo.key.name, &reference, who)).await;
-        let found = match head {
-            Ok(head) => match head.digest {
-                Some(digest) => Ok(Descriptor { digest, media_type: head.media_type, size: head.size }),
-                None => self.fetch_tag(repo, &reference, identity).await,
-            },
-            // A registry that knows no HEAD: then the quota must pay.
-            Err(error) if knows_no_head(&error) => self.fetch_tag(repo, &reference, identity).await,
+        let described = as_somebody(identity, |who| repo.upstream.describe_manifest(&repo.key.name, &reference, who)).await;
+        let found = match described {
+            // A registry that knows no HEAD: then the quota has paid, and what it bought is kept.
+            Ok(Described::Fetched(fetched)) => Ok(self.learn_fetched_tag(repo, fetched)),
+            Ok(Described::Head(ManifestHead { digest: Some(digest), media_type, size })) => Ok(Descriptor { digest, media_type, size }),
+            Ok(Described::Head(ManifestHead { digest: None, .. })) => self.fetch_tag(repo, &reference, identity).await,
             Err(error) => Err(error),
         };
         self.learn_tag(repo, tag, found, asked).await
@@ -110,13 +107,17 @@ impl Cache {
 
     async fn fetch_tag(&self, repo: &Arc<Repo>, reference: &Reference, identity: Identity) -> Result<Descriptor, FetchError> {
         let fetched = as_somebody(identity, |who| repo.upstream.manifest(&repo.key.name, reference, who)).await?;
+        Ok(self.learn_fetched_tag(repo, fetched))
+    }
+
+    fn learn_fetched_tag(&self, repo: &Arc<Repo>, fetched: FetchedManifest) -> Descriptor {
         let at = Descriptor {
             digest: fetched.digest.clone(),
             media_type: Some(fetched.facts.media_type.clone()),
             size: Some(fetched.bytes.len() as u64),
         };
         self.learn_manifest(repo, fetched);
-        Ok(at)
+        at
     }
 
     /// The answer is as old as the question: what was pushed meanwhile is not in it.

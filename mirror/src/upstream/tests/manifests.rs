@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::upstream::FetchError;
+use crate::upstream::{Described, FetchError};
 
 #[tokio::test]
 async fn every_request_for_a_manifest_carries_the_same_full_list_of_types() {
@@ -41,8 +41,11 @@ async fn where_head_is_not_allowed_a_get_answers() {
         if seen.method == "HEAD" { Reply::new(405) } else { Reply::ok(manifest()).header("Content-Type", MediaType::OCI_MANIFEST) }
     })
     .await;
-    let head = upstream(&config(&hub)).head_manifest(&repo(), &tag(), Identity::Account).await.expect("a head");
+    let upstream = upstream(&config(&hub));
+    let head = upstream.head_manifest(&repo(), &tag(), Identity::Account).await.expect("a head");
     assert_eq!(head.digest, Some(digest_of(manifest().as_bytes())));
+    let described = upstream.describe_manifest(&repo(), &tag(), Identity::Account).await.expect("a description");
+    assert!(matches!(described, Described::Fetched(fetched) if fetched.bytes == manifest()), "what a GET brought is not thrown away");
 }
 
 #[tokio::test]
