@@ -34,7 +34,7 @@ mod token;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderValue;
 use prometheus_client::metrics::counter::Counter;
@@ -102,6 +102,7 @@ struct Inner {
 #[derive(Default)]
 struct Observed {
     last_error: Option<LastError>,
+    left_in_peace_until: Option<Instant>,
     limit: Option<Limit>,
     quota_of_account: Option<Quota>,
     quota_of_anybody: Option<Quota>,
@@ -187,6 +188,18 @@ impl Upstream {
             limit: observed.limit.and_then(|limit| limit.at(SystemTime::now())),
             quota: if inner.account.is_some() { observed.quota_of_account } else { observed.quota_of_anybody },
         }
+    }
+
+    /// It asked for peace: for so long, who has an older answer asks it nothing. It is for the caller to ask [`Self::is_left_in_peace`].
+    pub fn leave_in_peace(&self, time: Duration) {
+        let mut observed = self.inner.observed.lock().unwrap_or_else(PoisonError::into_inner);
+        observed.left_in_peace_until = Some(Instant::now() + time);
+    }
+
+    /// Whether it asked for peace lately, whatever it was asked then: limits are by account or address.
+    pub fn is_left_in_peace(&self) -> bool {
+        let observed = self.inner.observed.lock().unwrap_or_else(PoisonError::into_inner);
+        observed.left_in_peace_until.is_some_and(|until| Instant::now() < until)
     }
 
     fn subject(&self, what: impl fmt::Display) -> Subject {
