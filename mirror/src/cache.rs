@@ -88,6 +88,7 @@ struct Inner {
     referrers: Memory<FetchKey, passing::KnownReferrers>,
     repos: Repos,
     tag_checks: Arc<Shared<tags::TagKey, tags::Checked>>,
+    tag_lists: passing::TagLists,
     upstreams: Vec<Upstream>,
     visibility: Arc<Shared<RepoKey, Result<Visibility, CacheError>>>,
 }
@@ -143,6 +144,7 @@ impl Cache {
             referrers: Memory::builder().max_capacity(REFERRERS).weigher(|_, known: &passing::KnownReferrers| known.weight()).build(),
             repos: Repos::default(),
             tag_checks: Arc::default(),
+            tag_lists: passing::TagLists::default(),
             upstreams,
             visibility: Arc::default(),
         }))

@@ -17,7 +17,7 @@ use crate::config::{Access, Config, UpstreamConfig};
 use crate::server::Server;
 use crate::store::{Health, Store};
 use crate::telemetry::{AccessLog, Process, Readiness, SharedAddress};
-use crate::upstream::{self, AccountStatus, Upstream};
+use crate::upstream::{self, AccountStatus, Quota, Upstream};
 
 /// Who watches the parts.
 #[derive(Debug)]
@@ -62,7 +62,22 @@ impl Watch {
                 account,
                 format!("the upstream refuses the account: {reason}; public and cached images are served, private ones that are not cached fail; mend that and send SIGHUP"),
             ),
+            AccountStatus::Unreadable { reason, .. } => self.readiness.warn(
+                account,
+                format!("{reason}; the upstream was not asked with it; public and cached images are served, private ones that are not cached fail; mend that and send SIGHUP"),
+            ),
             AccountStatus::Accepted | AccountStatus::None | AccountStatus::Unknown => self.readiness.clear(&account),
+        }
+        let quota = format!("quota {name}");
+        match status.limit {
+            Some(limit) => self.readiness.warn(
+                quota,
+                format!(
+                    "{limit}{}; what is stored is served, images never seen fail; an account or a larger plan has more pulls",
+                    told(status.quota.as_ref())
+                ),
+            ),
+            None => self.readiness.clear(&quota),
         }
         match (status.breaker_open, status.last_error) {
             (true, Some(last)) => self.readiness.warn(reach, format!("not reached ({}); what is stored is served", last.error)),
@@ -80,6 +95,11 @@ impl Watch {
             None => self.readiness.clear("clients"),
         }
     }
+}
+
+/// ` (0 of 100 pulls left in 6h)`
+fn told(quota: Option<&Quota>) -> String {
+    quota.map(|quota| format!(" ({quota})")).unwrap_or_default()
 }
 
 /// Says in `/readyz` whose private images are open to whom, for as long as it is so and nobody said that it should be.
@@ -104,6 +124,7 @@ pub(crate) fn forget_upstreams(upstreams: &[UpstreamConfig], readiness: &Readine
     for upstream in upstreams {
         readiness.clear(&format!("account {}", upstream.name));
         readiness.clear(&format!("upstream {}", upstream.name));
+        readiness.clear(&format!("quota {}", upstream.name));
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`Upstream`] answers the cache's questions (`manifest`, `blob`, …), each a future that ends with its caller: nothing here runs on its own. By the way a request travels:
 //! `lanes` (how many at once) → `exchange` (addresses, tries, redirects, the meaning of a status) → `login` (challenges, `token`s, the `account`, `realm` trust)
-//! → `client` (TLS, proxy). Beside them the pure parts: `challenge`, `realm`, `redirect`, `breaker`, `retry`, `rate`, `quota`.
+//! → `client` (TLS, proxy). Beside them the pure parts: `challenge`, `realm`, `redirect`, `breaker`, `retry`, `rate`, `quota`, `limit`.
 //!
 //! It stores nothing but tokens and what it learnt of its hosts. Every answer's headers, or an error, are there within [`Tuning::budget`].
 //! Secrets leave it in requests to their own origin only, and in nothing that prints.
@@ -16,6 +16,7 @@ mod client;
 mod error;
 mod exchange;
 mod lanes;
+mod limit;
 mod listing;
 mod login;
 mod manifest;
@@ -33,7 +34,7 @@ mod token;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderValue;
 use prometheus_client::metrics::counter::Counter;
@@ -43,8 +44,9 @@ pub use account::AccountStatus;
 pub use blob::BlobStream;
 pub use client::BuildError;
 pub use error::{Cause, FetchError, Subject};
+pub use limit::Limit;
 pub use listing::TagPage;
-pub use manifest::{FetchedManifest, ManifestHead};
+pub use manifest::{Described, FetchedManifest, ManifestHead};
 pub use metrics::Metrics;
 pub use quota::Quota;
 pub use redirect::RedirectError;
@@ -52,6 +54,7 @@ pub use redirect::RedirectError;
 use account::Account;
 use breaker::Breakers;
 use lanes::Lanes;
+use limit::Sign;
 use login::Origin;
 use rate::Floor;
 use retry::Tuning;
@@ -99,6 +102,8 @@ struct Inner {
 #[derive(Default)]
 struct Observed {
     last_error: Option<LastError>,
+    left_in_peace_until: Option<Instant>,
+    limit: Option<Limit>,
     quota_of_account: Option<Quota>,
     quota_of_anybody: Option<Quota>,
 }
@@ -112,6 +117,8 @@ pub struct UpstreamStatus {
     pub breaker_open: bool,
     /// What went wrong last, however long ago. A 404 is nothing wrong.
     pub last_error: Option<LastError>,
+    /// It refuses our pulls, or will refuse the next one.
+    pub limit: Option<Limit>,
     /// The account's quota; without an account, that of our address. `None`: not told, or without limit.
     pub quota: Option<Quota>,
 }
@@ -178,8 +185,21 @@ impl Upstream {
             account: inner.account.as_ref().map_or(AccountStatus::None, Account::status),
             breaker_open: inner.breakers.is_open(&inner.origins[0].host),
             last_error: observed.last_error.clone(),
+            limit: observed.limit.and_then(|limit| limit.at(SystemTime::now())),
             quota: if inner.account.is_some() { observed.quota_of_account } else { observed.quota_of_anybody },
         }
+    }
+
+    /// It asked for peace: for so long, who has an older answer asks it nothing. It is for the caller to ask [`Self::is_left_in_peace`].
+    pub fn leave_in_peace(&self, time: Duration) {
+        let mut observed = self.inner.observed.lock().unwrap_or_else(PoisonError::into_inner);
+        observed.left_in_peace_until = Some(Instant::now() + time);
+    }
+
+    /// Whether it asked for peace lately, whatever it was asked then: limits are by account or address.
+    pub fn is_left_in_peace(&self) -> bool {
+        let observed = self.inner.observed.lock().unwrap_or_else(PoisonError::into_inner);
+        observed.left_in_peace_until.is_some_and(|until| Instant::now() < until)
     }
 
     fn subject(&self, what: impl fmt::Display) -> Subject {
@@ -193,6 +213,11 @@ impl Inner {
             let mut observed = self.observed.lock().unwrap_or_else(PoisonError::into_inner);
             observed.last_error = Some(LastError { at: SystemTime::now(), error: error.clone() });
         }
+    }
+
+    fn keep_limit(&self, is_pull: bool, sign: Sign, quota: Option<Quota>) {
+        let mut observed = self.observed.lock().unwrap_or_else(PoisonError::into_inner);
+        observed.limit = Limit::after(observed.limit, SystemTime::now(), is_pull, sign, quota);
     }
 
     fn keep_quota(&self, of_account: bool, quota: Quota) {

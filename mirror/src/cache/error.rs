@@ -48,7 +48,7 @@ pub enum CacheError {
         what: Arc<str>,
     },
     /// The upstream gave no usable answer.
-    #[error("{what} is not cached and the upstream gave no answer")]
+    #[error("{what} is not cached and the upstream {}", if source.is_answer() { "did not give it" } else { "gave no answer" })]
     Upstream {
         /// What was asked.
         what: Arc<str>,

@@ -14,18 +14,13 @@ use super::{Cache, CacheError, Deadline, Object, Repo, Warning};
 use crate::oci::{ChildKind, Digest, ManifestFacts, MediaType, Reference};
 use crate::store::ManifestRecord;
 use crate::telemetry::Outcome;
-use crate::upstream::{FetchError, FetchedManifest, ManifestHead};
+use crate::upstream::{Described, FetchedManifest, ManifestHead};
 
 /// Content that is here for another repository, now proved for this one: no GET, no quota.
 fn proved(digest: &Digest, bytes: Bytes, media_type: Option<MediaType>) -> Option<FetchedManifest> {
     let sent = media_type.unwrap_or_else(|| MediaType::new(MediaType::OCTET_STREAM)); // Then the document says what it is.
     let facts = ManifestFacts::parse(&bytes, &sent).ok()?;
     Some(FetchedManifest { bytes, digest: digest.clone(), facts })
-}
-
-/// Only then is a GET, which costs quota, worth trying.
-pub(crate) fn knows_no_head(error: &FetchError) -> bool {
-    matches!(error, FetchError::Status { status, .. } if matches!(status.as_u16(), 400 | 405 | 501))
 }
 
 /// A digest in a repository.
@@ -161,18 +156,19 @@ impl Cache {
         let owned = digest.clone();
         let stored = if repo.records.has_manifest(digest) { None } else { self.look(move |store| store.manifest(&owned)).await };
         if describe || stored.is_some() {
-            let head = as_somebody(identity, |who| repo.upstream.head_manifest(&repo.key.name, &reference, who)).await;
-            match (head, stored) {
-                (Ok(ManifestHead { media_type, .. }), Some(bytes)) => {
+            let described = as_somebody(identity, |who| repo.upstream.describe_manifest(&repo.key.name, &reference, who)).await;
+            match (described, stored) {
+                (Ok(Described::Fetched(fetched)), _) => return Ok(self.learn_manifest(repo, fetched)),
+                (Ok(Described::Head(ManifestHead { media_type, .. })), Some(bytes)) => {
                     if let Some(fetched) = proved(digest, bytes, media_type) {
                         return Ok(self.learn_manifest(repo, fetched));
                     }
                 }
-                (Ok(ManifestHead { media_type: Some(kind), size: Some(size), .. }), None) => {
+                (Ok(Described::Head(ManifestHead { media_type: Some(kind), size: Some(size), .. })), None) => {
                     return Ok(Arc::new(Object::described(digest, &kind, size)));
                 }
-                (Err(error), _) if !knows_no_head(&error) => return Err(self.refused(repo, digest, error).await),
-                _ => {} // A HEAD without its headers, or none at all: the GET tells.
+                (Err(error), _) => return Err(self.refused(repo, digest, error).await),
+                _ => {} // A HEAD without its headers: the GET tells.
             }
         }
         match as_somebody(identity, |who| repo.upstream.manifest(&repo.key.name, &reference, who)).await {

@@ -1,12 +1,18 @@
 //! What is passed on rather than stored: tag lists, and answers about referrers. Each has something to say when the upstream has not.
+//!
+//! Both are asked for once by all who want them at the same time, and hold for a tag's window: tools that list tags in a loop would otherwise take
+//! the places of those who pull.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use moka::sync::Cache as Memory;
 
 use super::manifests::FetchKey;
 use super::proof::{blob_identity, is_left_out, is_mirrored};
+use super::repo::RepoKey;
+use super::shared::Shared;
 use super::tags::STALE_WAIT;
 use super::{Cache, CacheError, Deadline, Repo, Warning};
 use crate::oci::Digest;
@@ -22,6 +28,33 @@ pub struct TagList {
     pub next: Option<String>,
     /// Why these are only the tags that are cached; `None`: they are the upstream's.
     pub warning: Option<Warning>,
+}
+
+/// One page of one repository's tags, by the client's own query.
+type TagListKey = (RepoKey, String);
+
+/// Lists of tags: those that are asked for now, and those of the last window.
+#[derive(Debug)]
+pub(crate) struct TagLists {
+    asked: Arc<Shared<TagListKey, Result<Arc<TagList>, CacheError>>>,
+    known: Memory<TagListKey, (Instant, Arc<TagList>)>,
+}
+
+impl Default for TagLists {
+    fn default() -> Self {
+        let weight = |(_, query): &TagListKey, (_, list): &(Instant, Arc<TagList>)| {
+            let bytes: usize = list.tags.iter().map(|tag| tag.len() + size_of::<String>()).sum();
+            u32::try_from(bytes + query.len()).unwrap_or(u32::MAX).saturating_add(256)
+        };
+        Self { asked: Arc::default(), known: Memory::builder().max_capacity(TAG_LISTS).weigher(weight).build() }
+    }
+}
+
+impl TagLists {
+    /// The list for `key`, if it is younger than `window`.
+    fn young(&self, key: &TagListKey, window: Duration) -> Option<Arc<TagList>> {
+        self.known.get(key).filter(|(asked, _)| asked.elapsed() < window).map(|(_, list)| list)
+    }
 }
 
 /// What the upstream said about a manifest's referrers.
@@ -46,18 +79,37 @@ impl Cache {
     /// The tags of `repo`: the upstream's own list, or what is cached.
     ///
     /// `query` is the client's own: paging is the upstream's business, whose word for "after this one" may not be `last`.
-    pub async fn tag_list(&self, repo: &Arc<Repo>, query: &str) -> Result<TagList, CacheError> {
+    pub async fn tag_list(&self, repo: &Arc<Repo>, query: &str) -> Result<Arc<TagList>, CacheError> {
         let deadline = Deadline::new();
         self.admit(repo, deadline).await?;
-        match deadline.wait(&repo.label, repo.upstream.tags(&repo.key.name, query, blob_identity(repo))).await {
-            Ok(Ok(page)) => Ok(TagList { tags: tags_in(&page.body), next: page.next, warning: None }),
-            Ok(Err(error @ (FetchError::NotFound { .. } | FetchError::Denied { .. }))) => {
-                self.heard(repo, &error).await;
-                Err(CacheError::fetch(&repo.label, error))
-            }
-            Ok(Err(error)) => cached_tags(repo, CacheError::fetch(&repo.label, error)),
-            Err(late) => cached_tags(repo, late),
+        let key = (repo.key.clone(), query.to_owned());
+        if let Some(list) = self.0.tag_lists.young(&key, repo.upstream.config().tag_window) {
+            return Ok(list);
         }
+        let (pending, _) = self.0.tag_lists.asked.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key.clone(), || {
+            let (cache, repo) = (self.clone(), repo.clone());
+            async move { cache.ask_for_tags(&repo, key).await }
+        });
+        match deadline.wait(&repo.label, pending.wait()).await.map(|found| found.unwrap_or(Err(CacheError::Stopping))) {
+            Ok(Ok(list)) => Ok(list),
+            Ok(Err(error)) if error.is_final() => Err(error),
+            Ok(Err(error)) | Err(error) => cached_tags(repo, error).map(Arc::new),
+        }
+    }
+
+    async fn ask_for_tags(&self, repo: &Arc<Repo>, key: TagListKey) -> Result<Arc<TagList>, CacheError> {
+        let asked = Instant::now(); // What was pushed since then is not in it.
+        let page = repo.upstream.tags(&repo.key.name, &key.1, blob_identity(repo)).await;
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => {
+                self.heard(repo, &error).await;
+                return Err(CacheError::fetch(&repo.label, error));
+            }
+        };
+        let list = Arc::new(TagList { tags: tags_in(&page.body), next: page.next, warning: None });
+        self.0.tag_lists.known.insert(key, (asked, list.clone()));
+        Ok(list)
     }
 
     /// The index of manifests that name `digest` as their subject. Where the upstream has none, or gives no answer about a manifest that is
@@ -122,3 +174,6 @@ fn tags_in(body: &Bytes) -> Vec<String> {
     }
     serde_json::from_slice(body).ok().and_then(|Tags { tags }| tags).unwrap_or_default()
 }
+
+/// Bytes of tag lists in memory.
+const TAG_LISTS: u64 = 8 << 20;

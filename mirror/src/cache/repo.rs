@@ -114,7 +114,7 @@ impl Repo {
     pub(crate) fn fresh(&self, tag: &Tag) -> Option<Digest> {
         let (now, window) = (Instant::now(), self.upstream.config().tag_window);
         let tags = self.tags.lock().expect("no holder panics");
-        let known = tags.get(tag).filter(|known| !known.gone && known.lookup(now, window) == Lookup::Fresh && !known.is_quiet(now))?;
+        let known = tags.get(tag).filter(|known| !known.gone && known.lookup(now, window, false) == Lookup::Fresh)?;
         known.at.as_ref().map(|at| at.digest.clone())
     }
 

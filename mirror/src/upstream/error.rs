@@ -14,8 +14,8 @@ use crate::oci::Digest;
 /// Why something could not be fetched from an upstream.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The upstream's token service, or the upstream, does not take our account's password. The caller may go on as [`Anonymous`](super::Identity).
-    #[error("{subject}: the upstream refuses the account `{user}` ({reason})")]
+    /// The upstream's token service, or the upstream, does not take our account's password, or there is none to be had. The caller may go on as [`Anonymous`](super::Identity).
+    #[error("{subject}: the account `{user}` cannot be used ({reason})")]
     AccountRefused {
         /// What was asked for.
         subject: Subject,
@@ -93,7 +93,7 @@ pub enum FetchError {
         subject: Subject,
     },
     /// 429: a quota is used up, or we ask too fast.
-    #[error("{subject}: the upstream limits how much it is asked{}", Waiting(*retry_after))]
+    #[error("{subject}: the upstream takes no more requests for now: a quota is spent, or they are too many (429){}", Waiting(*retry_after))]
     RateLimited {
         /// What was asked for.
         subject: Subject,
@@ -159,6 +159,29 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    /// Whether the upstream spoke at all: a "not now" is an answer, if none that helps.
+    pub fn is_answer(&self) -> bool {
+        match self {
+            Self::BreakerOpen { .. }
+            | Self::Busy { .. }
+            | Self::Connect { .. }
+            | Self::Cut { .. }
+            | Self::Stalled { .. }
+            | Self::Timeout { .. } => false,
+            Self::AccountRefused { .. }
+            | Self::Denied { .. }
+            | Self::DigestMismatch { .. }
+            | Self::Loop { .. }
+            | Self::Malformed { .. }
+            | Self::NotFound { .. }
+            | Self::RateLimited { .. }
+            | Self::Redirect { .. }
+            | Self::Slow { .. }
+            | Self::Status { .. }
+            | Self::UntrustedRealm { .. } => true,
+        }
+    }
+
     /// What was asked for.
     pub fn subject(&self) -> &Subject {
         match self {
@@ -220,7 +243,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    pub(super) fn new(upstream: &UpstreamName, what: impl fmt::Display) -> Self {
+    pub(crate) fn new(upstream: &UpstreamName, what: impl fmt::Display) -> Self {
         Self { text: format!("{upstream}/{what}").into(), upstream: upstream.clone() }
     }
 

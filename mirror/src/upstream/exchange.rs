@@ -16,8 +16,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
 
+use super::account::AccountStatus;
 use super::breaker::{Pass, Silence};
 use super::error::{Cause, FetchError, Subject};
+use super::limit::Sign;
 use super::login::{Authorization, Origin};
 use super::metrics::{self, Kind};
 use super::quota::{Quota, retry_after};
@@ -70,7 +72,8 @@ impl Inner {
         Ok(body)
     }
 
-    async fn fetch_somewhere(&self, ask: &Ask<'_>, deadline: Instant) -> Result<reqwest::Response, FetchError> {
+    /// [`fetch`](Self::fetch), of which nothing is remembered.
+    pub(super) async fn fetch_somewhere(&self, ask: &Ask<'_>, deadline: Instant) -> Result<reqwest::Response, FetchError> {
         let mut tries = 0;
         loop {
             let error = match self.fetch_once(ask, deadline).await {
@@ -116,7 +119,7 @@ impl Inner {
         loop {
             let (answer, at_home) = self.travel(origin, ask, &authorization, deadline).await?;
             if answer.status() != StatusCode::UNAUTHORIZED || !at_home {
-                self.note(origin, &authorization, ask, answer.headers());
+                self.note(origin, &authorization, ask, &answer);
                 return judge(answer, at_home, ask).inspect(|_| self.let_in(&authorization));
             }
             if logins == MOST_LOGINS {
@@ -147,7 +150,8 @@ impl Inner {
                 return Ok((answer, at_home));
             }
             let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
-            let to = follow(&trail, location).map_err(|source| FetchError::Redirect { subject: ask.subject.clone(), source })?;
+            let is_blob = matches!(ask.kind, Kind::Blob | Kind::BlobHead);
+            let to = follow(&trail, location, is_blob).map_err(|source| FetchError::Redirect { subject: ask.subject.clone(), source })?;
             trail.push(to);
         }
     }
@@ -219,16 +223,27 @@ impl Inner {
         self.metrics.breaker(&self.config.name, host, is_open);
     }
 
-    /// Keeps what an answer's headers tell of our quota.
-    fn note(&self, origin: &Origin, authorization: &Authorization, ask: &Ask<'_>, headers: &HeaderMap) {
+    /// Keeps what an answer tells of our quota, and of limits.
+    fn note(&self, origin: &Origin, authorization: &Authorization, ask: &Ask<'_>, answer: &reqwest::Response) {
         let is_about_pulls = matches!(ask.kind, Kind::Manifest | Kind::ManifestHead);
         if !is_about_pulls || !std::ptr::eq(origin, &raw const self.origins[0]) {
             return;
         }
-        if let Some(quota) = Quota::read(headers) {
+        let quota = Quota::read(answer.headers());
+        if let Some(quota) = quota {
             self.metrics.quota(&self.config.name, authorization.is_ours(), &quota);
             self.keep_quota(authorization.is_ours(), quota);
         }
+        // While the account is good, what nobody in particular may pull is no limit of ours.
+        if !authorization.is_ours() && self.account.as_ref().is_some_and(|account| account.status() == AccountStatus::Accepted) {
+            return;
+        }
+        let sign = match answer.status() {
+            StatusCode::TOO_MANY_REQUESTS => Sign::Refused(retry_after(answer.headers())),
+            status if status.is_success() => Sign::Accepted,
+            _ => return,
+        };
+        self.keep_limit(ask.kind == Kind::Manifest, sign, quota);
     }
 }
 

@@ -10,6 +10,7 @@ use url::Url;
 use super::account::{Account, AccountStatus};
 use super::error::FetchError;
 use super::exchange::{Ask, malformed};
+use super::manifest::Described;
 use super::metrics::Kind;
 use super::{Identity, Upstream};
 use crate::oci::{Digest, MediaType, Reference, RepoName, Tag};
@@ -69,11 +70,12 @@ impl Upstream {
         let reference = Reference::Tag(tag);
         // The API was just asked, so it is known whether the account is of use.
         let identity = match self.inner.account.as_ref().map(Account::status) {
-            Some(AccountStatus::Refused { .. }) => Identity::Anonymous,
+            Some(AccountStatus::Refused { .. } | AccountStatus::Unreadable { .. }) => Identity::Anonymous,
             _ => identity,
         };
-        let fetched = match self.head_manifest_by(repo, &reference, identity, deadline).await {
-            Ok(_) => self.manifest_by(repo, &reference, identity, deadline).await,
+        let fetched = match self.describe_manifest_by(repo, &reference, identity, deadline).await {
+            Ok(Described::Fetched(fetched)) => Ok(fetched),
+            Ok(Described::Head(_)) => self.manifest_by(repo, &reference, identity, deadline).await,
             Err(error) => Err(error),
         };
         match fetched {

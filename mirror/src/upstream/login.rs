@@ -246,7 +246,7 @@ impl Inner {
         let _turn = account.turn().await.map_err(refused)?;
         let mut credentials = match account.credentials().await {
             Ok(credentials) => credentials,
-            Err(reason) => return Err(refused(self.account_refused(account, reason))),
+            Err(reason) => return Err(refused(self.account_unreadable(account, reason))),
         };
         let mut answer = self.ask_token_service(login, Some(&credentials), true).await?;
         if answer.is_err()
@@ -310,7 +310,7 @@ impl Inner {
         let turn = turn.map_err(|_| FetchError::Busy { subject: ask.subject.clone() })?.map_err(refused)?;
         match account.credentials().await {
             Ok(credentials) => Ok(Authorization::Basic { credentials, turn }),
-            Err(reason) => Err(refused(self.account_refused(account, reason))),
+            Err(reason) => Err(refused(self.account_unreadable(account, reason))),
         }
     }
 
@@ -355,6 +355,14 @@ impl Inner {
         self.metrics.account(&self.config.name, false);
         if account.refused(&reason) {
             tracing::warn!(upstream.name = %self.config.name, account = %account.user(), reason = %reason, "the upstream refuses the account");
+        }
+        reason
+    }
+
+    fn account_unreadable(&self, account: &Account, reason: Arc<str>) -> Arc<str> {
+        self.metrics.account(&self.config.name, false);
+        if account.unreadable(&reason) {
+            tracing::warn!(upstream.name = %self.config.name, account = %account.user(), reason = %reason, "the account's password cannot be had, so the upstream is asked as nobody");
         }
         reason
     }

@@ -34,15 +34,16 @@ impl Upstream {
             Err(error) => return Err(error),
         }
         if self.inner.config.hub {
-            self.ask_for_quota().await;
+            self.ask_for_quota(deadline).await;
         }
         Ok(self.status())
     }
 
-    /// The Hub keeps a repository for this question; whatever else it answers does not matter.
-    async fn ask_for_quota(&self) {
+    /// The Hub keeps a repository for this question; whatever else it answers does not matter, and is no error that anybody should look into.
+    async fn ask_for_quota(&self, deadline: Instant) {
         let (repo, tag): (RepoName, Reference) = ("ratelimitpreview/test".parse().expect("a name"), "latest".parse().expect("a tag"));
-        if let Err(error) = self.head_manifest(&repo, &tag, Identity::Account).await {
+        let ask = self.manifest_ask(Method::HEAD, Kind::ManifestHead, &repo, &tag, Identity::Account);
+        if let Err(error) = self.inner.fetch_somewhere(&ask, deadline).await {
             tracing::debug!(error = %error, upstream.name = %self.inner.config.name, "the upstream does not tell its quota");
         }
     }

@@ -45,7 +45,7 @@ pub(super) fn trust(upstream: &Url, realm: &Url, listed: &[String]) -> Trust {
 
 /// How far inside an address lies, as far as its text tells; the innermost last.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Place {
+pub(super) enum Place {
     Internet,
     /// A private address, or a name that no public registry gives out.
     Network,
@@ -55,7 +55,7 @@ enum Place {
 }
 
 impl Place {
-    fn of(host: &Host<&str>) -> Self {
+    pub(super) fn of(host: &Host<&str>) -> Self {
         match host {
             Host::Domain(name) => Self::of_name(&plain(name)),
             Host::Ipv4(address) => Self::of_ipv4(*address),

@@ -181,6 +181,26 @@ async fn a_password_that_was_changed_on_disk_is_found_when_the_old_one_is_refuse
 }
 
 #[tokio::test]
+async fn a_password_that_cannot_be_read_is_told_as_such_and_not_as_the_upstreams_refusal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hub = Server::start(|seen| guarded(seen, |_| manifest_reply())).await;
+    let upstream = upstream(&with_account(&hub, PasswordSource::File(folder.path().join("none"))));
+    let error = upstream.manifest(&repo(), &tag(), Identity::Account).await.expect_err("no password");
+    assert!(error.is_about_account() && !error.to_string().contains("refuses"), "{error}");
+    let status = upstream.status().account;
+    assert!(matches!(&status, AccountStatus::Unreadable { reason, .. } if reason.contains("cannot be read")), "{status}");
+    assert_eq!(hub.count("/token"), 0, "nobody was asked with it");
+}
+
+#[tokio::test]
+async fn a_quota_that_is_not_told_is_no_error_of_a_healthy_upstream() {
+    let hub = Server::start(|seen| if seen.path == "/v2/" { Reply::ok("{}") } else { Reply::new(403) }).await;
+    let status = upstream(&UpstreamConfig { hub: true, ..config(&hub) }).preflight().await.expect("an answer");
+    assert_eq!(hub.count("/v2/ratelimitpreview/test/"), 1, "it was asked");
+    assert!(status.last_error.is_none(), "{:?}", status.last_error);
+}
+
+#[tokio::test]
 async fn a_repository_that_the_account_may_not_read_does_not_make_the_account_bad() {
     let hub = Server::start(|seen| {
         let is_login = seen.path.starts_with("/token") && !seen.path.contains("scope=");

@@ -1,7 +1,10 @@
 //! Manifests, tags and referrers: what is asked, and what is believed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
-use crate::upstream::FetchError;
+use crate::upstream::{Described, FetchError};
 
 #[tokio::test]
 async fn every_request_for_a_manifest_carries_the_same_full_list_of_types() {
@@ -38,8 +41,11 @@ async fn where_head_is_not_allowed_a_get_answers() {
         if seen.method == "HEAD" { Reply::new(405) } else { Reply::ok(manifest()).header("Content-Type", MediaType::OCI_MANIFEST) }
     })
     .await;
-    let head = upstream(&config(&hub)).head_manifest(&repo(), &tag(), Identity::Account).await.expect("a head");
+    let upstream = upstream(&config(&hub));
+    let head = upstream.head_manifest(&repo(), &tag(), Identity::Account).await.expect("a head");
     assert_eq!(head.digest, Some(digest_of(manifest().as_bytes())));
+    let described = upstream.describe_manifest(&repo(), &tag(), Identity::Account).await.expect("a description");
+    assert!(matches!(described, Described::Fetched(fetched) if fetched.bytes == manifest()), "what a GET brought is not thrown away");
 }
 
 #[tokio::test]
@@ -95,6 +101,30 @@ async fn the_quota_is_read_from_the_hubs_headers() {
     upstream.head_manifest(&repo(), &tag(), Identity::Account).await.expect("a head");
     let quota = upstream.status().quota.expect("a quota");
     assert_eq!((quota.limit, quota.remaining), (200, Some(199)));
+}
+
+#[tokio::test]
+async fn a_spent_quota_is_told_with_the_end_of_its_window_until_a_pull_is_accepted() {
+    let spent = Arc::new(AtomicBool::new(true));
+    let now = Arc::clone(&spent);
+    let hub = Server::start(move |seen| {
+        let is_spent = now.load(Ordering::SeqCst);
+        let reply = if is_spent && seen.method == "GET" { Reply::new(429) } else { manifest_reply() };
+        reply.header("ratelimit-limit", "2;w=21600").header("ratelimit-remaining", if is_spent { "0;w=21600" } else { "1;w=21600" })
+    })
+    .await;
+    let upstream = upstream(&config(&hub));
+    assert_eq!(upstream.status().limit, None);
+    let error = upstream.manifest(&repo(), &tag(), Identity::Account).await.expect_err("no quota");
+    let told = crate::cache::CacheError::fetch("x", error).to_string();
+    assert_eq!(told, "x is not cached and the upstream did not give it", "429 is an answer");
+    upstream.head_manifest(&repo(), &tag(), Identity::Account).await.expect("a head costs nothing");
+    let limit = upstream.status().limit.expect("a limit");
+    assert!(limit.refused);
+    assert_eq!(limit.until, Some(limit.since + Duration::from_hours(6)));
+    spent.store(false, Ordering::SeqCst);
+    upstream.manifest(&repo(), &tag(), Identity::Account).await.expect("a manifest");
+    assert_eq!(upstream.status().limit, None);
 }
 
 #[tokio::test]
