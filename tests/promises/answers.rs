@@ -8,7 +8,7 @@ use std::net::TcpStream;
 
 use reqwest::{Method, StatusCode};
 use tests::client::Client;
-use tests::hub::{Hub, Kind, on};
+use tests::hub::{Hub, Kind, noise, on};
 use tests::program::Program;
 
 fn hub() -> Hub {
@@ -158,6 +158,23 @@ async fn endless_paths_and_floods_of_headers_are_answered_and_the_next_client_is
         exchange(&mirror, nonsense, true);
     }
     assert!(Client::new(mirror.url()).get("/v2/library/alpine/manifests/latest").await.status.is_success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configured_header_is_sent_with_each_of_its_values_and_replaces_ours() {
+    let hub = hub();
+    let headers = "headers: {X-Site: [tokyo, osaka], X-Content-Type-Options: [none]}";
+    let mirror = Program::of_hub(&hub.url()).config(headers).start();
+    let client = Client::new(mirror.url());
+    let blob = format!("/v2/library/alpine/blobs/{}", hub.put_blob("library/alpine", noise(1, 200_000)));
+    let none = format!("/v2/library/alpine/blobs/sha256:{}", "0".repeat(64));
+    for path in ["/v2/", "/v2/library/alpine/manifests/latest", &blob, &none] {
+        for method in [Method::GET, Method::HEAD] {
+            let answer = client.send(client.request(method, path)).await;
+            let all = |name: &str| answer.headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?")).collect::<Vec<_>>();
+            assert_eq!((all("x-site"), all("x-content-type-options")), (vec!["tokyo", "osaka"], vec!["none"]), "{path}");
+        }
+    }
 }
 
 /// Sends a request as it is and takes what comes until the end.

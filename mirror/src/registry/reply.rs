@@ -40,13 +40,16 @@ pub(crate) struct Replies {
 }
 
 impl Replies {
-    /// With the headers that are configured besides ours.
+    /// With the headers that are configured besides ours, or in their place.
     pub(crate) fn new(configured: &[(HeaderName, HeaderValue)]) -> Self {
         let mut base = HeaderMap::with_capacity(16);
         base.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
         base.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        for (name, _) in configured {
+            base.remove(name);
+        }
         for (name, value) in configured {
-            base.insert(name, value.clone());
+            base.append(name, value.clone()); // A header may have several values.
         }
         Self { base }
     }
