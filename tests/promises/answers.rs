@@ -8,7 +8,7 @@ use std::net::TcpStream;
 
 use reqwest::{Method, StatusCode};
 use tests::client::Client;
-use tests::hub::{Hub, Kind, noise, on};
+use tests::hub::{Fault, Hub, Kind, noise, on};
 use tests::program::Program;
 
 fn hub() -> Hub {
@@ -175,6 +175,21 @@ async fn a_configured_header_is_sent_with_each_of_its_values_and_replaces_ours()
             assert_eq!((all("x-site"), all("x-content-type-options")), (vec!["tokyo", "osaka"], vec!["none"]), "{path}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_of_a_blob_whose_size_the_upstream_keeps_to_itself_says_no_length() {
+    let hub = hub();
+    let bytes = noise(2, 200_000);
+    let blob = format!("/v2/library/alpine/blobs/{}", hub.put_blob("library/alpine", bytes.clone()));
+    for fault in [Fault::NoContentLength, Fault::RangeIgnored] {
+        hub.faults().set(fault, on(Kind::Cdn));
+    }
+    let mirror = Program::of_hub(&hub.url()).start();
+    let answer = raw(&mirror, &format!("HEAD {blob} HTTP/1.1\r\nhost: m\r\nconnection: close\r\n\r\n"));
+    assert_eq!(status(&answer), "200", "{answer}");
+    assert!(!answer.to_ascii_lowercase().contains("content-length"), "{answer}");
+    assert!(Client::new(mirror.url()).get(&blob).await.whole() == bytes);
 }
 
 /// Sends a request as it is and takes what comes until the end.

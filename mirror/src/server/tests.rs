@@ -212,6 +212,16 @@ async fn a_head_has_a_length_and_no_body_on_both_protocols() {
 }
 
 #[tokio::test]
+async fn a_head_of_what_has_no_known_length_says_none() {
+    let server = Running::start(&Setup::default(), async |_| Response::new(TestBody { gate: None, pieces: [].into(), length: None }));
+    let (mut one, mut two) = (server.http1().await, server.http2().await);
+    for answer in [one.send_request(head("/")).await.expect("1.1"), two.send_request(head("http://m.test/")).await.expect("2")] {
+        assert_eq!(answer.headers().get(CONTENT_LENGTH), None, "{:?}", answer.version());
+        assert_eq!(within(text(answer)).await, "");
+    }
+}
+
+#[tokio::test]
 async fn a_panic_is_one_answer_500_and_the_connection_goes_on() {
     let server = Running::start(&Setup::default(), async |request: Request<Incoming>| match request.uri().path() {
         "/panic" => panic!("a bug"),
