@@ -133,7 +133,7 @@ impl Registry {
             Action::Ping => Ok(self.0.replies.ping()),
             Action::Blob(target, digest) => {
                 if let Some(nonce) = nonce_of(&target)? {
-                    return self.canary(&nonce, Some(&digest), true, request, asker, facts);
+                    return self.canary(&nonce, Some(&digest), true, request, asker, facts).map(|answer| reply::named(answer, &target));
                 }
                 let repo = self.permitted(&target, asker).await?;
                 self.blob(&target, &repo, &digest, request, facts).await
@@ -141,7 +141,7 @@ impl Registry {
             Action::Manifest(target, reference) => {
                 if let Some(nonce) = nonce_of(&target)? {
                     let digest = if let Reference::Digest(digest) = &reference { Some(digest) } else { None };
-                    return self.canary(&nonce, digest, false, request, asker, facts);
+                    return self.canary(&nonce, digest, false, request, asker, facts).map(|answer| reply::named(answer, &target));
                 }
                 let repo = self.permitted(&target, asker).await?;
                 let answer = self.0.cache.manifest(&repo, &reference, request.method == Method::HEAD).await?;

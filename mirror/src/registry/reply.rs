@@ -136,7 +136,7 @@ impl Replies {
         response
     }
 
-    /// An object of a canary.
+    /// An object of a canary, which is the same under every name: [`named`] says under which it was asked for.
     pub(crate) fn canary(
         &self,
         digest: &Digest,
@@ -242,6 +242,12 @@ impl Replies {
         *response.headers_mut() = self.base.clone();
         response
     }
+}
+
+/// The answer to a client that may have asked for `target` by a name space.
+pub(crate) fn named(mut response: Response<RegistryBody>, target: &Target) -> Response<RegistryBody> {
+    name_space(response.headers_mut(), target);
+    response
 }
 
 /// The entity tag of content is its digest.
