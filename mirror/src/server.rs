@@ -45,6 +45,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Over HTTPS.
     pub tls: bool,
+    /// It is a proxy that passes connections on and did not say whose this one is: whatever a request claims was written by its client.
+    pub unnamed: bool,
 }
 
 /// Bound sockets that do not accept yet.

@@ -106,8 +106,9 @@ impl<S> Lane<S> {
         }
     }
 
-    async fn establish(&self, mut tcp: TcpStream, mut address: SocketAddr, line: &Arc<Line>) -> Result<Established, Failure> {
+    async fn establish(&self, mut tcp: TcpStream, address: SocketAddr, line: &Arc<Line>) -> Result<Established, Failure> {
         tcp.set_nodelay(true).map_err(Failure::Tcp)?;
+        let mut peer = Peer { address, tls: self.tls.is_some(), unnamed: false };
         let mut ahead = Vec::new();
         if self.proxied {
             if !self.http.trusted.iter().any(|network| network.contains(&address.ip())) {
@@ -115,13 +116,13 @@ impl<S> Lane<S> {
             }
             let header = timeout(self.http.times.proxy_header, read_proxy_header(&mut tcp)).await.map_err(|_| Failure::ProxySlow)?;
             let (source, rest) = header?;
-            address = source.map_or(address, canonical);
+            peer = Peer { address: source.map_or(address, canonical), unnamed: source.is_none(), ..peer };
             ahead = rest;
         }
         let wire = Wire::new(tcp, ahead, Arc::clone(line));
-        let Some(acceptor) = &self.tls else { return Ok(Established::Plain(wire, Peer { address, tls: false })) };
+        let Some(acceptor) = &self.tls else { return Ok(Established::Plain(wire, peer)) };
         let stream = timeout(self.http.times.handshake, acceptor.accept(wire)).await.map_err(|_| Failure::HandshakeSlow)?;
-        Ok(Established::Tls(Box::new(stream.map_err(Failure::Handshake)?), Peer { address, tls: true }))
+        Ok(Established::Tls(Box::new(stream.map_err(Failure::Handshake)?), peer))
     }
 
     async fn speak<I, F, B>(&self, builder: &auto::Builder<TokioExecutor>, io: I, peer: Peer, line: &Arc<Line>)

@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::*;
 use crate::config::{ByteSize, TlsFiles};
@@ -297,21 +297,22 @@ async fn a_slow_answer_of_ours_is_no_stall_of_the_client() {
 async fn the_peer_is_whom_a_trusted_proxy_names() {
     let trusted = vec!["127.0.0.0/8".parse().expect("a network")];
     let setup = Setup { proxied: true, times: Some(quick()), trusted, ..Setup::default() };
-    let (seen, mut peers) = watch::channel(None);
+    let (seen, mut peers) = mpsc::unbounded_channel();
     let server = Running::start(&setup, move |request: Request<Incoming>| {
-        seen.send_replace(request.extensions().get::<Peer>().copied());
+        seen.send(request.extensions().get::<Peer>().copied()).expect("the test listens");
         std::future::ready(whole("done"))
     });
-    let mut client = server.connect().await;
-    client
-        .write_all(b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 443\r\nGET / HTTP/1.1\r\nhost: m\r\nconnection: close\r\n\r\n")
-        .await
-        .expect("sent");
-    let mut all = Vec::new();
-    within(client.read_to_end(&mut all)).await.expect("answered");
-    assert!(all.ends_with(b"done"));
-    let expected = Peer { address: "192.0.2.7:4711".parse().expect("an address"), tls: false };
-    assert_eq!(*within(peers.wait_for(Option::is_some)).await.expect("seen"), Some(expected));
+    for (named, unnamed) in [("TCP4 192.0.2.7 10.0.0.1 4711 443", false), ("UNKNOWN", true)] {
+        let mut client = server.connect().await;
+        let own = client.local_addr().expect("its address");
+        let request = format!("PROXY {named}\r\nGET / HTTP/1.1\r\nhost: m\r\nconnection: close\r\n\r\n");
+        client.write_all(request.as_bytes()).await.expect("sent");
+        let mut all = Vec::new();
+        within(client.read_to_end(&mut all)).await.expect("answered");
+        assert!(all.ends_with(b"done"));
+        let address = if unnamed { own } else { "192.0.2.7:4711".parse().expect("an address") };
+        assert_eq!(within(peers.recv()).await, Some(Some(Peer { address, tls: false, unnamed })));
+    }
 
     for bytes in [&b"GET / HTTP/1.1\r\nhost: m\r\n\r\n"[..], b"PROXY TC"] {
         let mut client = server.connect().await;
