@@ -1,9 +1,15 @@
 //! The log: JSON or text, to standard error or output, each line with the configured fields.
+//!
+//! Lines are written by a thread of their own, panics too: who logs never waits for a reader. What finds no room is lost, counted, and told.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::io;
+use std::panic::PanicHookInfo;
+use std::time::Duration;
 
 use mirror::config::{LogConfig, LogFormat};
+use mirror::telemetry::{Output, Writer as Thread};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::fmt::format::Writer;
@@ -17,14 +23,72 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 pub(crate) enum LogError {
     #[error("log.level {level:?} is no filter")]
     Filter { level: String, source: ParseError },
+    #[error("cannot start the thread that writes the log")]
+    Thread(#[source] io::Error),
     #[error("a log was started already")]
     Twice(#[source] TryInitError),
 }
 
+/// The process's log. Dropping it writes what is left, if anybody reads it.
+pub(crate) struct Log {
+    output: Output,
+    thread: Option<Thread>,
+}
+
 /// Starts the process's log.
-pub(crate) fn init(config: &LogConfig) -> Result<(), LogError> {
-    let writer = if config.to_stdout { BoxMakeWriter::new(io::stdout) } else { BoxMakeWriter::new(io::stderr) };
-    subscriber(config, writer)?.try_init().map_err(LogError::Twice)
+pub(crate) fn init(config: &LogConfig) -> Result<Log, LogError> {
+    let sink: Box<dyn io::Write + Send> = if config.to_stdout { Box::new(io::stdout()) } else { Box::new(io::stderr()) };
+    let (output, thread) = Output::spawn("log", sink).map_err(LogError::Thread)?;
+    let log = Log { output: output.clone(), thread: Some(thread) };
+    subscriber(config, BoxMakeWriter::new(move || Queued(output.clone())))?.try_init().map_err(LogError::Twice)?;
+    std::panic::set_hook(Box::new(say_panic));
+    Ok(log)
+}
+
+impl Log {
+    /// Where its lines go.
+    pub(crate) fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// Puts a text among the lines, as it is.
+    pub(crate) fn print(&self, text: &str) {
+        self.output.write(text.into());
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            drop(std::panic::take_hook()); // From now on nobody would hear it.
+        }
+        if let Some(thread) = self.thread.take() {
+            thread.finish(LAST_WORDS); // Whom could it be told that nobody reads?
+        }
+    }
+}
+
+/// The panic's own words: a bug in the answer to one request must not make its thread wait for a reader either.
+fn say_panic(panic: &PanicHookInfo<'_>) {
+    let backtrace = Backtrace::capture();
+    match backtrace.status() {
+        BacktraceStatus::Captured => tracing::error!(%backtrace, "{panic}"),
+        _ => tracing::error!("{panic}"),
+    }
+}
+
+/// Takes each line as a whole, which is how they come.
+struct Queued(Output);
+
+impl io::Write for Queued {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn subscriber(config: &LogConfig, writer: BoxMakeWriter) -> Result<Box<dyn Subscriber + Send + Sync>, LogError> {
@@ -80,6 +144,9 @@ where
         writer.write_str(self.fields.end)
     }
 }
+
+/// For a reader that is slow, at the end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {

@@ -13,6 +13,7 @@ use mirror::{Mirror, Running, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::load::Loader;
+use crate::logging::Log;
 
 /// Why the mirror does not run, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -26,20 +27,20 @@ pub(crate) enum RunError {
 }
 
 /// Serves until a signal ends it. `loader` makes the configuration anew for a reload.
-pub(crate) fn run_mirror(config: Config, loader: &Loader) -> Result<(), RunError> {
+pub(crate) fn run_mirror(config: Config, loader: &Loader, log: &Log) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Runtime)?;
-    let outcome = runtime.block_on(serve(config, loader));
+    let outcome = runtime.block_on(serve(config, loader, log));
     // A disk that hangs holds blocking threads for ever; the process must end all the same.
     runtime.shutdown_timeout(Duration::from_secs(5));
     outcome
 }
 
-async fn serve(config: Config, loader: &Loader) -> Result<(), RunError> {
+async fn serve(config: Config, loader: &Loader, log: &Log) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Signal)?;
-    let running = Mirror::bind(&config, systemd::inherited())?.spawn();
+    let running = Mirror::bind(&config, systemd::inherited())?.counting_losses_of(log.output()).spawn();
     if config.log.format == LogFormat::Text {
         // For a person at a terminal. A log that machines read has its own line.
-        eprint_banner(&banner::banner(&config, &urls(&config, &running), running.admin_address()));
+        log.print(&banner::banner(&config, &urls(&config, &running), running.admin_address()));
     }
     let admin = running.admin_address().map(|admin| format!("http://{admin}")).unwrap_or_default();
     tracing::info!(urls = urls(&config, &running).join(" "), admin, "the mirror serves");
@@ -116,9 +117,4 @@ impl Signals {
     async fn again(&mut self) {
         while let Next::Reload = self.next().await {}
     }
-}
-
-#[expect(clippy::print_stderr, reason = "the first words are for the person who started it, not for the log")]
-fn eprint_banner(text: &str) {
-    eprint!("{text}");
 }

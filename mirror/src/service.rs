@@ -6,6 +6,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
@@ -20,7 +21,7 @@ use crate::registry::Registry;
 use crate::server::{BindError, Server, serve_filter};
 use crate::store::{OpenError, Store};
 use crate::surface::{Serve as _, surface};
-use crate::telemetry::{self, AccessLog, Admin, Lines, Readiness, Writer};
+use crate::telemetry::{self, AccessLog, Admin, Lines, Output, Readiness, Writer};
 use crate::upstream::{self, Upstream};
 
 /// A mirror that is ready to serve: its sockets are bound, its store is open and locked.
@@ -124,6 +125,12 @@ impl Mirror {
         Ok(Self { admin, parts, server })
     }
 
+    /// Shows in the metrics how many lines the process's own log loses.
+    pub fn counting_losses_of(mut self, log: &Output) -> Self {
+        self.parts.request_metrics.count_losses_of(log);
+        self
+    }
+
     /// Starts everything, inside a tokio runtime.
     pub fn spawn(self) -> Running {
         let Self { admin, parts, server } = self;
@@ -192,9 +199,9 @@ impl Running {
         tasks.close();
         tasks.wait().await;
         if let Some(writer) = writer
-            && let Err(error) = tokio::task::spawn_blocking(|| writer.finish()).await
+            && !tokio::task::spawn_blocking(|| writer.finish(LAST_LINES)).await.unwrap_or(false)
         {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the last lines of the access log may be missing");
+            tracing::warn!("nobody reads the access log: its last lines are lost");
         }
     }
 }
@@ -261,3 +268,6 @@ fn random_id() -> Result<String, StartError> {
     SystemRandom::new().fill(&mut bytes).map_err(|_| StartError::Random)?;
     Ok(hex::encode(bytes))
 }
+
+/// For the reader of the access log to take the last lines.
+const LAST_LINES: Duration = Duration::from_secs(2);

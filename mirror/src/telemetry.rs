@@ -28,7 +28,7 @@ pub use metrics::Metrics;
 pub use process::Process;
 pub use readiness::{Condition, Kind, Readiness, Report};
 pub use request_id::RequestId;
-pub use writer::{Lines, Writer};
+pub use writer::{Lines, Output, Writer};
 
 /// Whence a request came: an extension of every request that [`AccessLog`] saw.
 #[derive(Clone, Debug)]

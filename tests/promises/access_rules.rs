@@ -139,7 +139,8 @@ async fn behind_the_proxy_protocol_a_client_is_whom_the_proxy_names_and_never_wh
         // The connection is another trusted proxy's, which speaks HTTP and names its client.
         ("TCP4 127.0.0.1 10.0.0.1 4711 443".to_owned(), RUNNER, "200"),
     ] {
-        let request = format!("GET /v2/library/alpine/manifests/1 HTTP/1.1\r\nhost: m\r\nx-forwarded-for: {forwarded}\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("GET /v2/library/alpine/manifests/1 HTTP/1.1\r\nhost: m\r\nx-forwarded-for: {forwarded}\r\nconnection: close\r\n\r\n");
         let mut stream = TcpStream::connect(mirror.host()).expect("it listens");
         stream.write_all(format!("PROXY {proxy}\r\n{request}").as_bytes()).expect("the kernel takes it");
         let mut answer = Vec::new();

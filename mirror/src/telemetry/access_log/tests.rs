@@ -32,7 +32,7 @@ async fn logged(trusted: &str, work: impl AsyncFnOnce(&AccessLog)) -> Vec<Value>
     let (lines, writer) = Lines::spawn(LogFormat::Json, &[], sink.clone()).expect("a thread");
     let log = AccessLog::new(Some(lines), &[trusted.parse().expect("a network")], Metrics::default());
     work(&log).await;
-    writer.finish();
+    assert!(writer.finish(std::time::Duration::from_mins(1)));
     let text = String::from_utf8(sink.0.lock().expect("whole").clone()).expect("text");
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
