@@ -166,12 +166,12 @@ mod tests {
     struct Sink(Arc<Mutex<usize>>);
 
     impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             *self.0.lock().expect("whole") += bytes.len();
             Ok(bytes.len())
         }
 
-        fn flush(&mut self) -> std::io::Result<()> {
+        fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }
@@ -182,8 +182,8 @@ mod tests {
     #[test]
     fn a_log_whose_reader_stopped_loses_lines_holds_nobody_and_says_how_many() {
         let sink = Sink::default();
-        let (output, writer) =
-            Output::spawn_telling("log", sink.clone(), |lines| drop(TOLD.fetch_add(lines, Ordering::SeqCst))).expect("a thread");
+        let tell = |lines| _ = TOLD.fetch_add(lines, Ordering::SeqCst);
+        let (output, writer) = Output::spawn_telling("log", sink.clone(), tell).expect("a thread");
         let stopped = sink.0.lock().expect("whole");
         let taken = (0..10 * QUEUE).take_while(|_| output.write(b"line\n".to_vec())).count();
         assert!((QUEUE..10 * QUEUE).contains(&taken), "{taken}");
