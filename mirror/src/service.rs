@@ -1,7 +1,10 @@
 //! The whole mirror, in three acts: [`Mirror::bind`] (sockets, store), [`Mirror::spawn`] (tasks), [`Running::drain`] (a gentle end).
 //!
-//! Every task belongs to one of two trackers and ends with its token: the listeners' first, so that running answers can finish, then that of
-//! everything else. What dies with a client: its connection and its body. What does not: downloads, checks of tags, and all background work.
+//! Every task belongs to one of two groups, which end one after the other: the listeners' first, so that running answers can finish, then everything
+//! in the background. Neither holds the stop for ever.
+//! What dies with a client: its connection and its body. What does not: downloads, checks of tags, and all background work.
+
+mod tasks;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -10,8 +13,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+
+use tasks::Tasks;
 
 use crate::cache::Cache;
 use crate::canary::Canaries;
@@ -43,19 +46,18 @@ pub struct Running {
 /// What outlives a reload.
 #[derive(Debug)]
 struct Parts {
-    background: CancellationToken,
+    background: Tasks,
     cache: Arc<ArcSwap<Cache>>,
     canaries: Arc<Canaries>,
     config: Config,
-    connections: TaskTracker,
     instance: String,
-    listening: CancellationToken,
+    /// The listeners and their connections.
+    listening: Tasks,
     log: AccessLog,
     readiness: Readiness,
     registry: Arc<ArcSwap<Registry>>,
     request_metrics: telemetry::Metrics,
     store: Store,
-    tasks: TaskTracker,
     upstream_metrics: upstream::Metrics,
     writer: Option<Writer>,
 }
@@ -99,9 +101,10 @@ impl Mirror {
         let server = Server::bind(&config.listeners, inherited)?;
         let admin = config.admin.as_ref().map(|admin| bind_admin(admin, config.drop_in)).transpose()?.flatten();
         let store = Store::open(&config.store)?;
-        let (tasks, background, instance) = (TaskTracker::new(), CancellationToken::new(), random_id()?);
+        let (background, instance) = (Tasks::default(), random_id()?);
         let (upstream_metrics, request_metrics) = (upstream::Metrics::default(), telemetry::Metrics::default());
-        let cache = Cache::new(config, store.clone(), upstreams(config, &instance, &upstream_metrics)?, tasks.clone(), background.clone());
+        let upstreams = upstreams(config, &instance, &upstream_metrics)?;
+        let cache = Cache::new(config, store.clone(), upstreams, background.tracker.clone(), background.cancel.clone());
         let (lines, writer) = access_log(&config.log).map_err(StartError::Log)?.unzip();
         let canaries = Arc::<Canaries>::default();
         let registry = Registry::new(config, cache.clone(), store.clone(), canaries.clone(), instance.clone());
@@ -110,15 +113,13 @@ impl Mirror {
             cache: Arc::new(ArcSwap::from_pointee(cache)),
             canaries,
             config: config.clone(),
-            connections: TaskTracker::new(),
             instance,
-            listening: CancellationToken::new(),
+            listening: Tasks::default(),
             log: AccessLog::new(lines, &config.trusted_proxies, request_metrics.clone()),
             readiness: Readiness::default(),
             registry: Arc::new(ArcSwap::from_pointee(registry)),
             request_metrics,
             store,
-            tasks,
             upstream_metrics,
             writer,
         };
@@ -136,18 +137,20 @@ impl Mirror {
         let Self { admin, parts, server } = self;
         let addresses = server.addresses();
         let admin = admin.map(|admin| parts.spawn_admin(admin, &server));
-        parts.store.spawn(&parts.tasks, &parts.background);
+        let Tasks { cancel, tracker } = &parts.background;
+        parts.store.spawn(tracker, cancel);
         observe::warn_of_open_accounts(&parts.config, &addresses, &parts.readiness);
         let watch =
             Watch { cache: parts.cache.clone(), log: parts.log.clone(), readiness: parts.readiness.clone(), store: parts.store.clone() };
-        parts.tasks.spawn(watch.run(parts.background.clone()));
+        tracker.spawn(watch.run(cancel.clone()));
         let service = Arc::new(surface(parts.registry.clone(), parts.canaries.clone()));
         let log = parts.log.clone();
         let answer = move |request| {
             let service = service.clone();
             log.observe(request, move |request| service.serve(request))
         };
-        server.spawn(answer, &parts.config.limits, &parts.config.trusted_proxies, &parts.connections, &parts.listening);
+        let Tasks { cancel, tracker } = &parts.listening;
+        server.spawn(answer, &parts.config.limits, &parts.config.trusted_proxies, tracker, cancel);
         parts.cache.load().greet();
         Running { addresses, admin, parts }
     }
@@ -189,15 +192,22 @@ impl Running {
         is_exposed && has_account && is_open && config.listeners != self.parts.config.listeners
     }
 
-    /// Stops: no new connections, running answers get the configured time, then downloads and background work end.
+    /// Stops: no new connections, running answers get the configured time, then downloads and background work end. Whatever
+    /// hangs, it ends: what is left then is said, and dies with the process.
     pub async fn drain(self) {
-        let Parts { background, connections, listening, tasks, writer, .. } = self.parts;
-        listening.cancel();
-        connections.close();
-        connections.wait().await;
-        background.cancel();
-        tasks.close();
-        tasks.wait().await;
+        let Parts { background, cache, config, listening, writer, .. } = self.parts;
+        let left = listening.end(config.limits.drain + CUT).await;
+        if left > 0 {
+            tracing::warn!(server.tasks = left, "{left} tasks of connections do not end; the stop goes on without them");
+        }
+        let left = background.end(BACKGROUND).await;
+        if left > 0 {
+            let flights = cache.load().flights();
+            tracing::warn!(
+                server.tasks = left,
+                "{left} background tasks do not end, {flights} of them downloads, as where a disk hangs; the stop goes on without them"
+            );
+        }
         if let Some(writer) = writer
             && !tokio::task::spawn_blocking(|| writer.finish(LAST_LINES)).await.unwrap_or(false)
         {
@@ -219,7 +229,7 @@ impl Parts {
             registry: observe::metrics(server, &self.store, &self.cache.load(), &self.upstream_metrics, &self.request_metrics),
             token: config.token.or_else(|| locked(&config.address.ip(), &self.instance)),
         });
-        admin.spawn(serve_filter(filter), &self.config.limits, &[], &self.connections, &self.listening);
+        admin.spawn(serve_filter(filter), &self.config.limits, &[], &self.listening.tracker, &self.listening.cancel);
         address
     }
 }
@@ -269,5 +279,12 @@ fn random_id() -> Result<String, StartError> {
     Ok(hex::encode(bytes))
 }
 
+/// For downloads and background work to see their end. What takes longer hangs.
+const BACKGROUND: Duration = Duration::from_secs(5);
+/// For connections to see that they were cut.
+const CUT: Duration = Duration::from_secs(2);
 /// For the reader of the access log to take the last lines.
 const LAST_LINES: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;
