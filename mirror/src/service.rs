@@ -1,7 +1,7 @@
 //! The whole mirror, in three acts: [`Mirror::bind`] (sockets, store), [`Mirror::spawn`] (tasks), [`Running::drain`] (a gentle end).
 //!
-//! Every task belongs to one of two groups, which end one after the other: the listeners' first, so that running answers can finish, then everything
-//! in the background. Neither holds the stop for ever.
+//! Every task belongs to one of three groups, which end one after the other: the listeners' first, so that running answers can finish, then everything
+//! in the background, and last the operator's pages, which say that it stops. No group holds the stop for ever.
 //! What dies with a client: its connection and its body. What does not: downloads, checks of tags, and all background work.
 
 mod tasks;
@@ -18,7 +18,7 @@ use tasks::Tasks;
 
 use crate::cache::Cache;
 use crate::canary::Canaries;
-use crate::config::{Access, AdminConfig, Config, ListenerConfig, LogConfig, Secret, UpstreamConfig};
+use crate::config::{Access, AdminConfig, Config, LimitsConfig, ListenerConfig, LogConfig, Secret, UpstreamConfig};
 use crate::observe::{self, Watch};
 use crate::registry::Registry;
 use crate::server::{BindError, Server, serve_filter};
@@ -46,12 +46,14 @@ pub struct Running {
 /// What outlives a reload.
 #[derive(Debug)]
 struct Parts {
+    /// The operator's listener.
+    admin: Tasks,
     background: Tasks,
     cache: Arc<ArcSwap<Cache>>,
     canaries: Arc<Canaries>,
     config: Config,
     instance: String,
-    /// The listeners and their connections.
+    /// The data listeners and their connections.
     listening: Tasks,
     log: AccessLog,
     readiness: Readiness,
@@ -109,6 +111,7 @@ impl Mirror {
         let canaries = Arc::<Canaries>::default();
         let registry = Registry::new(config, cache.clone(), store.clone(), canaries.clone(), instance.clone());
         let parts = Parts {
+            admin: Tasks::default(),
             background,
             cache: Arc::new(ArcSwap::from_pointee(cache)),
             canaries,
@@ -192,10 +195,11 @@ impl Running {
         is_exposed && has_account && is_open && config.listeners != self.parts.config.listeners
     }
 
-    /// Stops: no new connections, running answers get the configured time, then downloads and background work end. Whatever
-    /// hangs, it ends: what is left then is said, and dies with the process.
+    /// Stops: no new connections, running answers get the configured time, then downloads and background work end. `/readyz` says so until the very
+    /// end. Whatever hangs, it ends: what is left then is said, and dies with the process.
     pub async fn drain(self) {
-        let Parts { background, cache, config, listening, writer, .. } = self.parts;
+        let Parts { admin, background, cache, config, listening, readiness, writer, .. } = self.parts;
+        readiness.block("stopping", "the mirror takes no new connections; running answers may finish");
         let left = listening.end(config.limits.drain + CUT).await;
         if left > 0 {
             tracing::warn!(server.tasks = left, "{left} tasks of connections do not end; the stop goes on without them");
@@ -213,11 +217,12 @@ impl Running {
         {
             tracing::warn!("nobody reads the access log: its last lines are lost");
         }
+        admin.end(ADMIN + CUT).await;
     }
 }
 
 impl Parts {
-    /// The operator's pages, until the very end of the drain.
+    /// The operator's pages, for which nobody else's running answers need to be waited.
     fn spawn_admin(&self, admin: Server, server: &Server) -> SocketAddr {
         let address = admin.addresses()[0];
         let config = self.config.admin.clone().expect("a listener was bound for it");
@@ -229,7 +234,8 @@ impl Parts {
             registry: observe::metrics(server, &self.store, &self.cache.load(), &self.upstream_metrics, &self.request_metrics),
             token: config.token.or_else(|| locked(&config.address.ip(), &self.instance)),
         });
-        admin.spawn(serve_filter(filter), &self.config.limits, &[], &self.listening.tracker, &self.listening.cancel);
+        let limits = LimitsConfig { drain: ADMIN, ..self.config.limits.clone() };
+        admin.spawn(serve_filter(filter), &limits, &[], &self.admin.tracker, &self.admin.cancel);
         address
     }
 }
@@ -279,6 +285,8 @@ fn random_id() -> Result<String, StartError> {
     Ok(hex::encode(bytes))
 }
 
+/// For running answers of the operator's pages.
+const ADMIN: Duration = Duration::from_secs(1);
 /// For downloads and background work to see their end. What takes longer hangs.
 const BACKGROUND: Duration = Duration::from_secs(5);
 /// For connections to see that they were cut.

@@ -13,6 +13,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tests::client::{Answer, Client};
 use tests::hub::{Hub, Kind, MIB, noise, on};
+use tests::operator::Operator;
 use tests::program::{Program, program_path};
 use tokio::net::TcpStream;
 
@@ -78,6 +79,8 @@ async fn a_stop_lets_a_running_download_end_and_takes_no_new_one() {
         assert!(tries < 600, "a stopping mirror still listens");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let (status, ready) = Operator::of(&mirror).page("/readyz").await;
+    assert!(status == 503 && ready.contains("stopping"), "{status} {ready}");
     gate.release();
     let rest = reader.rest().await.expect("the body comes to its end");
     assert!([&start[..], &rest[..]].concat() == bytes);

@@ -28,8 +28,8 @@ async fn a_stop_ends_whatever_hangs() {
     let folder = folder();
     let config = config(&folder, "listeners: [\"127.0.0.1:0\"]\nadmin: {address: \"127.0.0.1:0\"}");
     let running = Mirror::bind(&config, Vec::new()).expect("bound").spawn();
-    let Parts { background, listening, .. } = &running.parts;
-    for tasks in [listening, background] {
+    let Parts { admin, background, listening, .. } = &running.parts;
+    for tasks in [listening, background, admin] {
         tasks.tracker.spawn(std::future::pending::<()>());
     }
     timeout(Duration::from_hours(1), running.drain()).await.expect("it ends");
