@@ -182,7 +182,6 @@ impl Running {
         let registry = Registry::new(config, cache.clone(), parts.store.clone(), parts.canaries.clone(), parts.instance.clone());
         parts.cache.store(Arc::new(cache));
         parts.registry.store(Arc::new(registry));
-        observe::forget_upstreams(&parts.config.upstreams, &parts.readiness); // Once nobody asks the old ones any more.
         observe::warn_of_open_accounts(config, &self.addresses, &parts.readiness);
         Ok(())
     }

@@ -60,6 +60,19 @@ async fn a_reload_takes_new_upstreams_and_access_and_keeps_the_old_ones_when_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_of_an_upstream_ends_when_a_reload_takes_it_away() {
+    let (hub, other) = (hub(), Hub::start());
+    let mirror = Program::of_hub(&hub.url()).start();
+    let admin = Client::new(mirror.admin());
+    let says = |page: &Answer, word: &str| String::from_utf8_lossy(page.body.as_ref().expect("whole")).contains(word);
+    let second = format!("{{name: ghcr.io, url: \"{}\", account: {{user: nobody, password: wrong}}}}, ", other.url());
+    rewrite(&mirror, |text| text.replace("upstreams: [", &format!("upstreams: [{second}")));
+    admin.until("/readyz", |page| says(page, "account ghcr.io")).await;
+    rewrite(&mirror, |text| text.replace(&second, ""));
+    admin.until("/readyz", |page| !says(page, "ghcr.io")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_lets_a_running_download_end_and_takes_no_new_one() {
     let hub = hub();
     let bytes = noise(6, 4 * MIB);
