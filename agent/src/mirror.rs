@@ -13,7 +13,7 @@ use mirror::{Mirror, Running, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::load::Loader;
-use crate::logging::Log;
+use crate::logging::{self, Log};
 
 /// Why the mirror does not run, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +46,7 @@ async fn serve(config: Config, loader: &Loader, log: &Log) -> Result<(), RunErro
     tracing::info!(urls = urls(&config, &running).join(" "), admin, "the mirror serves");
     systemd::ready();
     while let Next::Reload = signals.next().await {
-        reload(&running, loader);
+        reload(&running, loader, log);
     }
     systemd::stopping();
     tracing::info!("stopping: no new connections; running answers have {:?} to finish", config.limits.drain);
@@ -64,25 +64,32 @@ fn urls(config: &Config, running: &Running) -> Vec<String> {
     config.listeners.iter().zip(running.addresses()).map(url).collect()
 }
 
-fn reload(running: &Running, loader: &Loader) {
+fn reload(running: &Running, loader: &Loader, log: &Log) {
     systemd::reloading();
     match loader.load() {
         Ok(resolved) => {
             for note in &resolved.notes {
                 tracing::warn!("{note}");
             }
-            match running.reload(&resolved.config) {
-                Ok(()) => tracing::info!(
-                    "the configuration was read again and holds from now on; listeners and the store's folder change at a restart only"
-                ),
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the new configuration cannot be used; the old one holds");
-                }
+            if let Err(error) = take_over(&resolved.config, running, log) {
+                tracing::error!(error = &*error, "the new configuration cannot be used; the old one holds");
             }
         }
         Err(error) => tracing::error!("the new configuration is wrong and the old one holds: {error}"),
     }
     systemd::ready();
+}
+
+/// All of it that a running mirror can change, or nothing.
+fn take_over(config: &Config, running: &Running, log: &Log) -> Result<(), Box<dyn std::error::Error>> {
+    let level = logging::filter(&config.log)?;
+    let waiting = running.reload(config)?;
+    log.set_level(level);
+    tracing::info!("the configuration was read again and holds from now on");
+    if !waiting.is_empty() {
+        tracing::warn!("of the new configuration this holds from the next start on only: {}", waiting.join(", "));
+    }
+    Ok(())
 }
 
 /// What the process is told from outside.

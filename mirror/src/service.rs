@@ -4,10 +4,11 @@
 //! in the background, and last the operator's pages, which say that it stops. No group holds the stop for ever.
 //! What dies with a client: its connection and its body. What does not: downloads, checks of tags, and all background work.
 
+mod restart;
 mod tasks;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,10 +22,10 @@ use crate::canary::Canaries;
 use crate::config::{Access, AdminConfig, Config, LimitsConfig, ListenerConfig, LogConfig, Secret, UpstreamConfig};
 use crate::observe::{self, Watch};
 use crate::registry::Registry;
-use crate::server::{BindError, Server, serve_filter};
+use crate::server::{BindError, Server, TrustedProxies, serve_filter};
 use crate::store::{OpenError, Store};
 use crate::surface::{Serve as _, surface};
-use crate::telemetry::{self, AccessLog, Admin, Lines, Output, Readiness, Writer};
+use crate::telemetry::{self, AccessLog, Admin, Guard, Lines, Output, Readiness, Writer};
 use crate::upstream::{self, Upstream};
 
 /// A mirror that is ready to serve: its sockets are bound, its store is open and locked.
@@ -51,15 +52,20 @@ struct Parts {
     background: Tasks,
     cache: Arc<ArcSwap<Cache>>,
     canaries: Arc<Canaries>,
+    /// What it started with.
     config: Config,
+    guard: Arc<ArcSwap<Guard>>,
     instance: String,
     /// The data listeners and their connections.
     listening: Tasks,
+    /// What locks an admin listener beyond loopback that has no token: a word that nobody knows.
+    lock: Secret,
     log: AccessLog,
     readiness: Readiness,
     registry: Arc<ArcSwap<Registry>>,
     request_metrics: telemetry::Metrics,
     store: Store,
+    trusted: TrustedProxies,
     upstream_metrics: upstream::Metrics,
     writer: Option<Writer>,
 }
@@ -110,19 +116,24 @@ impl Mirror {
         let (lines, writer) = access_log(&config.log).map_err(StartError::Log)?.unzip();
         let canaries = Arc::<Canaries>::default();
         let registry = Registry::new(config, cache.clone(), store.clone(), canaries.clone(), instance.clone());
+        let (trusted, lock) = (TrustedProxies::new(&config.trusted_proxies), Secret::new(&random_id()?));
+        let guard = config.admin.as_ref().map(|asked| guard(asked, admin.as_ref().map(|server| server.addresses()[0]), &lock));
         let parts = Parts {
             admin: Tasks::default(),
             background,
             cache: Arc::new(ArcSwap::from_pointee(cache)),
             canaries,
             config: config.clone(),
+            guard: Arc::new(ArcSwap::from_pointee(guard.unwrap_or_default())),
             instance,
             listening: Tasks::default(),
-            log: AccessLog::new(lines, &config.trusted_proxies, request_metrics.clone()),
+            lock,
+            log: AccessLog::new(lines, trusted.clone(), request_metrics.clone()),
             readiness: Readiness::default(),
             registry: Arc::new(ArcSwap::from_pointee(registry)),
             request_metrics,
             store,
+            trusted,
             upstream_metrics,
             writer,
         };
@@ -153,7 +164,7 @@ impl Mirror {
             log.observe(request, move |request| service.serve(request))
         };
         let Tasks { cancel, tracker } = &parts.listening;
-        server.spawn(answer, &parts.config.limits, &parts.config.trusted_proxies, tracker, cancel);
+        server.spawn(answer, &parts.config.limits, &parts.trusted, tracker, cancel);
         parts.cache.load().greet();
         Running { addresses, admin, parts }
     }
@@ -170,8 +181,9 @@ impl Running {
         self.admin
     }
 
-    /// Takes over what a new configuration says of upstreams, access, headers and tags. Listeners, the store and the log stay as they are.
-    pub fn reload(&self, config: &Config) -> Result<(), StartError> {
+    /// Takes over what a new configuration says of upstreams, access, trusted proxies, headers, tags and the admin token. All else stays as it is: the
+    /// keys that would change it are returned, and hold from the next start on. The log's level is its owner's to change.
+    pub fn reload(&self, config: &Config) -> Result<Vec<&'static str>, StartError> {
         let parts = &self.parts;
         if self.would_open(config) {
             return Err(StartError::WouldOpen);
@@ -180,10 +192,14 @@ impl Running {
         let cache = parts.cache.load().reloaded(config, upstreams);
         cache.greet();
         let registry = Registry::new(config, cache.clone(), parts.store.clone(), parts.canaries.clone(), parts.instance.clone());
+        parts.trusted.replace(&config.trusted_proxies); // Before the rules that are made for them.
         parts.cache.store(Arc::new(cache));
         parts.registry.store(Arc::new(registry));
+        if let Some(admin) = &config.admin {
+            parts.guard.store(Arc::new(guard(admin, self.admin, &parts.lock)));
+        }
         observe::warn_of_open_accounts(config, &self.addresses, &parts.readiness);
-        Ok(())
+        Ok(restart::waiting(&parts.config, config))
     }
 
     /// The sockets stay, so a configuration for other ones must not bring its leave to be open with it.
@@ -224,24 +240,24 @@ impl Parts {
     /// The operator's pages, for which nobody else's running answers need to be waited.
     fn spawn_admin(&self, admin: Server, server: &Server) -> SocketAddr {
         let address = admin.addresses()[0];
-        let config = self.config.admin.clone().expect("a listener was bound for it");
         let (store, cache) = (self.store.clone(), self.cache.clone());
         let filter = telemetry::admin(Admin {
             figures: Box::new(move || observe::figures(&store, &cache.load())),
-            open_metrics: config.open_metrics,
+            guard: self.guard.clone(),
             readiness: self.readiness.clone(),
             registry: observe::metrics(server, &self.store, &self.cache.load(), &self.upstream_metrics, &self.request_metrics),
-            token: config.token.or_else(|| locked(&config.address.ip(), &self.instance)),
         });
         let limits = LimitsConfig { drain: ADMIN, ..self.config.limits.clone() };
-        admin.spawn(serve_filter(filter), &limits, &[], &self.admin.tracker, &self.admin.cancel);
+        admin.spawn(serve_filter(filter), &limits, &TrustedProxies::default(), &self.admin.tracker, &self.admin.cancel);
         address
     }
 }
 
-/// Beyond loopback a listener without a token shows metrics only: the rest is locked with a word that nobody knows.
-fn locked(address: &IpAddr, instance: &str) -> Option<Secret> {
-    (!address.is_loopback()).then(|| Secret::new(&random_id().unwrap_or_else(|_| instance.to_owned())))
+/// Who may see the operator's pages at `address`, which a reload cannot move: beyond loopback and without a token they show metrics at the most.
+fn guard(config: &AdminConfig, address: Option<SocketAddr>, lock: &Secret) -> Guard {
+    let is_exposed = address.is_some_and(|address| !address.ip().is_loopback());
+    let token = config.token.clone().or_else(|| is_exposed.then(|| lock.clone()));
+    Guard { open_metrics: config.open_metrics, token }
 }
 
 /// As a drop-in the operator never asked for this listener: where its port is taken the mirror serves without it.

@@ -22,7 +22,7 @@ use crate::config::UpstreamName;
 use crate::oci::{Reference, RepoName};
 
 pub use access_log::{AccessLog, Logged};
-pub use admin::{Admin, admin};
+pub use admin::{Admin, Guard, admin};
 pub use client::{SharedAddress, client_address};
 pub use metrics::Metrics;
 pub use process::Process;

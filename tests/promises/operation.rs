@@ -60,6 +60,28 @@ async fn a_reload_takes_new_upstreams_and_access_and_keeps_the_old_ones_when_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reload_takes_proxies_the_admin_token_and_the_level_and_names_what_waits_for_a_restart() {
+    let hub = hub();
+    let mirror = Program::of_hub(&hub.url()).config("access: [\"10.0.0.0/8\"]").start();
+    let (client, admin) = (Client::new(mirror.url()), Client::new(mirror.admin()));
+    let as_other = async || client.send(client.request(Method::GET, TAG).header("x-forwarded-for", "10.1.2.3")).await.status;
+    assert_eq!(as_other().await, StatusCode::FORBIDDEN);
+
+    rewrite(&mirror, |text| {
+        let text =
+            text.replace("admin: {", "admin: {token: t0ken, ").replace("info,mirror=debug", "trace").replace("drain: 5s", "drain: 6s");
+        format!("{}trusted_proxies: [\"127.0.0.1/32\"]\n", text.replace("store: {", "store: {max_size: 1GiB, "))
+    });
+    let line = mirror.wait_for_log("from the next start on only");
+    assert!(line.contains("only: limits.drain, store.max_size\""), "exactly what changed and is not taken over: {line}");
+    assert_eq!(as_other().await, StatusCode::OK, "the new proxy is believed");
+    assert_eq!(admin.get("/figures").await.status, StatusCode::UNAUTHORIZED, "the token holds");
+    let with_token = admin.request(Method::GET, "/figures").header("authorization", "Bearer t0ken");
+    assert_eq!(admin.send(with_token).await.status, StatusCode::OK);
+    mirror.wait_for_log("\"level\":\"TRACE\"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_said_of_an_upstream_ends_when_a_reload_takes_it_away() {
     let (hub, other) = (hub(), Hub::start());
     let mirror = Program::of_hub(&hub.url()).start();

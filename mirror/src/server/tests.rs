@@ -76,7 +76,7 @@ struct Setup {
     proxied: bool,
     times: Option<Times>,
     tls: Option<TlsFiles>,
-    trusted: Vec<IpNet>,
+    trusted: TrustedProxies,
 }
 
 impl Running {
@@ -295,7 +295,7 @@ async fn a_slow_answer_of_ours_is_no_stall_of_the_client() {
 
 #[tokio::test]
 async fn the_peer_is_whom_a_trusted_proxy_names() {
-    let trusted = vec!["127.0.0.0/8".parse().expect("a network")];
+    let trusted = TrustedProxies::new(&["127.0.0.0/8".parse().expect("a network")]);
     let setup = Setup { proxied: true, times: Some(quick()), trusted, ..Setup::default() };
     let (seen, mut peers) = mpsc::unbounded_channel();
     let server = Running::start(&setup, move |request: Request<Incoming>| {
@@ -322,7 +322,7 @@ async fn the_peer_is_whom_a_trusted_proxy_names() {
         assert_eq!(all, b"", "no header, or half of one, is no connection");
     }
 
-    let stranger = Running::start(&Setup { trusted: Vec::new(), ..setup }, async |_| whole("never"));
+    let stranger = Running::start(&Setup { trusted: TrustedProxies::default(), ..setup }, async |_| whole("never"));
     let mut client = stranger.connect().await;
     let _ = client.write_all(b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 443\r\n").await;
     let _ = within(client.read_to_end(&mut Vec::new())).await;
@@ -417,7 +417,7 @@ async fn a_filter_is_served_as_it_answers() {
         .expect("bound");
     let address = server.addresses()[0];
     let limits = LimitsConfig { buffers: ByteSize(1), connections: 1, drain: Duration::ZERO, upstream_blobs: 1, upstream_manifests: 1 };
-    server.spawn(serve_filter(filter), &limits, &[], &TaskTracker::new(), &CancellationToken::new());
+    server.spawn(serve_filter(filter), &limits, &TrustedProxies::default(), &TaskTracker::new(), &CancellationToken::new());
     let mut client = http1_over(TcpStream::connect(address).await.expect("connects")).await;
     let answer = within(client.send_request(get("/"))).await.expect("an answer");
     assert_eq!(text(answer).await, "from a filter");

@@ -17,7 +17,7 @@ use super::line::Line;
 use super::metrics::{Ended, MethodClass};
 use super::request_id::X_REQUEST_ID;
 use super::{Facts, Lines, Metrics, Origin, Outcome, RequestId, SharedAddress, client_address};
-use crate::server::Peer;
+use crate::server::{Peer, TrustedProxies};
 
 /// Observes requests; cheap to clone.
 #[derive(Clone, Debug)]
@@ -28,13 +28,13 @@ struct Inner {
     lines: Option<Lines>,
     metrics: Metrics,
     shared: SharedAddress,
-    trusted: Box<[IpNet]>,
+    trusted: TrustedProxies,
 }
 
 impl AccessLog {
     /// Counts into `metrics`, and writes a line per request where there are `lines`. `trusted` proxies may name a client and an id.
-    pub fn new(lines: Option<Lines>, trusted: &[IpNet], metrics: Metrics) -> Self {
-        Self(Arc::new(Inner { lines, metrics, shared: SharedAddress::default(), trusted: trusted.into() }))
+    pub fn new(lines: Option<Lines>, trusted: TrustedProxies, metrics: Metrics) -> Self {
+        Self(Arc::new(Inner { lines, metrics, shared: SharedAddress::default(), trusted }))
     }
 
     /// Whether all clients look like one.
@@ -121,7 +121,7 @@ struct Details {
 
 impl Record {
     fn start<R>(log: &Arc<Inner>, request: &mut Request<R>) -> Self {
-        let (client, id) = asker(request, &log.trusted);
+        let (client, id) = asker(request, &log.trusted.load());
         log.shared.note(client);
         let id = id.unwrap_or_else(RequestId::next);
         let details = log.lines.is_some().then(|| {

@@ -30,7 +30,7 @@ impl io::Write for Sink {
 async fn logged(trusted: &str, work: impl AsyncFnOnce(&AccessLog)) -> Vec<Value> {
     let sink = Sink::default();
     let (lines, writer) = Lines::spawn(LogFormat::Json, &[], sink.clone()).expect("a thread");
-    let log = AccessLog::new(Some(lines), &[trusted.parse().expect("a network")], Metrics::default());
+    let log = AccessLog::new(Some(lines), TrustedProxies::new(&[trusted.parse().expect("a network")]), Metrics::default());
     work(&log).await;
     assert!(writer.finish(std::time::Duration::from_mins(1)));
     let text = String::from_utf8(sink.0.lock().expect("whole").clone()).expect("text");
@@ -134,7 +134,7 @@ async fn a_handler_that_panics_is_logged_as_the_500_that_its_client_gets() {
 
 #[tokio::test]
 async fn without_a_log_only_errors_carry_an_id() {
-    let log = AccessLog::new(None, &[], Metrics::default());
+    let log = AccessLog::new(None, TrustedProxies::default(), Metrics::default());
     assert!(!log.observe(request(&Method::GET, &[]), answer).await.headers().contains_key("x-request-id"));
     let refuse = async |request| {
         let mut response = answer(request).await;
