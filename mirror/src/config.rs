@@ -38,6 +38,8 @@ pub use values::{ByteSize, Limit, Pattern, Secret, UpstreamName, ValueError};
 pub struct Config {
     /// Who may read what.
     pub access: Access,
+    /// Somebody said so. Unsaid it is open, which a stand-in that others reach warns of.
+    pub access_said: bool,
     /// Where `/metrics`, `/healthz` and `/readyz` are served; `None` turns them off.
     pub admin: Option<AdminConfig>,
     /// Set where the mirror stands in for the `registry` image: its defaults hold, and it is open as that image is.

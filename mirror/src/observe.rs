@@ -96,13 +96,18 @@ fn conditions_of(name: &UpstreamName) -> [String; 2] {
     [format!("account {name}"), format!("upstream {name}")]
 }
 
+/// The accounts whose private images are served.
+pub(crate) fn accounts_with_private_images(config: &Config) -> Vec<String> {
+    let serves_some = |one: &&UpstreamConfig| one.private.as_ref().is_none_or(|private| !private.is_empty());
+    let account = |one: &UpstreamConfig| Some(format!("`{}` at {}", one.account.as_ref()?.user, one.name));
+    config.upstreams.iter().filter(serves_some).filter_map(account).collect()
+}
+
 /// Says in `/readyz` whose private images are open to whom, for as long as it is so and nobody said that it should be.
 pub(crate) fn warn_of_open_accounts(config: &Config, addresses: &[SocketAddr], readiness: &Readiness) {
     readiness.clear("access");
     let is_local = addresses.iter().all(|address| address.ip().is_loopback());
-    let open = |one: &&UpstreamConfig| one.account.is_some() && one.private.as_ref().is_none_or(|private| !private.is_empty());
-    let accounts: Vec<_> =
-        config.upstreams.iter().filter(open).filter_map(|one| Some(format!("`{}` at {}", one.account.as_ref()?.user, one.name))).collect();
+    let accounts = accounts_with_private_images(config);
     // Our own configuration asks for the word `open`; a drop-in is open without anybody having said so.
     if config.drop_in && matches!(config.access, Access::Open) && !is_local && !accounts.is_empty() {
         let reason = format!(

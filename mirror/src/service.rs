@@ -76,6 +76,17 @@ pub enum StartError {
     /// An address or a certificate.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A socket of the service manager's, or one that stays at a reload, reaches further than the configuration's own check could know.
+    #[error(
+        "{address} is reached by others, who could then read the private images of the account {accounts}: \
+         say who may (access: [10.0.0.0/8], --allow 10.0.0.0/8), or that everybody may (access: open, --allow open)"
+    )]
+    Exposed {
+        /// Whose.
+        accounts: String,
+        /// Where this mirror really listens.
+        address: SocketAddr,
+    },
     /// The access log's thread.
     #[error("cannot start the access log")]
     Log(#[source] io::Error),
@@ -107,6 +118,7 @@ impl Mirror {
     /// Sockets come first: where an address is taken, a store must not be locked and swept.
     pub fn bind(config: &Config, inherited: Vec<TcpListener>) -> Result<Self, StartError> {
         let server = Server::bind(&config.listeners, inherited)?;
+        refuse_exposure(config, &server.addresses())?;
         let admin = config.admin.as_ref().map(|admin| bind_admin(admin, config.drop_in)).transpose()?.flatten();
         let store = Store::open(&config.store)?;
         let (background, instance) = (Tasks::default(), random_id()?);
@@ -185,6 +197,7 @@ impl Running {
     /// keys that would change it are returned, and hold from the next start on. The log's level is its owner's to change.
     pub fn reload(&self, config: &Config) -> Result<Vec<&'static str>, StartError> {
         let parts = &self.parts;
+        refuse_exposure(config, &self.addresses)?;
         if self.would_open(config) {
             return Err(StartError::WouldOpen);
         }
@@ -205,7 +218,7 @@ impl Running {
     /// The sockets stay, so a configuration for other ones must not bring its leave to be open with it.
     fn would_open(&self, config: &Config) -> bool {
         let is_exposed = self.addresses.iter().any(|address| !address.ip().is_loopback());
-        let has_account = config.upstreams.iter().any(|upstream| upstream.account.is_some());
+        let has_account = !observe::accounts_with_private_images(config).is_empty();
         let is_open = matches!(config.access, Access::Open) && !config.drop_in;
         is_exposed && has_account && is_open && config.listeners != self.parts.config.listeners
     }
@@ -251,6 +264,17 @@ impl Parts {
         admin.spawn(serve_filter(filter), &limits, &TrustedProxies::default(), &self.admin.tracker, &self.admin.cancel);
         address
     }
+}
+
+/// An account's private images must not become everybody's without somebody saying so, wherever the sockets came from.
+fn refuse_exposure(config: &Config, addresses: &[SocketAddr]) -> Result<(), StartError> {
+    let is_unsaid = matches!(config.access, Access::Open) && !config.access_said && !config.drop_in;
+    let Some(address) = addresses.iter().find(|address| is_unsaid && !address.ip().is_loopback()) else { return Ok(()) };
+    let accounts = observe::accounts_with_private_images(config);
+    if accounts.is_empty() {
+        return Ok(());
+    }
+    Err(StartError::Exposed { accounts: accounts.join(" and "), address: *address })
 }
 
 /// Who may see the operator's pages at `address`, which a reload cannot move: beyond loopback and without a token they show metrics at the most.

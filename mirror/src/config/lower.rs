@@ -22,6 +22,7 @@ pub(super) fn config(reader: &mut Reader<'_>, sources: &Sources) -> Config {
     let listeners = listeners(reader, sources.drop_in);
     Config {
         access: access(reader),
+        access_said: reader.has("access"),
         admin: admin(reader, sources),
         drop_in: sources.drop_in,
         headers: headers(reader),

@@ -7,7 +7,19 @@ use crate::config::{Config, LimitsConfig, LogConfig, StoreConfig};
 /// The keys whose values in `new` hold from the next start on only: `started` is what this process started with.
 pub(super) fn waiting(started: &Config, new: &Config) -> Vec<&'static str> {
     // What is `_` a reload takes over; `drop_in` is decided by arguments and environment, which no reload changes.
-    let Config { access: _, admin, drop_in: _, headers: _, limits, listeners, log, store, trusted_proxies: _, upstreams: _ } = started;
+    let Config {
+        access: _,
+        access_said: _,
+        admin,
+        drop_in: _,
+        headers: _,
+        limits,
+        listeners,
+        log,
+        store,
+        trusted_proxies: _,
+        upstreams: _,
+    } = started;
     let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address);
     let own = [("listeners", *listeners != new.listeners), ("admin.address", admin.as_ref().map(|admin| admin.address) != address(new))];
     let sections = own.into_iter().chain(of_limits(limits, &new.limits)).chain(of_log(log, &new.log)).chain(of_store(store, &new.store));

@@ -137,6 +137,7 @@ fn config() -> impl Strategy<Value = Config> {
     (parts, header, networks(), upstream(0), option::of(upstream(1))).prop_map(
         |((access, admin, limits, listeners, log, store), header, trusted_proxies, first, second)| Config {
             access,
+            access_said: true,
             admin,
             drop_in: false,
             headers: vec![header],
