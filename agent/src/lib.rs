@@ -56,11 +56,11 @@ fn run(invocation: Invocation) -> Result<(), Failure> {
                 ::mirror::check_files(&resolved).map_err(LoadError::Wrong)?;
                 return if run.show { Ok(()) } else { print("the configuration is valid\n") };
             }
-            logging::init(&resolved.config.log)?;
+            let log = logging::init(&resolved.config.log)?;
             for note in &resolved.notes {
                 tracing::warn!("{note}");
             }
-            Ok(mirror::run_mirror(resolved.config, &loader)?)
+            Ok(mirror::run_mirror(resolved.config, &loader, &log)?)
         }
     }
 }

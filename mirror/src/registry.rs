@@ -137,7 +137,7 @@ impl Registry {
             Action::Ping => Ok(self.0.replies.ping()),
             Action::Blob(target, digest) => {
                 if let Some(nonce) = nonce_of(&target)? {
-                    return self.canary(&nonce, Some(&digest), true, request, asker, facts);
+                    return self.canary(&nonce, Some(&digest), true, request, asker, facts).map(|answer| reply::named(answer, &target));
                 }
                 let repo = self.permitted(&target, request, asker, deadline).await?;
                 self.blob(&target, &repo, &digest, request, deadline, facts).await
@@ -145,7 +145,7 @@ impl Registry {
             Action::Manifest(target, reference) => {
                 if let Some(nonce) = nonce_of(&target)? {
                     let digest = if let Reference::Digest(digest) = &reference { Some(digest) } else { None };
-                    return self.canary(&nonce, digest, false, request, asker, facts);
+                    return self.canary(&nonce, digest, false, request, asker, facts).map(|answer| reply::named(answer, &target));
                 }
                 let repo = self.permitted(&target, request, asker, deadline).await?;
                 let answer = self.0.cache.manifest(&repo, &reference, request.method == Method::HEAD, deadline).await?;

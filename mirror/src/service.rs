@@ -1,27 +1,32 @@
 //! The whole mirror, in three acts: [`Mirror::bind`] (sockets, store), [`Mirror::spawn`] (tasks), [`Running::drain`] (a gentle end).
 //!
-//! Every task belongs to one of two trackers and ends with its token: the listeners' first, so that running answers can finish, then that of
-//! everything else. What dies with a client: its connection and its body. What does not: downloads, checks of tags, and all background work.
+//! Every task belongs to one of three groups, which end one after the other: the listeners' first, so that running answers can finish, then everything
+//! in the background, and last the operator's pages, which say that it stops. No group holds the stop for ever.
+//! What dies with a client: its connection and its body. What does not: downloads, checks of tags, and all background work.
+
+mod restart;
+mod tasks;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use rustix::io::Errno;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+
+use tasks::Tasks;
 
 use crate::cache::Cache;
 use crate::canary::Canaries;
-use crate::config::{Access, AdminConfig, Config, ListenerConfig, LogConfig, Secret, UpstreamConfig};
+use crate::config::{Access, AdminConfig, Config, LimitsConfig, ListenerConfig, LogConfig, Secret, UpstreamConfig};
 use crate::observe::{self, Watch};
 use crate::registry::Registry;
-use crate::server::{BindError, Server, serve_filter};
+use crate::server::{BindError, Server, TrustedProxies, serve_filter};
 use crate::store::{OpenError, Store};
 use crate::surface::{Serve as _, surface};
-use crate::telemetry::{self, AccessLog, Admin, Lines, Readiness, Writer};
+use crate::telemetry::{self, AccessLog, Admin, Guard, Lines, Output, Readiness, Writer};
 use crate::tls::PairError;
 use crate::upstream::{self, Upstream};
 use crate::via::Pseudonym;
@@ -45,21 +50,25 @@ pub struct Running {
 /// What outlives a reload.
 #[derive(Debug)]
 struct Parts {
-    background: CancellationToken,
+    /// The operator's listener.
+    admin: Tasks,
+    background: Tasks,
     cache: Arc<ArcSwap<Cache>>,
     canaries: Arc<Canaries>,
+    /// What it started with.
     config: Config,
-    connections: TaskTracker,
+    guard: Arc<ArcSwap<Guard>>,
+    /// The data listeners and their connections.
+    listening: Tasks,
     /// What locks an admin listener beyond loopback that has no token: a word that nobody knows.
     lock: Secret,
-    listening: CancellationToken,
     log: AccessLog,
     pseudonym: Pseudonym,
     readiness: Readiness,
     registry: Arc<ArcSwap<Registry>>,
     request_metrics: telemetry::Metrics,
     store: Store,
-    tasks: TaskTracker,
+    trusted: TrustedProxies,
     upstream_metrics: upstream::Metrics,
     writer: Option<Writer>,
 }
@@ -73,6 +82,17 @@ pub enum StartError {
     /// An address or a certificate.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A socket of the service manager's, or one that stays at a reload, reaches further than the configuration's own check could know.
+    #[error(
+        "{address} is reached by others, who could then read the private images of the account {accounts}: \
+         say who may (access: [10.0.0.0/8], --allow 10.0.0.0/8), or that everybody may (access: open, --allow open)"
+    )]
+    Exposed {
+        /// Whose.
+        accounts: String,
+        /// Where this mirror really listens.
+        address: SocketAddr,
+    },
     /// The access log's thread.
     #[error("cannot start the access log")]
     Log(#[source] io::Error),
@@ -114,7 +134,7 @@ impl StartError {
             ),
             Self::Open(error) => Some(error.hint()),
             Self::Upstream { .. } => Some("`chandler mirror --check` tries the configuration and the files that it names".into()),
-            Self::Admin(_) | Self::Bind(_) | Self::Log(_) | Self::Random | Self::WouldOpen => None,
+            Self::Admin(_) | Self::Bind(_) | Self::Exposed { .. } | Self::Log(_) | Self::Random | Self::WouldOpen => None,
         }
     }
 }
@@ -139,33 +159,44 @@ impl Mirror {
     /// Sockets come first: where an address is taken, a store must not be locked and swept.
     pub fn bind(config: &Config, inherited: Vec<TcpListener>) -> Result<Self, StartError> {
         let server = Server::bind(&config.listeners, inherited)?;
+        refuse_exposure(config, &server.addresses())?;
         let admin = config.admin.as_ref().map(|admin| bind_admin(admin, config.drop_in)).transpose()?.flatten();
         let store = Store::open(&config.store)?;
-        let (tasks, background, pseudonym) = (TaskTracker::new(), CancellationToken::new(), Pseudonym::new(random()?));
+        let (background, pseudonym) = (Tasks::default(), Pseudonym::new(random()?));
         let (upstream_metrics, request_metrics) = (upstream::Metrics::default(), telemetry::Metrics::default());
-        let cache = Cache::new(config, store.clone(), upstreams(config, pseudonym, &upstream_metrics)?, tasks.clone(), background.clone());
+        let upstreams = upstreams(config, pseudonym, &upstream_metrics)?;
+        let cache = Cache::new(config, store.clone(), upstreams, background.tracker.clone(), background.cancel.clone());
         let (lines, writer) = access_log(&config.log).map_err(StartError::Log)?.unzip();
         let canaries = Arc::<Canaries>::default();
         let registry = Registry::new(config, cache.clone(), store.clone(), canaries.clone(), pseudonym);
+        let (trusted, lock) = (TrustedProxies::new(&config.trusted_proxies), Secret::new(&format!("{:016x}", random()?)));
+        let guard = config.admin.as_ref().map(|asked| guard(asked, admin.as_ref().map(|server| server.addresses()[0]), &lock));
         let parts = Parts {
+            admin: Tasks::default(),
             background,
             cache: Arc::new(ArcSwap::from_pointee(cache)),
             canaries,
             config: config.clone(),
-            connections: TaskTracker::new(),
-            listening: CancellationToken::new(),
-            lock: Secret::new(&format!("{:016x}", random()?)),
-            log: AccessLog::new(lines, &config.trusted_proxies, request_metrics.clone()),
+            guard: Arc::new(ArcSwap::from_pointee(guard.unwrap_or_default())),
+            listening: Tasks::default(),
+            lock,
+            log: AccessLog::new(lines, trusted.clone(), request_metrics.clone()),
             pseudonym,
             readiness: Readiness::default(),
             registry: Arc::new(ArcSwap::from_pointee(registry)),
             request_metrics,
             store,
-            tasks,
+            trusted,
             upstream_metrics,
             writer,
         };
         Ok(Self { admin, parts, server })
+    }
+
+    /// Shows in the metrics how many lines the process's own log loses.
+    pub fn counting_losses_of(mut self, log: &Output) -> Self {
+        self.parts.request_metrics.count_losses_of(log);
+        self
     }
 
     /// Starts everything, inside a tokio runtime.
@@ -173,18 +204,20 @@ impl Mirror {
         let Self { admin, parts, server } = self;
         let addresses = server.addresses();
         let admin = admin.map(|admin| parts.spawn_admin(admin, &server));
-        parts.store.spawn(&parts.tasks, &parts.background);
+        let Tasks { cancel, tracker } = &parts.background;
+        parts.store.spawn(tracker, cancel);
         observe::warn_of_open_accounts(&parts.config, &addresses, &parts.readiness);
         let watch =
             Watch { cache: parts.cache.clone(), log: parts.log.clone(), readiness: parts.readiness.clone(), store: parts.store.clone() };
-        parts.tasks.spawn(watch.run(parts.background.clone()));
+        tracker.spawn(watch.run(cancel.clone()));
         let service = Arc::new(surface(parts.registry.clone(), parts.canaries.clone()));
         let log = parts.log.clone();
         let answer = move |request| {
             let service = service.clone();
             log.observe(request, move |request| service.serve(request))
         };
-        server.spawn(answer, &parts.config.limits, &parts.config.trusted_proxies, &parts.connections, &parts.listening);
+        let Tasks { cancel, tracker } = &parts.listening;
+        server.spawn(answer, &parts.config.limits, &parts.trusted, tracker, cancel);
         parts.cache.load().greet();
         Running { addresses, admin, parts }
     }
@@ -201,9 +234,11 @@ impl Running {
         self.admin
     }
 
-    /// Takes over what a new configuration says of upstreams, access, headers and tags. Listeners, the store and the log stay as they are.
-    pub fn reload(&self, config: &Config) -> Result<(), StartError> {
+    /// Takes over what a new configuration says of upstreams, access, trusted proxies, headers, tags and the admin token. All else stays as it is: the
+    /// keys that would change it are returned, and hold from the next start on. The log's level is its owner's to change.
+    pub fn reload(&self, config: &Config) -> Result<Vec<&'static str>, StartError> {
         let parts = &self.parts;
+        refuse_exposure(config, &self.addresses)?;
         if self.would_open(config) {
             return Err(StartError::WouldOpen);
         }
@@ -211,54 +246,83 @@ impl Running {
         let cache = parts.cache.load().reloaded(config, upstreams);
         cache.greet();
         let registry = Registry::new(config, cache.clone(), parts.store.clone(), parts.canaries.clone(), parts.pseudonym);
+        parts.trusted.replace(&config.trusted_proxies); // Before the rules that are made for them.
         parts.cache.store(Arc::new(cache));
         parts.registry.store(Arc::new(registry));
-        observe::forget_upstreams(&parts.config.upstreams, &parts.readiness); // Once nobody asks the old ones any more.
+        if let Some(admin) = &config.admin {
+            parts.guard.store(Arc::new(guard(admin, self.admin, &parts.lock)));
+        }
         observe::warn_of_open_accounts(config, &self.addresses, &parts.readiness);
-        Ok(())
+        Ok(restart::waiting(&parts.config, config))
     }
 
     /// The sockets stay, so a configuration for other ones must not bring its leave to be open with it.
     fn would_open(&self, config: &Config) -> bool {
         let is_exposed = self.addresses.iter().any(|address| !address.ip().is_loopback());
-        let has_account = config.upstreams.iter().any(|upstream| upstream.account.is_some());
+        let has_account = !observe::accounts_with_private_images(config).is_empty();
         let is_open = matches!(config.access, Access::Open) && !config.drop_in;
         is_exposed && has_account && is_open && config.listeners != self.parts.config.listeners
     }
 
-    /// Stops: no new connections, running answers get the configured time, then downloads and background work end.
+    /// Stops: no new connections, running answers get the configured time, then downloads and background work end. `/readyz` says so until the very
+    /// end. Whatever hangs, it ends: what is left then is said, and dies with the process.
     pub async fn drain(self) {
-        let Parts { background, connections, listening, tasks, writer, .. } = self.parts;
-        listening.cancel();
-        connections.close();
-        connections.wait().await;
-        background.cancel();
-        tasks.close();
-        tasks.wait().await;
-        if let Some(writer) = writer
-            && let Err(error) = tokio::task::spawn_blocking(|| writer.finish()).await
-        {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the last lines of the access log may be missing");
+        let Parts { admin, background, cache, config, listening, readiness, writer, .. } = self.parts;
+        readiness.block("stopping", "the mirror takes no new connections; running answers may finish");
+        let left = listening.end(config.limits.drain + CUT).await;
+        if left > 0 {
+            tracing::warn!(server.tasks = left, "{left} tasks of connections do not end; the stop goes on without them");
         }
+        let left = background.end(BACKGROUND).await;
+        if left > 0 {
+            let flights = cache.load().flights();
+            tracing::warn!(
+                server.tasks = left,
+                "{left} background tasks do not end, {flights} of them downloads, as where a disk hangs; the stop goes on without them"
+            );
+        }
+        if let Some(writer) = writer
+            && !tokio::task::spawn_blocking(|| writer.finish(LAST_LINES)).await.unwrap_or(false)
+        {
+            tracing::warn!("nobody reads the access log: its last lines are lost");
+        }
+        admin.end(ADMIN + CUT).await;
     }
 }
 
 impl Parts {
-    /// The operator's pages, until the very end of the drain.
+    /// The operator's pages, for which nobody else's running answers need to be waited.
     fn spawn_admin(&self, admin: Server, server: &Server) -> SocketAddr {
         let address = admin.addresses()[0];
-        let config = self.config.admin.clone().expect("a listener was bound for it");
         let (store, cache) = (self.store.clone(), self.cache.clone());
         let filter = telemetry::admin(Admin {
             figures: Box::new(move || observe::figures(&store, &cache.load())),
-            open_metrics: config.open_metrics,
+            guard: self.guard.clone(),
             readiness: self.readiness.clone(),
             registry: observe::metrics(server, &self.store, &self.cache.load(), &self.upstream_metrics, &self.request_metrics),
-            token: config.token.or_else(|| (!config.address.ip().is_loopback()).then(|| self.lock.clone())),
         });
-        admin.spawn(serve_filter(filter), &self.config.limits, &[], &self.connections, &self.listening);
+        let limits = LimitsConfig { drain: ADMIN, ..self.config.limits.clone() };
+        admin.spawn(serve_filter(filter), &limits, &TrustedProxies::default(), &self.admin.tracker, &self.admin.cancel);
         address
     }
+}
+
+/// An account's private images must not become everybody's without somebody saying so, wherever the sockets came from.
+fn refuse_exposure(config: &Config, addresses: &[SocketAddr]) -> Result<(), StartError> {
+    let is_unsaid = matches!(config.access, Access::Open) && !config.access_said && !config.drop_in;
+    let Some(address) = addresses.iter().find(|address| is_unsaid && !address.ip().is_loopback()) else { return Ok(()) };
+    let accounts = observe::accounts_with_private_images(config);
+    if accounts.is_empty() {
+        return Ok(());
+    }
+    Err(StartError::Exposed { accounts: accounts.join(" and "), address: *address })
+}
+
+/// Who may see the operator's pages at `address`, which a reload cannot move: beyond loopback and without a token they show metrics at the most.
+fn guard(config: &AdminConfig, address: Option<SocketAddr>, lock: &Secret) -> Guard {
+    let is_exposed = address.is_some_and(|address| !address.ip().is_loopback());
+    let token = config.token.clone().or_else(|| is_exposed.then(|| lock.clone()));
+    Guard { open_metrics: config.open_metrics, token }
 }
 
 /// As a drop-in the operator never asked for this listener: where its port is taken the mirror serves without it.
@@ -300,3 +364,15 @@ fn random() -> Result<u64, StartError> {
     SystemRandom::new().fill(&mut bytes).map_err(|_| StartError::Random)?;
     Ok(u64::from_ne_bytes(bytes))
 }
+
+/// For running answers of the operator's pages.
+const ADMIN: Duration = Duration::from_secs(1);
+/// For downloads and background work to see their end. What takes longer hangs.
+const BACKGROUND: Duration = Duration::from_secs(5);
+/// For connections to see that they were cut.
+const CUT: Duration = Duration::from_secs(2);
+/// For the reader of the access log to take the last lines.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,9 @@
 //! Who may read what: "Private images are served only to whom the configuration says." Once there are rules, what no rule allows is refused.
 //!
-//! A trusted proxy's `X-Forwarded-For` plays clients of other networks.
+//! A trusted proxy's `X-Forwarded-For`, or its PROXY header, plays clients of other networks.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -123,4 +126,28 @@ async fn an_address_that_the_client_wrote_itself_counts_for_nothing_behind_a_pro
     let client = Client::new(mirror.url());
     let forged = format!("{RUNNER}, {STRANGER}");
     assert_denied(&get(&client, &forged, "/v2/library/alpine/manifests/1").await, "the rightmost is the proxy's word");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_the_proxy_protocol_a_client_is_whom_the_proxy_names_and_never_whom_it_names_itself() {
+    let hub = hub();
+    let listeners = "[{address: \"127.0.0.1:0\", proxy_protocol: true}]";
+    let mirror = Program::of_hub(&hub.url()).listeners(listeners).config(RULES).start();
+    for (proxy, forwarded, status) in [
+        (format!("TCP4 {RUNNER} 10.0.0.1 4711 443"), STRANGER, "200"),
+        (format!("TCP4 {STRANGER} 10.0.0.1 4711 443"), RUNNER, "403"),
+        ("UNKNOWN".to_owned(), RUNNER, "403"),
+        ("UNKNOWN".to_owned(), "127.0.0.1, 192.168.7.9, 127.0.0.1", "403"),
+        // The connection is another trusted proxy's, which speaks HTTP and names its client.
+        ("TCP4 127.0.0.1 10.0.0.1 4711 443".to_owned(), RUNNER, "200"),
+    ] {
+        let request =
+            format!("GET /v2/library/alpine/manifests/1 HTTP/1.1\r\nhost: m\r\nx-forwarded-for: {forwarded}\r\nconnection: close\r\n\r\n");
+        let mut stream = TcpStream::connect(mirror.host()).expect("it listens");
+        stream.write_all(format!("PROXY {proxy}\r\n{request}").as_bytes()).expect("the kernel takes it");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer to its end");
+        let answer = String::from_utf8_lossy(&answer);
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{proxy}, {forwarded}: {answer:.300}");
+    }
 }

@@ -117,8 +117,15 @@ async fn a_canary_is_a_whole_image_that_no_upstream_hears_of_and_its_receipt_tel
     assert_eq!(receipts().await, json!([]));
     let repo = format!("chandler-canary/{NONCE}");
     assert!(!client.pull(&repo, "latest").await.is_empty());
-    for form in [format!("/v2/docker.io/{repo}/manifests/latest"), format!("/v2/{repo}/manifests/latest?ns=docker.io")] {
-        client.get(&form).await.whole();
+    let layer = client.pull(&repo, "latest").await.pop().expect("a canary has a layer");
+    for (path, namespace) in [
+        (format!("/v2/docker.io/{repo}/manifests/latest"), ""),
+        (format!("/v2/{repo}/manifests/latest?ns=docker.io"), "docker.io"),
+        (format!("/v2/{repo}/blobs/{layer}?ns=docker.io"), "docker.io"),
+    ] {
+        let answer = client.get(&path).await;
+        assert_eq!(answer.header("oci-namespace"), namespace, "{path}");
+        answer.whole();
     }
     let receipts = receipts().await;
     let what = |wanted: &str| receipts.as_array().into_iter().flatten().filter(|one| one["what"] == wanted).count();

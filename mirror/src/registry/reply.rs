@@ -1,6 +1,7 @@
 //! Answers that are content: the headers each carries, and the body.
 //!
-//! Every answer about an object has `Content-Length`, `Docker-Content-Digest` and `ETag`: without the first two containerd asks a second time.
+//! Every answer about an object has `Content-Length`, `Docker-Content-Digest` and `ETag`: without the first two containerd asks a second time. Only a
+//! blob's size that nobody tells is left out: no length is better than a wrong one.
 //! None has `WWW-Authenticate`, `Location` or `Content-Encoding`.
 
 use std::io;
@@ -30,6 +31,8 @@ pub enum RegistryBody {
     Blob(BlobBody),
     /// In memory, until it is sent.
     Full(Option<Bytes>),
+    /// Not made: the object is only described. What its length would be is the headers' to say, and nobody's where they do not.
+    Unmade,
 }
 
 /// Writes answers.
@@ -40,13 +43,16 @@ pub(crate) struct Replies {
 }
 
 impl Replies {
-    /// With the headers that are configured besides ours.
+    /// With the headers that are configured besides ours, or in their place.
     pub(crate) fn new(configured: &[(HeaderName, HeaderValue)]) -> Self {
         let mut base = HeaderMap::with_capacity(16);
         base.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
         base.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        for (name, _) in configured {
+            base.remove(name);
+        }
         for (name, value) in configured {
-            base.insert(name, value.clone());
+            base.append(name, value.clone()); // A header may have several values.
         }
         Self { base }
     }
@@ -69,7 +75,7 @@ impl Replies {
         if asked.get(IF_NONE_MATCH).is_some_and(|known| lists(known, &object.etag)) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             response.headers_mut().remove(CONTENT_LENGTH);
-            *response.body_mut() = RegistryBody::Full(None);
+            *response.body_mut() = RegistryBody::Unmade;
         }
         response
     }
@@ -98,7 +104,7 @@ impl Replies {
             headers
         });
         let bytes = object.bytes.clone().unwrap_or_default();
-        let mut response = Response::new(RegistryBody::Full(None));
+        let mut response = Response::new(RegistryBody::Unmade);
         *response.headers_mut() = finished.clone();
         name_space(response.headers_mut(), target);
         *response.body_mut() = RegistryBody::Full(Some(match wanted(asked, object) {
@@ -130,7 +136,7 @@ impl Replies {
         response
     }
 
-    /// An object of a canary.
+    /// An object of a canary, which is the same under every name: [`named`] says under which it was asked for.
     pub(crate) fn canary(
         &self,
         digest: &Digest,
@@ -232,10 +238,16 @@ impl Replies {
     }
 
     fn empty(&self) -> Response<RegistryBody> {
-        let mut response = Response::new(RegistryBody::Full(None));
+        let mut response = Response::new(RegistryBody::Unmade);
         *response.headers_mut() = self.base.clone();
         response
     }
+}
+
+/// The answer to a client that may have asked for `target` by a name space.
+pub(crate) fn named(mut response: Response<RegistryBody>, target: &Target) -> Response<RegistryBody> {
+    name_space(response.headers_mut(), target);
+    response
 }
 
 /// The entity tag of content is its digest.
@@ -294,6 +306,7 @@ impl Body for RegistryBody {
         match &mut *self {
             Self::Blob(body) => Pin::new(body).poll_frame(context),
             Self::Full(bytes) => Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Unmade => Poll::Ready(None),
         }
     }
 
@@ -301,6 +314,7 @@ impl Body for RegistryBody {
         match self {
             Self::Blob(body) => body.is_end_stream(),
             Self::Full(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Self::Unmade => true,
         }
     }
 
@@ -308,6 +322,7 @@ impl Body for RegistryBody {
         match self {
             Self::Blob(body) => body.size_hint(),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Unmade => SizeHint::default(),
         }
     }
 }

@@ -17,7 +17,6 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -28,7 +27,7 @@ use super::keeper::Keeper;
 use super::outgoing::Outgoing;
 use super::proxy_protocol::{self, Header, ProxyError};
 use super::wire::{Line, Order, Turn, Wire};
-use super::{Metrics, Peer, Socket, Times};
+use super::{Metrics, Peer, Socket, Times, TrustedProxies};
 use crate::tls;
 
 /// What all connections share: the service and how HTTP is spoken.
@@ -40,7 +39,7 @@ pub(super) struct Http<S> {
     metrics: Metrics,
     service: S,
     times: Times,
-    trusted: Box<[IpNet]>,
+    trusted: TrustedProxies,
 }
 
 /// One listener's connections.
@@ -53,10 +52,10 @@ pub(super) struct Lane<S> {
 }
 
 impl<S> Http<S> {
-    pub(super) fn new(service: S, trusted: &[IpNet], keeper: Keeper, times: Times, metrics: Metrics) -> Self {
+    pub(super) fn new(service: S, trusted: &TrustedProxies, keeper: Keeper, times: Times, metrics: Metrics) -> Self {
         let any = builder();
         let (http1, http2) = (any.clone().http1_only(), any.clone().http2_only());
-        Self { any, http1, http2, keeper, metrics, service, times, trusted: trusted.into() }
+        Self { any, http1, http2, keeper, metrics, service, times, trusted: trusted.clone() }
     }
 }
 
@@ -106,22 +105,23 @@ impl<S> Lane<S> {
         }
     }
 
-    async fn establish(&self, mut tcp: TcpStream, mut address: SocketAddr, line: &Arc<Line>) -> Result<Established, Failure> {
+    async fn establish(&self, mut tcp: TcpStream, address: SocketAddr, line: &Arc<Line>) -> Result<Established, Failure> {
         tcp.set_nodelay(true).map_err(Failure::Tcp)?;
+        let mut peer = Peer { address, tls: self.tls.is_some(), unnamed: false };
         let mut ahead = Vec::new();
         if self.proxied {
-            if !self.http.trusted.iter().any(|network| network.contains(&address.ip())) {
+            if !self.http.trusted.contains(address.ip()) {
                 return Err(Failure::Untrusted);
             }
             let header = timeout(self.http.times.proxy_header, read_proxy_header(&mut tcp)).await.map_err(|_| Failure::ProxySlow)?;
             let (source, rest) = header?;
-            address = source.map_or(address, canonical);
+            peer = Peer { address: source.map_or(address, canonical), unnamed: source.is_none(), ..peer };
             ahead = rest;
         }
         let wire = Wire::new(tcp, ahead, Arc::clone(line));
-        let Some(acceptor) = &self.tls else { return Ok(Established::Plain(wire, Peer { address, tls: false })) };
+        let Some(acceptor) = &self.tls else { return Ok(Established::Plain(wire, peer)) };
         let stream = timeout(self.http.times.handshake, acceptor.accept(wire)).await.map_err(|_| Failure::HandshakeSlow)?;
-        Ok(Established::Tls(Box::new(stream.map_err(Failure::Handshake)?), Peer { address, tls: true }))
+        Ok(Established::Tls(Box::new(stream.map_err(Failure::Handshake)?), peer))
     }
 
     async fn speak<I, F, B>(&self, builder: &auto::Builder<TokioExecutor>, io: I, peer: Peer, line: &Arc<Line>)

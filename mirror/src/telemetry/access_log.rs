@@ -1,6 +1,7 @@
 //! The outermost layer: each request gets its id and its client, and is counted and logged once, when its answer ends or is dropped.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,7 +17,7 @@ use super::line::Line;
 use super::metrics::{Ended, MethodClass};
 use super::request_id::X_REQUEST_ID;
 use super::{Facts, Lines, Metrics, Origin, Outcome, RequestId, SharedAddress, client_address};
-use crate::server::Peer;
+use crate::server::{Peer, TrustedProxies};
 
 /// Observes requests; cheap to clone.
 #[derive(Clone, Debug)]
@@ -27,13 +28,13 @@ struct Inner {
     lines: Option<Lines>,
     metrics: Metrics,
     shared: SharedAddress,
-    trusted: Box<[IpNet]>,
+    trusted: TrustedProxies,
 }
 
 impl AccessLog {
     /// Counts into `metrics`, and writes a line per request where there are `lines`. `trusted` proxies may name a client and an id.
-    pub fn new(lines: Option<Lines>, trusted: &[IpNet], metrics: Metrics) -> Self {
-        Self(Arc::new(Inner { lines, metrics, shared: SharedAddress::default(), trusted: trusted.into() }))
+    pub fn new(lines: Option<Lines>, trusted: TrustedProxies, metrics: Metrics) -> Self {
+        Self(Arc::new(Inner { lines, metrics, shared: SharedAddress::default(), trusted }))
     }
 
     /// Whether all clients look like one.
@@ -110,7 +111,7 @@ struct Record {
 
 #[derive(Debug)]
 struct Details {
-    client: std::net::IpAddr,
+    client: IpAddr,
     facts: Facts,
     method: Method,
     time: SystemTime,
@@ -120,12 +121,7 @@ struct Details {
 
 impl Record {
     fn start<R>(log: &Arc<Inner>, request: &mut Request<R>) -> Self {
-        let peer = request.extensions().get::<Peer>().map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address.ip());
-        let (mut client, mut id) = (peer, None);
-        if log.trusted.iter().any(|network| network.contains(&peer)) {
-            client = client_address(peer, request.headers(), &log.trusted);
-            id = RequestId::given(request.headers());
-        }
+        let (client, id) = asker(request, &log.trusted.load());
         log.shared.note(client);
         let id = id.unwrap_or_else(RequestId::next);
         let details = log.lines.is_some().then(|| {
@@ -195,6 +191,16 @@ impl Drop for Record {
             metrics.lines_lost.inc();
         }
     }
+}
+
+/// Who asks, and the id that a trusted proxy gave.
+fn asker<R>(request: &Request<R>, trusted: &[IpNet]) -> (IpAddr, Option<RequestId>) {
+    let Some(peer) = request.extensions().get::<Peer>() else { return (Ipv4Addr::UNSPECIFIED.into(), None) };
+    let address = peer.address.ip();
+    if peer.unnamed || !trusted.iter().any(|network| network.contains(&address)) {
+        return (address, None);
+    }
+    (client_address(address, request.headers(), trusted), RequestId::given(request.headers()))
 }
 
 #[cfg(test)]
