@@ -25,5 +25,6 @@ mod ranges;
 mod real_engines;
 mod resume;
 mod sick_store;
+mod sparing;
 mod starter;
 mod tags;
