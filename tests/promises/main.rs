@@ -26,4 +26,6 @@ mod real_engines;
 mod resume;
 mod service_manager;
 mod sick_store;
+mod sparing;
+mod starter;
 mod tags;
