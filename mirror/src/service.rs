@@ -161,35 +161,7 @@ impl Mirror {
         let server = Server::bind(&config.listeners, inherited)?;
         refuse_exposure(config, &server.addresses())?;
         let admin = config.admin.as_ref().map(|admin| bind_admin(admin, config.drop_in)).transpose()?.flatten();
-        let store = Store::open(&config.store)?;
-        let (background, pseudonym) = (Tasks::default(), Pseudonym::new(random()?));
-        let (upstream_metrics, request_metrics) = (upstream::Metrics::default(), telemetry::Metrics::default());
-        let upstreams = upstreams(config, pseudonym, &upstream_metrics)?;
-        let cache = Cache::new(config, store.clone(), upstreams, background.tracker.clone(), background.cancel.clone());
-        let (lines, writer) = access_log(&config.log).map_err(StartError::Log)?.unzip();
-        let canaries = Arc::<Canaries>::default();
-        let registry = Registry::new(config, cache.clone(), store.clone(), canaries.clone(), pseudonym);
-        let (trusted, lock) = (TrustedProxies::new(&config.trusted_proxies), Secret::new(&format!("{:016x}", random()?)));
-        let guard = config.admin.as_ref().map(|asked| guard(asked, admin.as_ref().map(|server| server.addresses()[0]), &lock));
-        let parts = Parts {
-            admin: Tasks::default(),
-            background,
-            cache: Arc::new(ArcSwap::from_pointee(cache)),
-            canaries,
-            config: config.clone(),
-            guard: Arc::new(ArcSwap::from_pointee(guard.unwrap_or_default())),
-            listening: Tasks::default(),
-            lock,
-            log: AccessLog::new(lines, trusted.clone(), request_metrics.clone()),
-            pseudonym,
-            readiness: Readiness::default(),
-            registry: Arc::new(ArcSwap::from_pointee(registry)),
-            request_metrics,
-            store,
-            trusted,
-            upstream_metrics,
-            writer,
-        };
+        let parts = Parts::new(config, Store::open(&config.store)?, admin.as_ref().map(|server| server.addresses()[0]))?;
         Ok(Self { admin, parts, server })
     }
 
@@ -291,6 +263,37 @@ impl Running {
 }
 
 impl Parts {
+    fn new(config: &Config, store: Store, admin: Option<SocketAddr>) -> Result<Self, StartError> {
+        let (background, canaries, pseudonym) = (Tasks::default(), Arc::<Canaries>::default(), Pseudonym::new(random()?));
+        let lock = Secret::new(&format!("{:016x}", random()?));
+        let (upstream_metrics, request_metrics) = (upstream::Metrics::default(), telemetry::Metrics::default());
+        let upstreams = upstreams(config, pseudonym, &upstream_metrics)?;
+        let cache = Cache::new(config, store.clone(), upstreams, background.tracker.clone(), background.cancel.clone());
+        let registry = Registry::new(config, cache.clone(), store.clone(), canaries.clone(), pseudonym);
+        let (lines, writer) = access_log(&config.log).map_err(StartError::Log)?.unzip();
+        let trusted = TrustedProxies::new(&config.trusted_proxies);
+        let guard = config.admin.as_ref().map(|asked| guard(asked, admin, &lock)).unwrap_or_default();
+        Ok(Self {
+            admin: Tasks::default(),
+            background,
+            cache: Arc::new(ArcSwap::from_pointee(cache)),
+            canaries,
+            config: config.clone(),
+            guard: Arc::new(ArcSwap::from_pointee(guard)),
+            listening: Tasks::default(),
+            lock,
+            log: AccessLog::new(lines, trusted.clone(), request_metrics.clone()),
+            pseudonym,
+            readiness: Readiness::default(),
+            registry: Arc::new(ArcSwap::from_pointee(registry)),
+            request_metrics,
+            store,
+            trusted,
+            upstream_metrics,
+            writer,
+        })
+    }
+
     /// The operator's pages, for which nobody else's running answers need to be waited.
     fn spawn_admin(&self, admin: Server, server: &Server) -> SocketAddr {
         let address = admin.addresses()[0];

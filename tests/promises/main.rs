@@ -27,5 +27,4 @@ mod resume;
 mod service_manager;
 mod sick_store;
 mod sparing;
-mod starter;
 mod tags;

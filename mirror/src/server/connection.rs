@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -56,6 +56,37 @@ impl<S> Http<S> {
         let any = builder();
         let (http1, http2) = (any.clone().http1_only(), any.clone().http2_only());
         Self { any, http1, http2, keeper, metrics, service, times, trusted: trusted.clone() }
+    }
+}
+
+impl<S, F, B> Http<S>
+where
+    S: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<B>>,
+    B: Body<Data = Bytes, Error = io::Error> + Unpin,
+{
+    /// One request's answer: the service's, or 500 where that panics.
+    fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        peer: Peer,
+        line: &Arc<Line>,
+    ) -> impl Future<Output = Result<Response<Outgoing<B>>, Infallible>> + use<S, F, B> {
+        let turn = Turn::start(line, request.version() == Version::HTTP_2);
+        let head = request.method() == Method::HEAD;
+        request.extensions_mut().insert(peer);
+        let started = catch_unwind(AssertUnwindSafe(|| (self.service)(request)));
+        async move {
+            let response = match started {
+                Ok(answering) => unless_it_panics(answering).await,
+                Err(_) => None,
+            };
+            let Some(response) = response else {
+                turn.panicked();
+                return Ok(Outgoing::panicked(head, turn));
+            };
+            Ok(Outgoing::answer(response, head, turn))
+        }
     }
 }
 
@@ -131,43 +162,16 @@ impl<S> Lane<S> {
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data = Bytes, Error = io::Error> + Send + Unpin + 'static,
     {
-        let http = Arc::clone(&self.http);
-        let turns = Arc::clone(line);
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            let turn = Turn::start(&turns, request.version() == Version::HTTP_2);
-            let head = request.method() == Method::HEAD;
-            request.extensions_mut().insert(peer);
-            let started = catch_unwind(AssertUnwindSafe(|| (http.service)(request)));
-            async move {
-                let response = match started {
-                    Ok(answering) => unless_it_panics(answering).await,
-                    Err(_) => None,
-                };
-                let Some(response) = response else {
-                    turn.panicked();
-                    return Ok::<_, Infallible>(Outgoing::panicked(head, turn));
-                };
-                Ok(Outgoing::answer(response, head, turn))
-            }
-        });
+        let (http, turns) = (Arc::clone(&self.http), Arc::clone(line));
+        let service = service_fn(move |request| http.answer(request, peer, &turns));
         let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
-        let (mut listening, mut draining) = (false, false);
-        let outcome = std::future::poll_fn(|cx| {
-            if !std::mem::replace(&mut listening, true) {
-                line.listen(cx.waker());
-            }
-            match line.ordered() {
-                Order::Serve => {}
-                Order::Drain if draining => {}
-                Order::Drain => {
-                    draining = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                Order::Cut => return Poll::Ready(Ok(())),
+        let outcome = until_cut(line, |cx, drains| {
+            if drains {
+                connection.as_mut().graceful_shutdown();
             }
             connection.as_mut().poll(cx)
         });
-        if let Err(error) = outcome.await {
+        if let Some(Err(error)) = outcome.await {
             tracing::debug!(client.address = %peer.address, error = error.as_ref() as &dyn std::error::Error, "a connection ended early");
         }
     }
@@ -241,6 +245,22 @@ async fn until_ordered<T>(line: &Line, mut work: Pin<&mut impl Future<Output = T
             line.listen(cx.waker());
         }
         if line.ordered() == Order::Serve { work.as_mut().poll(cx).map(Some) } else { Poll::Ready(None) }
+    })
+    .await
+}
+
+/// What `poll` comes to, or `None` when the keeper cuts it. The flag tells `poll`, once, that the keeper wants what runs to be the last.
+async fn until_cut<T>(line: &Line, mut poll: impl FnMut(&mut Context<'_>, bool) -> Poll<T>) -> Option<T> {
+    let (mut listening, mut draining) = (false, false);
+    std::future::poll_fn(|cx| {
+        if !std::mem::replace(&mut listening, true) {
+            line.listen(cx.waker());
+        }
+        match line.ordered() {
+            Order::Cut => Poll::Ready(None),
+            Order::Serve => poll(cx, false).map(Some),
+            Order::Drain => poll(cx, !std::mem::replace(&mut draining, true)).map(Some),
+        }
     })
     .await
 }

@@ -157,37 +157,51 @@ impl Record {
             details.facts.error.get_or_insert_with(|| error.to_string());
         }
     }
+
+    /// The server answers 500 in the handler's place, outside of what is seen here.
+    fn panicked(&mut self) {
+        (self.status, self.outcome, self.whole) = (Some(StatusCode::INTERNAL_SERVER_ERROR), Some(Outcome::Error), true);
+        if let Some(details) = &mut self.details {
+            details.facts.outcome = self.outcome;
+        }
+        self.failed(&io::Error::other("the handler panicked"));
+    }
+
+    fn ended(&self) -> Ended {
+        let aborted = !(self.whole || self.expected == Some(self.bytes));
+        let Self { bytes, method, outcome, started, status, .. } = *self;
+        Ended { aborted, bytes, duration: started.elapsed(), method, outcome, status }
+    }
+}
+
+impl Details {
+    fn line<'a>(&'a self, id: &'a RequestId, ended: &Ended) -> Line<'a> {
+        Line {
+            aborted: ended.aborted,
+            bytes: ended.bytes,
+            client: self.client,
+            duration: ended.duration,
+            facts: &self.facts,
+            id,
+            method: self.method.as_str(),
+            path: self.uri.path(),
+            status: ended.status.map(|status| status.as_u16()),
+            time: self.time,
+            user_agent: self.user_agent.as_ref().map_or(b"", HeaderValue::as_bytes),
+        }
+    }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        // The handler panicked: the server answers 500 in its place, outside of what is seen here.
         if self.status.is_none() && std::thread::panicking() {
-            (self.status, self.outcome, self.whole) = (Some(StatusCode::INTERNAL_SERVER_ERROR), Some(Outcome::Error), true);
-            if let Some(details) = &mut self.details {
-                details.facts.outcome = self.outcome;
-            }
-            self.failed(&io::Error::other("the handler panicked"));
+            self.panicked();
         }
-        let aborted = !(self.whole || self.expected == Some(self.bytes));
-        let (bytes, duration) = (self.bytes, self.started.elapsed());
+        let ended = self.ended();
         let Inner { lines, metrics, .. } = &*self.log;
-        metrics.count(&Ended { aborted, bytes, duration, method: self.method, outcome: self.outcome, status: self.status });
+        metrics.count(&ended);
         let (Some(lines), Some(details)) = (lines, &self.details) else { return };
-        let line = Line {
-            aborted,
-            bytes,
-            client: details.client,
-            duration,
-            facts: &details.facts,
-            id: &self.id,
-            method: details.method.as_str(),
-            path: details.uri.path(),
-            status: self.status.map(|status| status.as_u16()),
-            time: details.time,
-            user_agent: details.user_agent.as_ref().map_or(b"", HeaderValue::as_bytes),
-        };
-        if !lines.write(line.written(lines.format(), lines.fields())) {
+        if !lines.write(details.line(&self.id, &ended).written(lines.format(), lines.fields())) {
             metrics.lines_lost.inc();
         }
     }

@@ -76,33 +76,36 @@ impl Line<'_> {
     }
 
     fn text(&self, fields: &[(String, String)]) -> String {
-        let facts = self.facts;
         let mut line = String::with_capacity(LINE);
-        let status = self.status.map_or("-".into(), |status| status.to_string());
-        let outcome = facts.outcome.map_or("-", super::Outcome::as_str);
-        let time = humantime::format_rfc3339_millis(self.time);
-        let (method, path) = (plain(self.method), plain(self.path));
-        let milliseconds = self.duration.as_micros() as f64 / 1000.0;
-        let mut write = |text: std::fmt::Arguments<'_>| line.write_fmt(text).expect("a string takes all");
-        write(format_args!("{time} {} {method} {path} {status} {outcome} {}B {milliseconds}ms", self.client, self.bytes));
-        if self.aborted {
-            write(format_args!(" aborted"));
-        }
-        if let (Some(upstream), Some(repo)) = (&facts.upstream, &facts.repo) {
-            write(format_args!(" {upstream}/{repo}"));
-        }
-        if let Some(reference) = &facts.reference {
-            write(format_args!(" {reference}"));
-        }
-        write(format_args!(" id={} agent=\"{}\"", self.id, plain(&String::from_utf8_lossy(self.user_agent))));
-        if let Some(error) = &facts.error {
-            write(format_args!(" error=\"{}\"", plain(error)));
-        }
-        for (name, value) in fields {
-            write(format_args!(" {}={}", plain(name), plain(value)));
-        }
+        self.write(&mut line, fields).expect("a string takes all");
         line.push('\n');
         line
+    }
+
+    fn write(&self, line: &mut String, fields: &[(String, String)]) -> std::fmt::Result {
+        self.write_answer(line)?;
+        if let (Some(upstream), Some(repo)) = (&self.facts.upstream, &self.facts.repo) {
+            write!(line, " {upstream}/{repo}")?;
+        }
+        if let Some(reference) = &self.facts.reference {
+            write!(line, " {reference}")?;
+        }
+        write!(line, " id={} agent=\"{}\"", self.id, plain(&String::from_utf8_lossy(self.user_agent)))?;
+        if let Some(error) = &self.facts.error {
+            write!(line, " error=\"{}\"", plain(error))?;
+        }
+        fields.iter().try_for_each(|(name, value)| write!(line, " {}={}", plain(name), plain(value)))
+    }
+
+    /// What was asked, and how it was answered.
+    fn write_answer(&self, line: &mut String) -> std::fmt::Result {
+        let time = humantime::format_rfc3339_millis(self.time);
+        let (method, path) = (plain(self.method), plain(self.path));
+        let status = self.status.map_or("-".into(), |status| status.to_string());
+        let outcome = self.facts.outcome.map_or("-", super::Outcome::as_str);
+        let milliseconds = self.duration.as_micros() as f64 / 1000.0;
+        write!(line, "{time} {} {method} {path} {status} {outcome} {}B {milliseconds}ms", self.client, self.bytes)?;
+        if self.aborted { line.write_str(" aborted") } else { Ok(()) }
     }
 }
 
