@@ -127,10 +127,7 @@ mod tests {
         let mut known = Known { at: Some(at()), failed: Some((now, Warning::Silent)), ..Known::default() };
         for (window, holds) in [(1, 1), (10, 10), (3600, 60)] {
             let window = Duration::from_secs(window);
-            assert_eq!(
-                known.lookup(now + Duration::from_secs(holds) - Duration::from_millis(1), window, false),
-                Lookup::Held(Warning::Silent)
-            );
+            assert_eq!(known.lookup(now + Duration::from_millis(holds * 1000 - 1), window, false), Lookup::Held(Warning::Silent));
             assert_eq!(known.lookup(now + Duration::from_secs(holds), window, false), Lookup::Stale);
         }
         assert_eq!(known.lookup(now, Duration::ZERO, false), Lookup::Stale, "a window of nothing asks each time");

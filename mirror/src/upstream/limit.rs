@@ -73,16 +73,16 @@ mod tests {
 
     const HOUR: Duration = Duration::from_hours(1);
 
-    fn quota(remaining: u64) -> Option<Quota> {
-        Some(Quota { limit: 100, remaining: Some(remaining), window: Some(6 * HOUR) })
+    fn quota(remaining: u64) -> Quota {
+        Quota { limit: 100, remaining: Some(remaining), window: Some(6 * HOUR) }
     }
 
     #[test]
     fn a_spent_quota_holds_from_its_first_sign_until_its_window_is_over() {
         let now = SystemTime::UNIX_EPOCH + HOUR;
-        let spent = Limit::after(None, now, true, Sign::Accepted, quota(0)).expect("the next pull will be refused");
+        let spent = Limit::after(None, now, true, Sign::Accepted, Some(quota(0))).expect("the next pull will be refused");
         assert!(!spent.refused);
-        let refused = Limit::after(Some(spent), now + HOUR, true, Sign::Refused(None), quota(0)).expect("a limit");
+        let refused = Limit::after(Some(spent), now + HOUR, true, Sign::Refused(None), Some(quota(0))).expect("a limit");
         assert_eq!((refused.refused, refused.since, refused.until), (true, now, Some(now + 6 * HOUR)));
         assert_eq!(
             refused.to_string(),
@@ -98,8 +98,8 @@ mod tests {
         let limit = Limit::after(None, now, true, Sign::Refused(None), None);
         assert!(limit.is_some_and(|limit| limit.to_string().ends_with("it does not say until when")));
         assert_eq!(Limit::after(limit, now, false, Sign::Accepted, None), limit);
-        assert!(Limit::after(limit, now, false, Sign::Accepted, quota(0)).is_some_and(|limit| limit.refused));
-        assert_eq!(Limit::after(limit, now, false, Sign::Accepted, quota(7)), None, "there are pulls again");
+        assert!(Limit::after(limit, now, false, Sign::Accepted, Some(quota(0))).is_some_and(|limit| limit.refused));
+        assert_eq!(Limit::after(limit, now, false, Sign::Accepted, Some(quota(7))), None, "there are pulls again");
         assert_eq!(Limit::after(limit, now, true, Sign::Accepted, None), None);
         let met_by_head = Limit::after(None, now, false, Sign::Refused(Some(HOUR)), None);
         assert_eq!(met_by_head.and_then(|limit| limit.until), Some(now + HOUR));
