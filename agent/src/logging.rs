@@ -89,9 +89,10 @@ impl Drop for Log {
 /// The panic's own words: a bug in the answer to one request must not make its thread wait for a reader either.
 fn say_panic(panic: &PanicHookInfo<'_>) {
     let backtrace = Backtrace::capture();
-    match backtrace.status() {
-        BacktraceStatus::Captured => tracing::error!(%backtrace, "{panic}"),
-        _ => tracing::error!("{panic}"),
+    if backtrace.status() == BacktraceStatus::Captured {
+        tracing::error!(%backtrace, "{panic}");
+    } else {
+        tracing::error!("{panic}");
     }
 }
 

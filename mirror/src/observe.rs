@@ -91,7 +91,9 @@ impl Watch {
 
     /// What was said of an upstream that a reload took away.
     fn forget(&self, name: &UpstreamName) {
-        conditions_of(name).iter().for_each(|condition| self.readiness.clear(condition));
+        for condition in conditions_of(name) {
+            self.readiness.clear(&condition);
+        }
     }
 
     fn look_at_addresses(&self, shared: &SharedAddress) {
