@@ -20,6 +20,8 @@ pub(crate) enum Source {
 pub(crate) enum LoadError {
     #[error("two configurations at once: {own} names one of chandler's own, and {image}")]
     Both { own: &'static str, image: &'static str },
+    #[error("two configurations at once: {} is there, and {image} ask for the registry image's", own.display())]
+    BothThere { image: String, own: PathBuf },
     #[error("the configuration {path} is not UTF-8 text: line {line} holds other bytes")]
     NotText { path: PathBuf, line: usize },
     #[error("cannot read the configuration {path}{}", said_by(*.named))]
@@ -67,18 +69,40 @@ impl Loader {
         let by_variable = variable(environment, "CHANDLER_CONFIG");
         match &self.source {
             Source::Registry(_) if by_variable.is_some() => Err(LoadError::Both { own: "CHANDLER_CONFIG", image: STAND_IN }),
-            Source::Registry(file) => Ok((true, registry_file(file.as_deref(), environment)?)),
+            // A file that somebody names is what is meant.
+            Source::Registry(Some(file)) => Ok((true, registry_file(Some(file), environment)?)),
+            Source::Registry(None) => stand_in(environment),
             Source::Own(Some(_)) if is_drop_in => both("--config"),
             Source::Own(Some(file)) => Ok((false, Some(read(file, Some("--config"))?))),
             Source::Own(None) => match by_variable {
                 Some(_) if is_drop_in => both("CHANDLER_CONFIG"),
                 Some(file) => Ok((false, Some(read(&file, Some("CHANDLER_CONFIG"))?))),
-                None if is_drop_in => Ok((true, registry_file(None, environment)?)),
+                None if is_drop_in => stand_in(environment),
                 None => Ok((false, first(&own_places(environment))?)),
             },
         }
     }
 }
+
+/// In place of the `registry` image without a file that is named.
+fn stand_in(environment: &[(String, String)]) -> Result<(bool, Option<ConfigFile>), LoadError> {
+    let own = first(&own_places(environment))?;
+    one_of(own, registry_file(None, environment)?, registry::is_drop_in(environment))
+}
+
+/// Pure. A file of ours whose rules would not hold is not passed over: private images would be open. The container image, which is a stand-in even
+/// with no variable, takes a file of ours that is all there is.
+fn one_of(own: Option<ConfigFile>, image: Option<ConfigFile>, is_drop_in: bool) -> Result<(bool, Option<ConfigFile>), LoadError> {
+    match (own, image) {
+        (None, image) => Ok((true, image)),
+        (own, None) if !is_drop_in => Ok((false, own)),
+        (Some((own, _)), Some((image, _))) => Err(LoadError::BothThere { image: format!("the keys of {}", image.display()), own }),
+        (Some((own, _)), None) => Err(LoadError::BothThere { image: "REGISTRY_… variables".into(), own }),
+    }
+}
+
+/// A file's name and text.
+type ConfigFile = (PathBuf, String);
 
 /// Where chandler's own file is looked for.
 fn own_places(environment: &[(String, String)]) -> Vec<PathBuf> {
@@ -149,3 +173,27 @@ fn is_setting(name: &str) -> bool {
 
 const STAND_IN: &str = "`serve`, a bare file or --registry-config stands in for the registry image";
 const REGISTRY_FILES: [&str; 2] = ["/etc/distribution/config.yml", "/etc/docker/registry/config.yml"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_ours_is_never_passed_over_in_silence() {
+        let file = |name: &str| Some((PathBuf::from(name), String::new()));
+        let (ours, theirs) = (|| file("mirror.yaml"), || file("config.yml"));
+        assert_eq!(one_of(None, theirs(), true).expect("one"), (true, theirs()));
+        assert_eq!(one_of(None, None, false).expect("none"), (true, None));
+        assert_eq!(one_of(ours(), None, false).expect("one"), (false, ours()), "mounted into the container image");
+        let both = one_of(ours(), theirs(), false).expect_err("two");
+        assert_eq!(
+            both.to_string(),
+            "two configurations at once: mirror.yaml is there, and the keys of config.yml ask for the registry image's"
+        );
+        let both = one_of(ours(), None, true).expect_err("two");
+        assert_eq!(
+            both.to_string(),
+            "two configurations at once: mirror.yaml is there, and REGISTRY_… variables ask for the registry image's"
+        );
+    }
+}

@@ -54,7 +54,7 @@ impl Failure {
                 "in chandler's sources `cargo image --output FILE` builds a static program and makes the image of it; --binary takes any other",
             ),
             Self::Image(ImageError::Terminal) => Some("`chandler image | docker load`, or `chandler image --output FILE`"),
-            Self::Load(LoadError::Both { .. }) => Some(
+            Self::Load(LoadError::Both { .. } | LoadError::BothThere { .. }) => Some(
                 "leave one of them out; `chandler mirror` alone runs by chandler's own, and CHANDLER_… variables and flags work beside either",
             ),
             Self::Load(LoadError::NotText { .. }) => Some("save it as UTF-8"),

@@ -288,7 +288,11 @@ impl Writer {
 
     /// `more` chunks waiting means that the readers are told a little later: waking two hundred of them for each packet is what a herd costs.
     fn take(&mut self, chunk: Bytes, more: bool) -> Result<(), FlightError> {
-        let length = chunk.len() as u64;
+        let (length, digest) = (chunk.len() as u64, &self.flight.digest);
+        if let Some(expected) = self.flight.size.filter(|size| self.written + length > *size) {
+            // Not at the end, which need not come: a body without one would push everything else out of the store.
+            return Err(FlightError::Size { digest: digest.clone(), expected, actual: self.written + length });
+        }
         if self.spooled(&chunk) {
             self.hasher.update(&chunk);
         } else {

@@ -152,6 +152,9 @@ impl Cache {
     async fn fetch(&self, repo: &Arc<Repo>, digest: &Digest, describe: bool) -> Result<Arc<Object>, CacheError> {
         let reference = Reference::Digest(digest.clone());
         let identity = self.identity(repo, Deadline::new()).await?;
+        if let Some(object) = self.in_memory(repo, digest) {
+            return Ok(object); // It was fetched while the disk was asked.
+        }
         // Where the repository is known to hold it, the store was looked into before.
         let owned = digest.clone();
         let stored = if repo.records.has_manifest(digest) { None } else { self.look(move |store| store.manifest(&owned)).await };

@@ -127,7 +127,7 @@ pub enum ManifestError {
     #[error("not a manifest")]
     Json(#[source] serde_json::Error),
     /// Something else was sent under a manifest's address.
-    #[error("`{0}` is not the media type of a manifest")]
+    #[error("`{}` is not the media type of a manifest", .0.as_str().escape_debug())]
     MediaType(MediaType),
     /// Too large for any client.
     #[error("a manifest of {0} bytes; clients take {MAX_MANIFEST_BYTES}")]

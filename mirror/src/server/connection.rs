@@ -283,7 +283,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 /// Of a request's head, and of what HTTP/1.1 queues for a reader. hyper's own 400 KiB a connection are memory without use.
 const MAX_BUFFER: usize = 64 << 10;
 /// What HTTP/2 queues for one stream's reader.
-const MAX_STREAM_BUFFER: usize = 256 << 10;
-const MAX_STREAMS: u32 = 256;
+const MAX_STREAM_BUFFER: usize = 64 << 10;
+const MAX_STREAMS: u32 = 100;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);

@@ -41,6 +41,9 @@ pub struct Spool {
 impl Spool {
     /// Makes the file and takes its room.
     pub(super) fn new(disk: &Arc<Disk>, digest: &Digest, size: Option<u64>) -> Result<Self, StoreError> {
+        if let Some(size) = size.filter(|size| *size > LARGEST) {
+            return Err(StoreError::Full(size));
+        }
         if let Some(reason) = disk.health.illness() {
             return Err(StoreError::Unhealthy(reason));
         }
@@ -119,7 +122,7 @@ impl Spool {
                 Ok(()) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(Errno::NOSPC | Errno::DQUOT) if self.disk.relieve(more) => {}
-                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => self.preallocates = false,
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.preallocates = false,
                 Err(error) => return Err(error),
             }
         }
@@ -168,5 +171,7 @@ fn failed(disk: &Disk, need: u64, doing: &'static str, path: PathBuf, source: st
     StoreError::Io { doing, path, source }
 }
 
+/// No blob is larger: a size beyond it was made up, and room for it would be everybody else's.
+const LARGEST: u64 = 1 << 40;
 /// Room is taken in steps of so many bytes where the size is not known.
 const STEP: u64 = 4 << 20;

@@ -53,6 +53,7 @@ impl Admin {
             return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".into());
         }
         match path {
+            "/debug/health" => self.health(),
             "/figures" => typed(StatusCode::OK, "application/json", format!("{}\n", (self.figures)())),
             "/healthz" => plain(StatusCode::OK, "ok\n".into()),
             "/metrics" => self.metrics(),
@@ -67,6 +68,15 @@ impl Admin {
             Ok(()) => typed(StatusCode::OK, OPEN_METRICS, text),
             Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics cannot be written: {error}\n")),
         }
+    }
+
+    /// As the `registry` image answers at its debug address: an object with what is wrong, empty when nothing is.
+    fn health(&self) -> Response {
+        let report = self.readiness.report();
+        let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let text =
+            if report.ready { "{}".to_owned() } else { serde_json::json!({ "storagedriver_filesystem": report.text() }).to_string() };
+        typed(status, "application/json", text + "\n")
     }
 
     fn ready(&self, headers: &HeaderMap) -> Response {
@@ -84,7 +94,7 @@ impl Admin {
 
 impl Guard {
     fn lets(&self, path: &str, headers: &HeaderMap) -> bool {
-        let is_open = self.open_metrics && matches!(path, "/metrics" | "/healthz" | "/readyz");
+        let is_open = self.open_metrics && matches!(path, "/metrics" | "/healthz" | "/readyz" | "/debug/health");
         is_open || self.has_token(headers)
     }
 

@@ -57,9 +57,9 @@ impl Line<'_> {
             map.serialize_entry(name, value)?;
         }
         map.serialize_entry("client", &self.client)?;
-        map.serialize_entry("user_agent", &String::from_utf8_lossy(self.user_agent))?;
-        map.serialize_entry("method", self.method)?;
-        map.serialize_entry("path", self.path)?;
+        map.serialize_entry("user_agent", short(&String::from_utf8_lossy(self.user_agent)))?;
+        map.serialize_entry("method", short(self.method))?;
+        map.serialize_entry("path", short(self.path))?;
         map.serialize_entry("status", &self.status)?;
         map.serialize_entry("upstream", &self.facts.upstream.as_ref().map(crate::config::UpstreamName::as_str))?;
         map.serialize_entry("repository", &self.facts.repo)?;
@@ -90,7 +90,7 @@ impl Line<'_> {
         if let Some(reference) = &self.facts.reference {
             write!(line, " {reference}")?;
         }
-        write!(line, " id={} agent=\"{}\"", self.id, plain(&String::from_utf8_lossy(self.user_agent)))?;
+        write!(line, " id={} agent=\"{}\"", self.id, plain(short(&String::from_utf8_lossy(self.user_agent))))?;
         if let Some(error) = &self.facts.error {
             write!(line, " error=\"{}\"", plain(error))?;
         }
@@ -100,7 +100,7 @@ impl Line<'_> {
     /// What was asked, and how it was answered.
     fn write_answer(&self, line: &mut String) -> std::fmt::Result {
         let time = humantime::format_rfc3339_millis(self.time);
-        let (method, path) = (plain(self.method), plain(self.path));
+        let (method, path) = (plain(short(self.method)), plain(short(self.path)));
         let status = self.status.map_or("-".into(), |status| status.to_string());
         let outcome = self.facts.outcome.map_or("-", super::Outcome::as_str);
         let milliseconds = self.duration.as_micros() as f64 / 1000.0;
@@ -129,6 +129,11 @@ fn breaks_a_line(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
+/// What a client wrote may be as long as a request's head, and the queue of lines must not be as long as the memory.
+fn short(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST)]
+}
+
 /// For a person's line: without those, quotes and backslashes.
 fn plain(text: &str) -> Cow<'_, str> {
     let bad = |c: char| breaks_a_line(c) || matches!(c, '"' | '\\');
@@ -148,6 +153,8 @@ fn plain(text: &str) -> Cow<'_, str> {
 
 /// Bytes of a usual line.
 const LINE: usize = 512;
+/// Bytes of one thing that a client wrote; names and digests are shorter.
+const LONGEST: usize = 1024;
 
 #[cfg(test)]
 mod tests {
