@@ -12,4 +12,5 @@ pub mod hub;
 pub mod operator;
 pub mod program;
 pub mod slow_client;
+pub mod tap;
 pub mod tools;
