@@ -11,6 +11,7 @@ pub mod engine;
 pub mod hub;
 pub mod operator;
 pub mod program;
+pub mod promised;
 pub mod slow_client;
 pub mod tap;
 pub mod tools;
