@@ -5,6 +5,7 @@
 pub mod bench;
 pub mod client;
 pub mod container_image;
+pub mod dead_end;
 pub mod dice;
 pub mod disk;
 pub mod engine;
