@@ -19,6 +19,7 @@ mod http2;
 mod https;
 mod hub_behaves_like_docker_hub;
 mod lists;
+mod odd_upstreams;
 mod one_download;
 mod operation;
 mod outages;
