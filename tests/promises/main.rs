@@ -5,6 +5,7 @@
 mod access_rules;
 mod answers;
 mod broken_upstream;
+mod catalog;
 mod chains;
 mod container_image;
 mod crash;
@@ -24,6 +25,7 @@ mod one_download;
 mod operation;
 mod outages;
 mod private_images;
+mod proxies;
 mod ranges;
 mod real_engines;
 mod resume;
