@@ -28,6 +28,7 @@ mod private_images;
 mod proxies;
 mod ranges;
 mod real_engines;
+mod reload;
 mod resume;
 mod service_manager;
 mod sick_store;
