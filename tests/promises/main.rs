@@ -7,6 +7,7 @@ mod answers;
 mod broken_upstream;
 mod catalog;
 mod chains;
+mod conformance;
 mod container_image;
 mod crash;
 mod crash_tags;
