@@ -1,11 +1,12 @@
-//! Real engines, unmodified, pull public and private images through the real program: Docker 20.10 and 29, Podman, Skopeo, Buildah, containerd
-//! and crane. None has a login.
+//! Real engines, unmodified, pull public and private images through the real program: Docker 20.10 and 29, Podman, Skopeo, Buildah, containerd,
+//! `BuildKit` and crane. None has a login.
 //!
 //! Each engine takes every image of a [`Site`] by tag and by digest, and once more while the Hub is down. That nothing goes past the mirror is
 //! asserted on both sides: an engine that connects to a name of the Hub fails its test when it is dropped, and [`Site::assert_only_the_mirror_asked`]
 //! finds a request at the test Hub that is not the mirror's. `client` gives all engines the same verbs.
 
 mod big;
+mod buildkit;
 mod builds;
 mod client;
 mod fall_over;
