@@ -73,10 +73,14 @@ async fn what_no_rule_allows_is_denied_before_and_after_it_is_cached() {
         }
         get(&client, OFFICE, alpine).await.whole();
     }
-    for path in [app, alpine] {
-        let ranged = client.send(client.request(Method::GET, path).header("x-forwarded-for", STRANGER).header("range", "bytes=0-5")).await;
-        assert_denied(&ranged, path);
+    for (from, path) in [(STRANGER, app), (STRANGER, alpine), (STRANGER, paths[1].as_str()), (OFFICE, paths[1].as_str())] {
+        for range in ["bytes=0-5", "bytes=-100"] {
+            let ranged = client.send(client.request(Method::GET, path).header("x-forwarded-for", from).header("range", range)).await;
+            assert_denied(&ranged, &format!("{range} of {path}"));
+        }
     }
+    let ranged = client.request(Method::GET, &paths[1]).header("x-forwarded-for", RUNNER).header("range", "bytes=0-5");
+    assert_eq!(client.send(ranged).await.whole().len(), 6);
     let line = mirror.wait_for_log("\"outcome\":\"refused\"");
     assert!(line.contains("no access rule lets"), "{line}");
     assert!(get(&client, STRANGER, "/v2/").await.status.is_success(), "whether this is a registry is no secret");

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use reqwest::{Method, StatusCode};
-use tests::client::Client;
+use tests::client::{Client, assert_proper_text};
 use tests::hub::{Fault, Hub, Kind, noise, on};
 use tests::program::Program;
 
@@ -151,9 +151,6 @@ async fn endless_paths_and_floods_of_headers_are_answered_and_the_next_client_is
     assert!(["400", "431"].contains(&status(&flood)), "{flood:.200}");
     let large = raw(&mirror, &format!("GET /v2/ HTTP/1.1\r\nhost: m\r\nx-large: {}\r\nconnection: close\r\n\r\n", "x".repeat(4 << 20)));
     assert!(large.is_empty() || ["400", "431"].contains(&status(&large)), "{large:.200}");
-    for answer in [&endless, &flood, &large] {
-        assert!(!answer.to_ascii_lowercase().contains("www-authenticate"), "{answer:.200}");
-    }
     for nonsense in ["\u{16}\u{3}\u{1}hello", "GET\r\n\r\n", "GET /v2/ HTTP/9.9\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nnonsense"] {
         exchange(&mirror, nonsense, true);
     }
@@ -213,7 +210,9 @@ fn exchange(mirror: &Program, request: &str, leaves: bool) -> String {
     let mut answer = Vec::new();
     drop(stream.read_to_end(&mut answer));
     writer.join().expect("the writer does not panic");
-    String::from_utf8_lossy(&answer).into_owned()
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert_proper_text(&answer);
+    answer
 }
 
 fn status(answer: &str) -> &str {

@@ -5,11 +5,14 @@
 pub mod bench;
 pub mod client;
 pub mod container_image;
+pub mod dead_end;
 pub mod dice;
 pub mod disk;
 pub mod engine;
 pub mod hub;
 pub mod operator;
 pub mod program;
+pub mod promised;
 pub mod slow_client;
+pub mod tap;
 pub mod tools;

@@ -22,7 +22,7 @@ pub(crate) enum Unkept {
     Manifest(Arc<Repo>, Arc<Object>),
     /// What the repository learned.
     Records(Arc<Repo>),
-    /// The tags that point at a manifest, if that is stored: a record never names what the store does not have.
+    /// The tags that point at a manifest, if that is stored and the repository is known to hold it: a record never names what cannot be served.
     Tags(Arc<Repo>, Digest),
 }
 
@@ -220,7 +220,8 @@ impl Unkept {
     fn learn_tags(&self, store: &Store) {
         let (repo, digest) = match self {
             Self::Manifest(repo, object) if object.is_kept() => (repo, &object.digest),
-            Self::Tags(repo, digest) if store.blob(digest).is_some() => (repo, digest),
+            // Content without a proof is there after a crash between the two, or for another repository: then the manifest's own turn comes.
+            Self::Tags(repo, digest) if repo.records.has_manifest(digest) && store.blob(digest).is_some() => (repo, digest),
             _ => return,
         };
         for tag in repo.unrecorded(digest) {
