@@ -80,7 +80,7 @@ struct Inner {
     deleted_tags: DeletedTags,
     fetches: Arc<Shared<FetchKey, Result<Arc<Object>, CacheError>>>,
     lasting: Lasting,
-    loads: Arc<Shared<RepoKey, Option<Arc<Repository>>>>,
+    loads: Arc<Shared<RepoKey, Result<Arc<Repository>, CacheError>>>,
     /// Not lasting: an answer's headers are kept with it, and they may be configured.
     memory: Memory<Digest, Arc<Object>>,
     proofs: Arc<Shared<FetchKey, Result<(), CacheError>>>,

@@ -177,8 +177,8 @@ impl Store {
         Spool::new(&self.disk, digest, size)
     }
 
-    /// What is known of a repository; empty where nothing is.
-    pub fn repository(&self, upstream: &UpstreamName, name: &RepoName) -> Arc<Repository> {
+    /// What is known of a repository; empty where nothing is. An error where that cannot be told now: it may be closed, and must not be served.
+    pub fn repository(&self, upstream: &UpstreamName, name: &RepoName) -> Result<Arc<Repository>, Arc<StoreError>> {
         self.repositories.get(&self.disk, upstream, name)
     }
 

@@ -75,7 +75,8 @@ impl Cache {
     pub async fn blob(&self, repo: &Arc<Repo>, digest: &Digest, deadline: Deadline) -> Result<BlobAnswer, CacheError> {
         self.admit(repo, deadline).await?;
         let is_new = held_blob(repo, digest).is_none();
-        if is_new && (self.0.lasting.flights.contains(digest) || self.is_stored(digest).await) {
+        let is_coming = || self.0.lasting.flights.contains_from(&repo.upstream.config().name, digest);
+        if is_new && (is_coming() || self.is_stored(digest).await) {
             // The content is here for another repository: this one needs its own proof.
             self.prove_blob(repo, digest, deadline).await?;
         }

@@ -1,4 +1,6 @@
-//! The flights that are in the air: one a digest, from the question to the upstream until the blob is published.
+//! The flights that are in the air: one a digest and upstream, from the question to the upstream until the blob is published.
+//!
+//! What one upstream sends wrong, or slowly, is nothing to those who ask another: they have a flight of their own, and the first that lands is stored.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,17 +13,20 @@ use super::flight::{Fetch, Flight, FlightError};
 use super::proof::{as_somebody, blob_identity};
 use super::repo::RepoKey;
 use super::{Cache, CacheError, Deadline, Repo};
+use crate::config::UpstreamName;
 use crate::oci::Digest;
 
-/// Those that run, by digest.
+/// Those that run, by digest: seldom more than one of each.
 #[derive(Debug, Default)]
-pub(crate) struct Flights(Mutex<HashMap<Digest, Started>>);
+pub(crate) struct Flights(Mutex<HashMap<Digest, Vec<Started>>>);
 
 /// One of them.
 #[derive(Debug)]
 struct Started {
     leader: RepoKey,
     opening: Opening,
+    /// Its name: positions may change with the configuration.
+    upstream: UpstreamName,
 }
 
 /// A flight, once the upstream has answered.
@@ -49,19 +54,21 @@ impl Cache {
         Ok(Some(Boarding { flight: opened.clone().unwrap_or(Err(CacheError::Stopping)), leader }))
     }
 
-    /// The flight of `digest`: the one in the air, or a new one.
+    /// The flight of `digest` from the repository's upstream: the one in the air, or a new one.
     fn join_flight(&self, repo: &Arc<Repo>, digest: &Digest, was_known: bool) -> Option<(Opening, Option<RepoKey>)> {
         let mut flights = self.0.lasting.flights.0.lock().expect("no holder panics");
-        if let Some(Started { leader, opening }) = flights.get(digest) {
+        let upstream = &repo.upstream.config().name;
+        if let Some(Started { leader, opening, .. }) = flights.get(digest).and_then(|all| of(all, upstream)) {
             return Some((opening.clone(), Some(leader.clone())));
         }
         if !was_known && self.store().knows(digest) {
             return None; // A flight is in the store before it is off this list.
         }
         let (tell, opening) = watch::channel(None);
-        flights.insert(digest.clone(), Started { leader: repo.key.clone(), opening: opening.clone() });
+        let started = Started { leader: repo.key.clone(), opening: opening.clone(), upstream: upstream.clone() };
+        flights.entry(digest.clone()).or_default().push(started);
         self.0.lasting.metrics.flight_started();
-        let landing = Landing { cache: self.clone(), digest: digest.clone() };
+        let landing = Landing { cache: self.clone(), digest: digest.clone(), upstream: upstream.clone() };
         let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
         let cancel = self.0.lasting.cancel.clone();
         self.0.lasting.tasks.spawn(async move {
@@ -123,28 +130,43 @@ impl Cache {
 }
 
 impl Flights {
-    /// Whether one of `digest` is in the air.
+    /// Whether one of `digest` from `upstream` is in the air.
+    pub(crate) fn contains_from(&self, upstream: &UpstreamName, digest: &Digest) -> bool {
+        self.0.lock().expect("no holder panics").get(digest).is_some_and(|all| of(all, upstream).is_some())
+    }
+
+    /// Whether one of `digest` is in the air, from wherever.
     pub(crate) fn contains(&self, digest: &Digest) -> bool {
         self.0.lock().expect("no holder panics").contains_key(digest)
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.0.lock().expect("no holder panics").len()
+        self.0.lock().expect("no holder panics").values().map(Vec::len).sum()
     }
+}
+
+fn of<'a>(all: &'a [Started], upstream: &UpstreamName) -> Option<&'a Started> {
+    all.iter().find(|started| started.upstream == *upstream)
 }
 
 /// Takes a flight off the list, however it ends.
 struct Landing {
     cache: Cache,
     digest: Digest,
+    upstream: UpstreamName,
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
         self.cache.0.lasting.metrics.flight_ended();
-        if let Ok(mut flights) = self.cache.0.lasting.flights.0.lock() {
-            flights.remove(&self.digest);
+        if let Ok(mut flights) = self.cache.0.lasting.flights.0.lock()
+            && let Some(all) = flights.get_mut(&self.digest)
+        {
+            all.retain(|started| started.upstream != self.upstream);
+            if all.is_empty() {
+                flights.remove(&self.digest);
+            }
         }
     }
 }

@@ -155,7 +155,8 @@ impl Cache {
         if !is_mirrored(config, &name) {
             return false;
         }
-        let state = self.store().repository(&config.name, &name).state();
+        let Ok(records) = self.store().repository(&config.name, &name) else { return false };
+        let state = records.state();
         !state.closed && (!is_left_out(config, &name) || state.visibility == Some(Visibility::Public))
     }
 }

@@ -51,7 +51,8 @@ impl Cache {
     }
 
     /// The repository `name` of the upstream at `position`; refused where the configuration does not mirror it. Its records are read on a
-    /// blocking thread, since a repository may have thousands, and on one for all who ask: a disk that hangs takes no more.
+    /// blocking thread, since a repository may have thousands, and on one for all who ask: a disk that hangs takes no more. Where they cannot be read
+    /// nothing is served, for they may say that it is closed; the next request tries again.
     pub async fn repo(&self, position: usize, name: &RepoName, deadline: Deadline) -> Result<Arc<Repo>, CacheError> {
         let key = RepoKey { name: name.clone(), upstream: position };
         if let Some(repo) = self.0.repos.get(&key) {
@@ -63,10 +64,13 @@ impl Cache {
             return Err(CacheError::NotServed { repo: label, setting: "repositories" });
         }
         let (pending, _) = self.0.loads.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key.clone(), || {
-            let (store, of, owned) = (self.store().clone(), upstream.config().name.clone(), name.clone());
-            async move { tokio::task::spawn_blocking(move || store.repository(&of, &owned)).await.ok() }
+            let (store, of, owned, repo) = (self.store().clone(), upstream.config().name.clone(), name.clone(), label.clone());
+            async move {
+                let loaded = tokio::task::spawn_blocking(move || store.repository(&of, &owned)).await.map_err(|_| CacheError::Stopping)?;
+                loaded.map_err(|source| CacheError::Unreadable { repo, source })
+            }
         });
-        let records = deadline.wait(&label, pending.wait()).await?.flatten().ok_or(CacheError::Stopping)?;
+        let records = deadline.wait(&label, pending.wait()).await?.ok_or(CacheError::Stopping)??;
         let repo = Repo {
             is_saving: Arc::default(),
             key: key.clone(),

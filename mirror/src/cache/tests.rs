@@ -47,13 +47,19 @@ impl Setup {
 
     fn over(server: Server, upstream: &UpstreamConfig) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        let yaml =
-            format!("upstreams: [{{name: hub.test, url: \"{}\"}}]\nstore: {{path: \"{}\"}}\n", server.url(""), folder.path().display());
-        let config = crate::config::resolve(&Sources::yaml(&yaml)).expect("a configuration").config;
+        let config = configured(&server, &folder);
         let store = Store::open(&config.store).expect("a store");
         let tasks = TaskTracker::new();
         let cache = Cache::new(&config, store.clone(), vec![hub::upstream(upstream)], tasks.clone(), CancellationToken::new());
         Self { cache, folder, server, store, tasks }
+    }
+
+    /// The same cache with `other.test` as its second upstream.
+    fn with_second(&self, other: &Server) -> Cache {
+        let second =
+            UpstreamConfig { name: "other.test".parse().expect("a name"), answers_to: vec!["other.test".to_owned()], ..hub::config(other) };
+        let upstreams = [hub::config(&self.server), second].iter().map(hub::upstream).collect();
+        self.cache.reloaded(&configured(&self.server, &self.folder), upstreams)
     }
 
     async fn repo(&self, name: &str) -> Arc<Repo> {
@@ -83,6 +89,11 @@ impl Setup {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+fn configured(server: &Server, folder: &TempDir) -> Config {
+    let yaml = format!("upstreams: [{{name: hub.test, url: \"{}\"}}]\nstore: {{path: \"{}\"}}\n", server.url(""), folder.path().display());
+    crate::config::resolve(&Sources::yaml(&yaml)).expect("a configuration").config
 }
 
 /// The whole body, or why it broke off.

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::disk::{Disk, ScanState};
 use super::index::Seconds;
-use super::layout::{BLOBS, MANIFESTS, STATE, TAGS, file_name};
+use super::layout::{BLOBS, DAMAGED_STATE, MANIFESTS, STATE, TAGS, file_name};
 use super::repository::{Repositories, Repository};
 use crate::config::UpstreamName;
 use crate::oci::RepoName;
@@ -61,7 +61,10 @@ impl Cleanup {
             if cancel.is_cancelled() {
                 return;
             }
-            records += self.remove_records(&self.repositories.get(&self.disk, &upstream, &name), oldest);
+            match self.repositories.get(&self.disk, &upstream, &name) {
+                Ok(repository) => records += self.remove_records(&repository, oldest),
+                Err(error) => warn!(repo.name = %name, error = &*error as &dyn std::error::Error, "nothing of it is cleaned up"),
+            }
         }
         remove_empty(&self.disk, &self.disk.layout.repos());
         if content + records > 0 {
@@ -98,6 +101,7 @@ impl Cleanup {
         let state = folder.join(STATE);
         // Last, and never alone: what is left of a closed repository must stay closed.
         if repository.linked().0.is_empty() && repository.tags().is_empty() && !repository.state().closed && is_older(&state, oldest) {
+            self.disk.tree.remove(&self.disk, &folder.join(DAMAGED_STATE));
             self.disk.tree.remove(&self.disk, &state);
             removed += 1;
         }

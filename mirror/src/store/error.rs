@@ -1,4 +1,4 @@
-//! What can go wrong in the store. Reading is not here: content that cannot be read is content that is not there.
+//! What can go wrong in the store. Reading content is not here: what cannot be read is not there.
 
 use std::io;
 use std::path::PathBuf;
@@ -73,7 +73,7 @@ impl OpenError {
     }
 }
 
-/// Why something was not written. What was there before is there still; who has bytes that pass streams them past the store.
+/// Why something was not written, or a repository's records not read. What was there before is there still; who has bytes that pass streams them past the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// No room under the cap or on the disk, and nothing left to evict.

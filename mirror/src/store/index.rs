@@ -151,6 +151,11 @@ impl Index {
         }
     }
 
+    /// Which file of `digest` there is, where this process has hashed it.
+    pub(super) fn verified(&self, digest: &Digest) -> Option<u16> {
+        self.shard(digest).get(digest).filter(|entry| entry.verified).map(|entry| entry.generation)
+    }
+
     pub(super) fn contains(&self, digest: &Digest) -> bool {
         self.kind(digest).is_some()
     }

@@ -1,6 +1,6 @@
 //! What is known of one repository: which content it holds, where its tags point, whether it is private.
 //!
-//! All reads are from memory, after one load at its first use, and what is learned is in memory at once: pulls go on while a disk is slow or full.
+//! All reads are from memory, after one load at its first use (one that fails is tried again at the next), and what is learned is in memory at once: pulls go on while a disk is slow or full.
 //! [`Repository::save`] writes what only memory knows; [`Repository::is_behind`] tells that there is something, for the price of a look.
 //!
 //! That a digest is *held* is a proof, not a guess: a manifest linked here names it, or the upstream itself said so. Content that was
@@ -177,10 +177,10 @@ impl Repository {
         }
     }
 
-    pub(super) fn load(disk: &Arc<Disk>, upstream: &UpstreamName, name: &RepoName) -> Self {
+    pub(super) fn load(disk: &Arc<Disk>, upstream: &UpstreamName, name: &RepoName) -> Result<Self, StoreError> {
         let folder = disk.layout.repository(upstream, name);
-        let known = RwLock::new(load::load(disk, &folder));
-        Self { behind: AtomicBool::new(false), disk: Arc::clone(disk), folder, known, writes: Mutex::new(()) }
+        let known = RwLock::new(load::load(disk, &folder)?);
+        Ok(Self { behind: AtomicBool::new(false), disk: Arc::clone(disk), folder, known, writes: Mutex::new(()) })
     }
 
     /// Every digest that is linked by a record of its own, and every tag with its digest.
@@ -224,20 +224,20 @@ impl Repositories {
         Self { alive: Mutex::default(), recent: moka::sync::Cache::new(MOST_RECENT) }
     }
 
-    /// Loads it where nobody has it.
-    pub(super) fn get(&self, disk: &Arc<Disk>, upstream: &UpstreamName, name: &RepoName) -> Arc<Repository> {
+    /// Loads it where nobody has it. What cannot be read is not kept: the next who asks tries again.
+    pub(super) fn get(&self, disk: &Arc<Disk>, upstream: &UpstreamName, name: &RepoName) -> Result<Arc<Repository>, Arc<StoreError>> {
         let key = (upstream.clone(), name.clone());
         if let Some(repository) = self.recent.get(&key) {
-            return repository;
+            return Ok(repository);
         }
-        self.recent.get_with(key.clone(), || self.alive(disk, key))
+        self.recent.try_get_with(key.clone(), || self.alive(disk, key))
     }
 
-    fn alive(&self, disk: &Arc<Disk>, key: Key) -> Arc<Repository> {
+    fn alive(&self, disk: &Arc<Disk>, key: Key) -> Result<Arc<Repository>, StoreError> {
         if let Some(repository) = locked(&self.alive).get(&key).and_then(Weak::upgrade) {
-            return repository;
+            return Ok(repository);
         }
-        let loaded = Arc::new(Repository::load(disk, &key.0, &key.1));
+        let loaded = Arc::new(Repository::load(disk, &key.0, &key.1)?);
         let mut alive = locked(&self.alive);
         if alive.len() > 2 * MOST_RECENT as usize {
             alive.retain(|_, repository| repository.strong_count() > 0);
@@ -245,7 +245,7 @@ impl Repositories {
         let known = alive.get(&key).and_then(Weak::upgrade);
         let repository = known.unwrap_or(loaded);
         alive.insert(key, Arc::downgrade(&repository));
-        repository
+        Ok(repository)
     }
 }
 

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::account::in_blocks;
 use super::blob::Stored;
-use super::disk::{Claim, Disk, allocated};
+use super::disk::{self, Claim, Disk, allocated};
 use super::error::{StoreError, is_full};
 use super::layout;
 use super::tree;
@@ -22,6 +22,8 @@ use crate::oci::{ChildKind, Digest};
 /// A file that becomes a blob by [`publish`](Self::publish), or goes when dropped. Its bytes stay in the account until its last reader closes it.
 #[derive(Debug)]
 pub struct Spool {
+    /// Which checked file was stored when this began.
+    before: Option<u16>,
     digest: Digest,
     disk: Arc<Disk>,
     file: Arc<File>,
@@ -49,6 +51,7 @@ impl Spool {
         }
         let (path, file) = disk.tree.temporary(disk).map_err(|source| failed(disk, 0, "create", disk.layout.spool(), source))?;
         let mut spool = Self {
+            before: disk.index.verified(digest),
             digest: digest.clone(),
             disk: Arc::clone(disk),
             file: Arc::new(file),
@@ -88,16 +91,36 @@ impl Spool {
         Ok(())
     }
 
-    /// Makes it a blob, durably: bytes and name are on the disk when this returns. The caller has checked the hash.
+    /// Makes it a blob, durably: bytes and name are on the disk when this returns. The caller has checked the hash. Where another spool of the same
+    /// digest was published since this one began, that is the blob, and this one goes.
     pub fn publish(mut self, kind: ChildKind) -> Result<Stored, StoreError> {
+        if let Some(stored) = self.published_meanwhile(kind) {
+            self.sync_name(stored.kind())?; // The other one may not have come to it yet.
+            return Ok(stored);
+        }
         self.finish().map_err(|source| failed(&self.disk, 0, "sync", self.path.clone(), source))?;
         let placed = self.disk.place(&self.path, kind, &self.digest, self.reserved);
         let (kind, generation) = placed.map_err(|source| failed(&self.disk, 0, "publish", self.path.clone(), source))?;
         self.published = true;
         let stored = Stored::published(&self.disk, &self.digest, kind, self.file(), generation, self.written);
-        let folder = self.disk.layout.shard(kind, self.digest.algorithm(), layout::shard_of(&self.digest));
-        tree::sync(&folder).map_err(|source| failed(&self.disk, 0, "sync", folder, source))?;
+        self.sync_name(kind)?;
         Ok(stored)
+    }
+
+    fn published_meanwhile(&self, kind: ChildKind) -> Option<Stored> {
+        let now = self.disk.index.verified(&self.digest);
+        if now.is_none() || now == self.before {
+            return None;
+        }
+        // What is read as a manifest must be stored as one; a blob may be either.
+        let stored = Stored::open(&self.disk, &self.digest, Some(disk::now()))?;
+        let is_whole = stored.size() == self.written && stored.is_verified();
+        (is_whole && (stored.kind() == kind || kind == ChildKind::Blob)).then_some(stored)
+    }
+
+    fn sync_name(&self, kind: ChildKind) -> Result<(), StoreError> {
+        let folder = self.disk.layout.shard(kind, self.digest.algorithm(), layout::shard_of(&self.digest));
+        tree::sync(&folder).map_err(|source| failed(&self.disk, 0, "sync", folder, source))
     }
 
     /// Takes room up to `end` bytes, in the account first.

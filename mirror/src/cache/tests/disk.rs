@@ -54,6 +54,27 @@ async fn a_check_that_cannot_read_a_stored_blob_puts_it_aside() {
 }
 
 #[tokio::test]
+async fn a_repository_whose_records_cannot_be_read_is_not_served_and_is_as_before_once_they_can() {
+    let setup = Setup::new(|_| Reply::new(404)).await;
+    let name = "library/app".parse().expect("a name");
+    let folder = setup.folder.path().join("repos/hub.test/library/app");
+    let (state, digest) = (folder.join("_state"), hub::digest_of(b"x"));
+    std::fs::create_dir_all(&folder).expect("ours");
+    std::os::unix::fs::symlink(&state, &state).expect("a link to itself, which even root cannot read");
+    for _ in 0..2 {
+        let refused = setup.cache.repo(0, &name, Deadline::new()).await;
+        assert!(matches!(refused, Err(CacheError::Unreadable { .. })), "{refused:?}");
+        assert!(!setup.cache.may_name("hub.test/library/app"));
+    }
+    std::fs::remove_file(&state).expect("ours");
+    std::fs::write(&state, r#"{"version":1,"closed":true}"#).expect("ours");
+    let repo = setup.repo("library/app").await;
+    assert!(repo.is_closed());
+    let refused = setup.cache.blob(&repo, &digest, Deadline::new()).await;
+    assert!(refused.is_err(), "{refused:?}");
+}
+
+#[tokio::test]
 async fn nobody_waits_for_ever_for_a_disk_that_does_not_give_what_is_known_of_a_repository() {
     let setup = Setup::new(|_| Reply::new(404)).await;
     let name = "library/app".parse().expect("a name");

@@ -44,3 +44,29 @@ async fn a_flight_that_lands_while_the_store_is_looked_into_is_not_flown_again()
     let unreadable = setup.cache.open(&repo, &digest, true, Deadline::new()).await.expect("an answer");
     assert!(unreadable.is_some(), "what the index knew and nobody could read is fetched");
 }
+
+#[tokio::test]
+async fn what_one_upstream_sends_wrong_is_nothing_to_who_asks_another() {
+    let bytes = hub::content(300_000);
+    let (digest, sent) = (hub::digest_of(&bytes), bytes.clone());
+    let other = Server::start(|_| Reply::ok(vec![7; 300_000])).await;
+    let setup = Setup::new(move |_| Reply::ok(sent.clone())).await;
+    let cache = setup.with_second(&other);
+    let name = "library/app".parse().expect("a name");
+    let liar = cache.repo(1, &name, Deadline::new()).await.expect("a repository");
+    let owner = cache.repo(0, &name, Deadline::new()).await.expect("a repository");
+    // Both are on the list before either task runs.
+    let (lied, own, joined) = tokio::join!(
+        cache.open(&liar, &digest, false, Deadline::new()),
+        cache.open(&owner, &digest, false, Deadline::new()),
+        cache.open(&owner, &digest, false, Deadline::new()),
+    );
+    let [lied, own, joined] = [lied, own, joined].map(|opened| opened.expect("an answer").expect("a flight"));
+    assert_eq!((lied.leader, own.leader), (None, None));
+    assert_eq!(joined.leader, Some(owner.key.clone()), "one download an upstream");
+    let answer = cache.blob(&owner, &digest, Deadline::new()).await.expect("its upstream has it");
+    assert_eq!(body(&cache, &digest, answer).await.expect("whole"), bytes);
+    setup.settle().await;
+    assert_eq!((cache.flights(), setup.server.count("/blobs/")), (0, 1));
+    assert!(setup.store.knows(&digest));
+}

@@ -1,4 +1,4 @@
-use super::super::tests::{config, digest_of, folder, layer, manifest, opened, repository, tag};
+use super::super::tests::{config, digest_of, folder, layer, manifest, opened, repository, tag, try_repository};
 use super::super::{RepositoryState, Visibility};
 use super::*;
 use crate::oci::Child;
@@ -100,12 +100,64 @@ fn a_record_that_cannot_be_understood_is_removed_and_the_others_hold() {
     let path = |digest: &Digest| records.join("_manifests").join(file_name(digest));
     std::fs::copy(path(&good.digest), path(&other.digest)).expect("a record under another's name");
     std::fs::write(records.join("_tags/t"), "{\"version\":1,").expect("cut short");
-    std::fs::write(records.join("_state"), "").expect("no bytes");
     let store = opened(&config(folder.path()));
     let repository = repository(&store, "a");
     assert!(repository.held(&good.digest).is_some());
     assert_eq!((repository.held(&other.digest), repository.tags()), (None, vec![]));
-    assert!(!path(&other.digest).exists() && !records.join("_tags/t").exists() && !records.join("_state").exists());
+    assert!(!path(&other.digest).exists() && !records.join("_tags/t").exists());
+}
+
+#[test]
+fn a_state_that_cannot_be_understood_is_closed_and_its_copy_is_kept() {
+    for damaged in ["", "{\"version\":1,", "{\"version\":2}"] {
+        let folder = folder();
+        let records = folder.path().join("repos/hub/a");
+        std::fs::create_dir_all(&records).expect("ours");
+        std::fs::write(records.join("_state"), damaged).expect("ours");
+        for _ in ["as it was found", "as it was written anew"] {
+            assert!(repository(&opened(&config(folder.path())), "a").state().closed, "{damaged:?}");
+        }
+        assert_eq!(std::fs::read_to_string(records.join("_state.damaged")).expect("a copy"), damaged);
+        let store = opened(&config(folder.path()));
+        repository(&store, "a").set_state(RepositoryState::default()).expect("room");
+        drop(store);
+        assert!(!repository(&opened(&config(folder.path())), "a").state().closed, "its upstream answered for it");
+    }
+}
+
+#[test]
+fn records_that_cannot_be_read_for_a_moment_are_missing_to_nobody_after_it() {
+    let folder = folder();
+    let good = manifest(b"good", vec![]);
+    let state = RepositoryState { closed: true, ..RepositoryState::default() };
+    {
+        let store = opened(&config(folder.path()));
+        let repository = repository(&store, "a");
+        repository.link_manifest(&good).expect("room");
+        repository.link_blob(&digest_of(b"blob"), 4).expect("room");
+        repository.set_tag(&tag("t"), &TagRecord { digest: good.digest.clone(), gone_since: None }).expect("room");
+        repository.set_state(state).expect("room");
+    }
+    let records = folder.path().join("repos/hub/a");
+    let manifest = format!("_manifests/{}", file_name(&good.digest));
+    for part in ["_manifests", "_blobs", "_tags", "_state", "_tags/t", &manifest] {
+        let store = opened(&config(folder.path()));
+        let (path, aside) = (records.join(part), folder.path().join("aside"));
+        std::fs::rename(&path, &aside).expect("ours");
+        std::os::unix::fs::symlink(&path, &path).expect("a link to itself, which even root cannot read");
+        let error = try_repository(&store, "a").expect_err("who knows whether it is closed");
+        assert!(matches!(&*error, StoreError::Io { doing: "read", path: named, .. } if *named == path), "{error:?}");
+        store.cleanup().run(u32::MAX, &tokio_util::sync::CancellationToken::new());
+        std::fs::remove_file(&path).expect("ours");
+        std::fs::rename(&aside, &path).expect("ours");
+        let repository = repository(&store, "a");
+        assert_eq!(
+            (repository.record(&good.digest).as_ref(), repository.tags().len(), repository.state()),
+            (Some(&good), 1, state),
+            "{part}"
+        );
+        assert!(repository.held(&digest_of(b"blob")).is_some(), "{part}");
+    }
 }
 
 #[test]

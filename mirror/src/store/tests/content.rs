@@ -204,3 +204,26 @@ fn a_crash_between_two_names_of_a_manifest_leaves_one() {
     assert!(files(&folder.path().join("blobs")).is_empty());
     assert_eq!(store.figures().allocated, du(folder.path()));
 }
+
+#[test]
+fn of_two_spools_of_one_digest_the_first_that_is_published_is_the_blob() {
+    let folder = folder();
+    let store = opened(&config(folder.path()));
+    let bytes = content(1, 100_000);
+    let digest = digest_of(&bytes);
+    let spools = [(); 2].map(|()| store.spool(&digest, Some(100_000)).expect("room"));
+    let [first, second] = spools.map(|mut spool| {
+        spool.append(&bytes).expect("room");
+        spool
+    });
+    let reader = second.file();
+    let first = first.publish(ChildKind::Blob).expect("room");
+    let second = second.publish(ChildKind::Blob).expect("it is there");
+    let inode = |stored: &Stored| stored.file().metadata().expect("open").ino();
+    assert_eq!(inode(&first), inode(&second));
+    let mut read_on = vec![0; bytes.len()];
+    reader.read_exact_at(&mut read_on, 0).expect("whoever reads the other keeps it");
+    assert!(read_on == bytes && read(&second) == bytes);
+    drop((first, second, reader));
+    assert_eq!((store.figures().blobs, store.figures().allocated), (1, du(folder.path())));
+}
