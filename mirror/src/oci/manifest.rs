@@ -60,6 +60,11 @@ impl MediaType {
     pub fn is_manifest(&self) -> bool {
         self.is_index() || matches!(self.as_str(), Self::DOCKER_MANIFEST | Self::OCI_MANIFEST)
     }
+
+    /// A manifest by its name, be it of a kind that is not known.
+    fn names_manifest(&self) -> bool {
+        self.is_manifest() || self.0.contains("manifest")
+    }
 }
 
 impl fmt::Display for MediaType {
@@ -104,7 +109,8 @@ impl ManifestFacts {
     /// Reads `bytes`, which came with `content_type`.
     ///
     /// A document of a kind that is not known (schema 1, an artifact of tomorrow) is a manifest without children. A page of HTML is an error:
-    /// captive portals and broken proxies answer 200 to everything.
+    /// captive portals and broken proxies answer 200 to everything. So is JSON that nothing calls a manifest: it may be the answer of another service,
+    /// which an upstream's redirect led to and which is nobody's to read.
     pub fn parse(bytes: &[u8], content_type: &MediaType) -> Result<Self, ManifestError> {
         if bytes.len() > MAX_MANIFEST_BYTES {
             return Err(ManifestError::Size(bytes.len()));
@@ -114,6 +120,10 @@ impl ManifestFacts {
         let media_type = document.as_ref().map_or_else(|Ambiguous| content_type.clone(), |document| document.media_type(content_type));
         if !media_type.as_str().starts_with("application/") {
             return Err(ManifestError::MediaType(media_type));
+        }
+        let is_named = media_type.names_manifest() || content_type.names_manifest();
+        if !is_named && !matches!(fields.get("schemaVersion"), Ok(Some(_))) {
+            return Err(ManifestError::Nameless);
         }
         let children = document.map_or_else(|Ambiguous| Vec::new(), |document| document.children(&media_type, content_type));
         Ok(Self { children, media_type })
@@ -129,6 +139,9 @@ pub enum ManifestError {
     /// Something else was sent under a manifest's address.
     #[error("`{}` is not the media type of a manifest", .0.as_str().escape_debug())]
     MediaType(MediaType),
+    /// JSON of something else.
+    #[error("JSON with neither a `schemaVersion` nor the media type of a manifest")]
+    Nameless,
     /// Too large for any client.
     #[error("a manifest of {0} bytes; clients take {MAX_MANIFEST_BYTES}")]
     Size(usize),
@@ -165,7 +178,7 @@ impl Document {
     fn media_type(&self, content_type: &MediaType) -> MediaType {
         match (&self.media_type, content_type) {
             (Some(own), _) if !own.is_empty() => MediaType::new(own),
-            (_, sent) if sent.is_manifest() || sent.as_str().contains("manifest") => sent.clone(),
+            (_, sent) if sent.names_manifest() => sent.clone(),
             _ if self.manifests.is_some() => MediaType::new(MediaType::OCI_INDEX),
             _ if !self.config.is_empty() && self.layers.is_some() => MediaType::new(MediaType::OCI_MANIFEST),
             (_, sent) => sent.clone(),
@@ -322,6 +335,25 @@ mod tests {
         assert!(matches!(ManifestFacts::parse(b"<html>", &html), Err(ManifestError::Json(_))));
         assert!(matches!(ManifestFacts::parse(b"{}", &html), Err(ManifestError::MediaType(_))));
         assert!(matches!(ManifestFacts::parse(&vec![b' '; MAX_MANIFEST_BYTES + 1], &html), Err(ManifestError::Size(_))));
+    }
+
+    #[test]
+    fn json_that_nothing_calls_a_manifest_is_none() {
+        let parse = |text: &str, content_type: &str| ManifestFacts::parse(text.as_bytes(), &MediaType::new(content_type));
+        for text in [r#"{"internal":"secret"}"#, r#"{"layers":[]}"#, "{}", r#"{"mediaType":"application/vnd.acme.status+json"}"#] {
+            for sent in ["application/json", "application/vnd.acme.status+json", "application/octet-stream"] {
+                assert!(matches!(parse(text, sent), Err(ManifestError::Nameless)), "{text} as {sent}");
+            }
+        }
+        for (text, sent) in [
+            (r#"{"schemaVersion":1,"fsLayers":[]}"#, "application/json"),
+            (r#"{"schemaVersion":2,"layers":[]}"#, "application/octet-stream"),
+            (r#"{"mediaType":"application/vnd.oci.artifact.manifest.v1+json"}"#, "application/json"),
+            ("{}", MediaType::OCI_INDEX),
+            ("{}", "application/vnd.acme.manifest+json"),
+        ] {
+            assert!(parse(text, sent).is_ok(), "{text} as {sent}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! is refused then is denied. A refusal by the token service is looked into once: where the account may log in but not read this, the repository is
 //! denied and the account is good.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -16,38 +16,12 @@ use super::challenge::{Bearer, Challenge};
 use super::error::FetchError;
 use super::exchange::{Ask, host_of, malformed};
 use super::metrics::Kind;
+use super::origin::{Learned, Origin, Scope};
 use super::quota::retry_after;
 use super::realm::{Trust, trust};
 use super::token::{Grant, Key, Token};
 use super::{Identity, Inner, body};
 use crate::oci::RepoName;
-
-/// One address of the upstream.
-#[derive(Debug)]
-pub(super) struct Origin {
-    /// For errors and logs.
-    pub(super) host: Arc<str>,
-    /// What it asked for last, so that the next request need not be refused first.
-    learned: Mutex<Option<Learned>>,
-    /// The account may be used here: it is the upstream's own address, or of the same owner.
-    pub(super) takes_account: bool,
-    pub(super) url: Url,
-}
-
-#[derive(Clone, Debug)]
-enum Learned {
-    Basic,
-    Bearer { realm: Arc<str>, scope: Scope, service: Option<Arc<str>> },
-}
-
-/// How a scope is made from a repository's name.
-#[derive(Clone, Debug)]
-enum Scope {
-    /// One for everything, as some clouds have it.
-    Fixed(Arc<str>),
-    /// `repository:NAME:pull`, or the same around another word.
-    Of { after: Arc<str>, before: Arc<str> },
-}
 
 /// A token, as a challenge asks for it.
 struct Wanted {
@@ -81,46 +55,6 @@ impl Authorization {
     }
 }
 
-impl Origin {
-    pub(super) fn new(url: Url, takes_account: bool) -> Self {
-        Self { host: host_of(&url), learned: Mutex::default(), takes_account, url }
-    }
-
-    /// The full address of `path`, which starts with a slash and is made of parsed names only.
-    pub(super) fn address(&self, path: &str) -> Url {
-        let mut url = self.url.clone();
-        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-        url.set_path(&format!("{}{path}", self.url.path().trim_end_matches('/')));
-        url.set_query(query);
-        url.set_fragment(None);
-        url
-    }
-
-    fn learned(&self) -> Option<Learned> {
-        self.learned.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn learn(&self, learned: Learned) {
-        *self.learned.lock().unwrap_or_else(PoisonError::into_inner) = Some(learned);
-    }
-}
-
-impl Scope {
-    fn learn(scope: &str, repo: &RepoName) -> Self {
-        match scope.split_once(&format!(":{repo}:")) {
-            Some((before, after)) => Self::Of { before: format!("{before}:").into(), after: format!(":{after}").into() },
-            None => Self::Fixed(scope.into()),
-        }
-    }
-
-    fn of(&self, repo: &RepoName) -> Arc<str> {
-        match self {
-            Self::Fixed(scope) => Arc::clone(scope),
-            Self::Of { before, after } => format!("{before}{repo}{after}").into(),
-        }
-    }
-}
-
 impl Wanted {
     fn of(bearer: &Bearer, repo: Option<&RepoName>) -> Self {
         let scope = match (&bearer.scope, repo) {
@@ -146,12 +80,32 @@ impl Inner {
     pub(super) async fn known_authorization(&self, origin: &Origin, ask: &Ask<'_>, deadline: Instant) -> Result<Authorization, FetchError> {
         match (origin.learned(), ask.repo) {
             (Some(Learned::Basic), _) if self.account_for(origin, ask.identity).is_some() => self.basic(origin, ask, deadline).await,
-            (Some(Learned::Bearer { realm, scope, service }), Some(repo)) => {
-                let wanted = Wanted { realm, scope: scope.of(repo), service };
-                self.bearer(origin, ask, wanted, None, deadline).await
-            }
+            (Some(learned @ Learned::Bearer { .. }), Some(repo)) => self.known_bearer(origin, ask, &learned, repo, deadline).await,
             _ => Ok(Authorization::None),
         }
+    }
+
+    /// A token of the service that was named before. Where that is none any more, the address is asked anew, with nothing: it may name another.
+    async fn known_bearer(
+        &self,
+        origin: &Origin,
+        ask: &Ask<'_>,
+        learned: &Learned,
+        repo: &RepoName,
+        deadline: Instant,
+    ) -> Result<Authorization, FetchError> {
+        let Learned::Bearer { realm, scope, service } = learned else { return Ok(Authorization::None) };
+        let wanted = Wanted { realm: Arc::clone(realm), scope: scope.of(repo), service: service.clone() };
+        let error = match self.bearer(origin, ask, wanted, None, deadline).await {
+            Err(error) if is_of_token_service(&error) => error,
+            result => return result,
+        };
+        origin.forget(learned);
+        if Instant::now() >= deadline {
+            return Err(error); // There is no time left to ask.
+        }
+        tracing::debug!(error = %error, upstream.host = %origin.host, "the token service fails, so the upstream is asked for another");
+        Ok(Authorization::None)
     }
 
     /// What `challenges` ask for, after `before` did not do.
@@ -187,10 +141,10 @@ impl Inner {
         deadline: Instant,
     ) -> Result<Authorization, FetchError> {
         let wanted = Wanted::of(bearer, ask.repo);
-        if let Some(repo) = ask.repo {
+        let learned = ask.repo.map(|repo| {
             let scope = Scope::learn(&wanted.scope, repo);
-            origin.learn(Learned::Bearer { realm: Arc::clone(&wanted.realm), scope, service: wanted.service.clone() });
-        }
+            Learned::Bearer { realm: Arc::clone(&wanted.realm), scope, service: wanted.service.clone() }
+        });
         let rejected = match before {
             Authorization::Bearer { key, token } if wanted.is_for(&key) => {
                 // A token that was made for this does not get better by making it again; a kept one may have been rejected early.
@@ -202,7 +156,12 @@ impl Inner {
             }
             _ => None,
         };
-        self.bearer(origin, ask, wanted, rejected.as_ref(), deadline).await
+        let authorization = self.bearer(origin, ask, wanted, rejected.as_ref(), deadline).await?;
+        // Not before there is a token: a challenge that leads nowhere must not be in the way of the next one.
+        if let Some(learned) = learned {
+            origin.learn(learned);
+        }
+        Ok(authorization)
     }
 
     async fn bearer(
@@ -391,6 +350,22 @@ impl Login<'_> {
             query.append_pair("account", account);
         }
     }
+}
+
+/// Whether the token service itself is at fault, rather than what was asked of it.
+fn is_of_token_service(error: &FetchError) -> bool {
+    matches!(
+        error,
+        FetchError::BreakerOpen { .. }
+            | FetchError::Connect { .. }
+            | FetchError::Cut { .. }
+            | FetchError::Loop { .. }
+            | FetchError::Malformed { .. }
+            | FetchError::Stalled { .. }
+            | FetchError::Status { .. }
+            | FetchError::Timeout { .. }
+            | FetchError::UntrustedRealm { .. }
+    )
 }
 
 const MOST_TOKEN_BYTES: usize = 1 << 20;
