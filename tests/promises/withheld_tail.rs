@@ -83,7 +83,7 @@ async fn of_a_wrong_blob_all_but_the_tail_comes_and_of_the_tail_nothing() {
     gate.release();
     let came = came + reader.before_the_break().await.expect("a wrong blob breaks off");
     assert!(came <= SIZE - TAIL, "{came} bytes of {SIZE} came");
-    let mismatches = Operator::of(&mirror).metric("chandler_flight_failures_total{cause=\"DigestMismatch\"}").await;
+    let mismatches = Operator::of(&mirror).metric("chandler_flight_failures_total{cause=\"digest_mismatch\"}").await;
     assert_eq!(mismatches, 1);
 }
 
