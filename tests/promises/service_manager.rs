@@ -144,6 +144,27 @@ fn a_descriptor_that_is_no_listener_is_named_and_not_used() {
     program.wait_for("the mirror serves");
 }
 
+#[test]
+fn a_socket_that_others_reach_opens_no_account_unless_somebody_says_so() {
+    let folder = TempDir::with_prefix("chandler-unit-").expect("a folder");
+    let socket = TcpListener::bind("0.0.0.0:0").expect("a free port");
+    let password = folder.path().join("password");
+    std::fs::write(&password, "secret-word").expect("the test's folder can be written");
+    let with = |access: &[&'static str]| {
+        let account =
+            ["mirror", "--upstream", "docker.io=http://127.0.0.1:1", "--user", "ci", "--password-file", password.to_str().expect("text")];
+        Starter::new(account.iter().chain(access).copied())
+            .with("CHANDLER_ADMIN", "off")
+            .with("CHANDLER_STORE_PATH", folder.path().join("store"))
+            .with_socket(&socket)
+            .start()
+    };
+    let mut unsaid = with(&[]);
+    assert_eq!(unsaid.wait().code(), Some(1), "{}", unsaid.said());
+    assert!(unsaid.said().contains("private images of the account `ci` at docker.io"), "{}", unsaid.said());
+    with(&["--allow", "10.0.0.0/8"]).wait_for("the mirror serves");
+}
+
 /// Where a link of `/proc` leads, such as `socket:[4711]`.
 fn link(path: &Path) -> Option<std::path::PathBuf> {
     std::fs::read_link(path).ok()

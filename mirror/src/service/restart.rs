@@ -87,7 +87,7 @@ mod tests {
             (
                 "{upstreams: [ghcr.io=https://ghcr.io], access: [10.0.0.0/8], trusted_proxies: [10.0.0.0/8], headers: {X-Site: tokyo}, \
                  tag_window: 5s, admin: {token: secret-word, open_metrics: true}, log: {level: debug}, \
-                 limits: {upstream_blobs: 1, upstream_manifests: 1}, store: {deleted_tags: {grace: 1h}}}",
+                 limits: {upstream_blobs: 1, upstream_manifests: 1, upstream_min_rate: off}, store: {deleted_tags: {grace: 1h}}}",
                 vec![],
             ),
             ("", vec![]),
