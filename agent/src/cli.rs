@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
-use mirror::config::{Flag, registry};
+use mirror::config::Flag;
 
 use crate::image::{ImageName, Order};
 use crate::load::Source;
@@ -132,7 +132,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Inv
         (Some(Command::Image(args)), _) => Ok(Invocation::Image(order(args))),
         (Some(Command::Mirror(args)), _) => {
             let matches = matches.subcommand_matches("mirror").expect("clap parsed the subcommand mirror");
-            Ok(mirror_run(*args, matches))
+            mirror_run(*args, matches)
         }
         (Some(Command::Serve { file }), _) => Ok(stand_in(file)),
         (None, Some(file)) if misspelt(&file) => {
@@ -140,7 +140,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Inv
             Err(Cli::command().error(clap::error::ErrorKind::InvalidSubcommand, text))
         }
         (None, Some(file)) => Ok(stand_in(Some(file))),
-        (None, None) => Ok(bare(registry::is_drop_in(&crate::load::environment()))),
+        (None, None) => Ok(bare(crate::load::is_drop_in())),
     }
 }
 
@@ -163,23 +163,23 @@ fn order(args: ImageArgs) -> Order {
     Order { binary: args.binary, name: args.tag, output }
 }
 
-fn mirror_run(args: MirrorArgs, matches: &ArgMatches) -> Invocation {
+fn mirror_run(args: MirrorArgs, matches: &ArgMatches) -> Result<Invocation, clap::Error> {
     if args.print_default_config {
-        return Invocation::DefaultConfig;
+        return Ok(Invocation::DefaultConfig);
     }
     if args.config_reference {
-        return Invocation::ConfigReference;
+        return Ok(Invocation::ConfigReference);
     }
-    let flags = flags(&args, matches);
+    let flags = flags(&args, matches)?;
     let source = match args.registry_config {
         Some(file) => Source::Registry(Some(file)),
         None => Source::Own(args.config),
     };
-    Invocation::Mirror(Run { check: args.check, flags, show: args.show, source })
+    Ok(Invocation::Mirror(Run { check: args.check, flags, show: args.show, source }))
 }
 
 /// Whole lists first, then what goes into their items.
-fn flags(args: &MirrorArgs, matches: &ArgMatches) -> Vec<Flag> {
+fn flags(args: &MirrorArgs, matches: &ArgMatches) -> Result<Vec<Flag>, clap::Error> {
     let mut flags = Vec::new();
     let lists = [("listeners", "--listen", &args.listen), ("upstreams", "--upstream", &args.upstream)];
     flags.extend(lists.into_iter().filter(|(_, _, values)| !values.is_empty()).map(|(key, flag, values)| Flag::list(key, flag, values)));
@@ -196,15 +196,19 @@ fn flags(args: &MirrorArgs, matches: &ArgMatches) -> Vec<Flag> {
     for (id, key, flag, values) in
         [("user", "account.user", "--user", &args.user), ("password_file", "account.password_file", "--password-file", &args.password_file)]
     {
-        let of = upstreams_of(matches, id);
-        flags.extend(of.zip(values).map(|(index, value)| Flag::one(format!("upstreams.{index}.{key}"), flag, value)));
+        let of: Vec<usize> = upstreams_of(matches, id).collect();
+        if of.windows(2).any(|pair| pair[0] == pair[1]) {
+            let text = format!("{flag} is given twice for one upstream; it stands behind the --upstream that it belongs to");
+            return Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text));
+        }
+        flags.extend(of.into_iter().zip(values).map(|(index, value)| Flag::one(format!("upstreams.{index}.{key}"), flag, value)));
     }
     let mut patterns: std::collections::BTreeMap<usize, Vec<&str>> = std::collections::BTreeMap::new();
     for (index, pattern) in upstreams_of(matches, "private").zip(&args.private) {
         patterns.entry(index).or_default().push(pattern);
     }
     flags.extend(patterns.into_iter().map(|(index, patterns)| Flag::list(format!("upstreams.{index}.private"), "--private", patterns)));
-    flags
+    Ok(flags)
 }
 
 /// For each occurrence of a flag, the number of the upstream named last before it.

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Invocation};
-use crate::load::Loader;
+use crate::load::{LoadError, Loader};
 use crate::report::Failure;
 
 /// Runs the program: `main` of the binary, and of the copy that tests start.
@@ -52,13 +52,15 @@ fn run(invocation: Invocation) -> Result<(), Failure> {
             }
             if run.check {
                 report::notes(&resolved.notes);
+                logging::check(&resolved.config.log)?;
+                ::mirror::check_files(&resolved).map_err(LoadError::Wrong)?;
                 return if run.show { Ok(()) } else { print("the configuration is valid\n") };
             }
-            logging::init(&resolved.config.log)?;
+            let log = logging::init(&resolved.config.log)?;
             for note in &resolved.notes {
                 tracing::warn!("{note}");
             }
-            Ok(mirror::run_mirror(resolved.config, &loader)?)
+            Ok(mirror::run_mirror(resolved.config, &loader, &log)?)
         }
     }
 }

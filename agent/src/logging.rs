@@ -1,15 +1,22 @@
 //! The log: JSON or text, to standard error or output, each line with the configured fields.
+//!
+//! Lines are written by a thread of their own, panics too: who logs never waits for a reader. What finds no room is lost, counted, and told.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::io;
+use std::panic::PanicHookInfo;
+use std::time::Duration;
 
 use mirror::config::{LogConfig, LogFormat};
+use mirror::telemetry::{Output, Writer as Thread};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, format};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 /// Why there is no log.
@@ -17,26 +24,113 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 pub(crate) enum LogError {
     #[error("log.level {level:?} is no filter")]
     Filter { level: String, source: ParseError },
+    #[error("cannot start the thread that writes the log")]
+    Thread(#[source] io::Error),
     #[error("a log was started already")]
     Twice(#[source] TryInitError),
 }
 
-/// Starts the process's log.
-pub(crate) fn init(config: &LogConfig) -> Result<(), LogError> {
-    let writer = if config.to_stdout { BoxMakeWriter::new(io::stdout) } else { BoxMakeWriter::new(io::stderr) };
-    subscriber(config, writer)?.try_init().map_err(LogError::Twice)
+/// Whether a log can be made of it.
+pub(crate) fn check(config: &LogConfig) -> Result<(), LogError> {
+    filter(config).map(drop)
 }
 
-fn subscriber(config: &LogConfig, writer: BoxMakeWriter) -> Result<Box<dyn Subscriber + Send + Sync>, LogError> {
-    let filter = EnvFilter::try_new(&config.level).map_err(|source| LogError::Filter { level: config.level.clone(), source })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
+/// The process's log. Dropping it writes what is left, if anybody reads it.
+pub(crate) struct Log {
+    level: SetLevel,
+    output: Output,
+    thread: Option<Thread>,
+}
+
+/// Starts the process's log.
+pub(crate) fn init(config: &LogConfig) -> Result<Log, LogError> {
+    let sink: Box<dyn io::Write + Send> = if config.to_stdout { Box::new(io::stdout()) } else { Box::new(io::stderr()) };
+    let (output, thread) = Output::spawn("log", sink).map_err(LogError::Thread)?;
+    let queued = output.clone();
+    let (subscriber, level) = subscriber(config, BoxMakeWriter::new(move || Queued(queued.clone())))?;
+    subscriber.try_init().map_err(LogError::Twice)?;
+    std::panic::set_hook(Box::new(say_panic));
+    Ok(Log { level, output, thread: Some(thread) })
+}
+
+/// What changes the level of a log that runs.
+type SetLevel = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
+impl Log {
+    /// Makes another level hold from now on.
+    pub(crate) fn set_level(&self, level: EnvFilter) {
+        if let Err(error) = (self.level)(level) {
+            tracing::error!(error = &error as &dyn std::error::Error, "the log's level stays as it was");
+        }
+    }
+
+    /// Where its lines go.
+    pub(crate) fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// Puts a text among the lines, as it is.
+    pub(crate) fn print(&self, text: &str) {
+        self.output.write(text.into());
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            drop(std::panic::take_hook()); // From now on nobody would hear it.
+        }
+        if let Some(thread) = self.thread.take() {
+            thread.finish(LAST_WORDS); // Whom could it be told that nobody reads?
+        }
+    }
+}
+
+/// The panic's own words: a bug in the answer to one request must not make its thread wait for a reader either.
+fn say_panic(panic: &PanicHookInfo<'_>) {
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        tracing::error!(%backtrace, "{panic}");
+    } else {
+        tracing::error!("{panic}");
+    }
+}
+
+/// Takes each line as a whole, which is how they come.
+struct Queued(Output);
+
+impl io::Write for Queued {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn subscriber(config: &LogConfig, writer: BoxMakeWriter) -> Result<(Box<dyn Subscriber + Send + Sync>, SetLevel), LogError> {
+    let builder = tracing_subscriber::fmt().with_env_filter(filter(config)?).with_writer(writer).with_ansi(false);
     let fields = FixedFields::new(config);
     Ok(match config.format {
         LogFormat::Json => {
-            Box::new(builder.json().event_format(WithFields { inner: format().json().flatten_event(true), fields }).finish())
+            let builder = builder.json().event_format(WithFields { inner: format().json().flatten_event(true), fields });
+            let builder = builder.with_filter_reloading();
+            let level = builder.reload_handle();
+            (Box::new(builder.finish()), Box::new(move |filter| level.reload(filter)))
         }
-        LogFormat::Text => Box::new(builder.event_format(WithFields { inner: format(), fields }).finish()),
+        LogFormat::Text => {
+            let builder = builder.event_format(WithFields { inner: format(), fields }).with_filter_reloading();
+            let level = builder.reload_handle();
+            (Box::new(builder.finish()), Box::new(move |filter| level.reload(filter)))
+        }
     })
+}
+
+/// The configured level, for a log or for [`Log::set_level`].
+pub(crate) fn filter(config: &LogConfig) -> Result<EnvFilter, LogError> {
+    EnvFilter::try_new(&config.level).map_err(|source| LogError::Filter { level: config.level.clone(), source })
 }
 
 /// An event's format, with the same fields at the end of each line.
@@ -81,6 +175,9 @@ where
     }
 }
 
+/// For a reader that is slow, at the end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
@@ -106,7 +203,7 @@ mod tests {
         let writer = lines.clone();
         let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let config = LogConfig { access: true, fields, format, level: "info".into(), to_stdout: false };
-        let subscriber = subscriber(&config, BoxMakeWriter::new(move || writer.clone())).expect("a level");
+        let (subscriber, _) = subscriber(&config, BoxMakeWriter::new(move || writer.clone())).expect("a level");
         tracing::subscriber::with_default(subscriber, || {
             tracing::debug!("not this");
             tracing::info!(repo.name = "library/alpine", "served");
@@ -126,5 +223,23 @@ mod tests {
         insta::assert_snapshot!(line(LogFormat::Json, &fields), @r#""level":"INFO","message":"served","repo.name":"library/alpine","target":"agent::logging::tests","service":"registry","site":"a \"b\""}"#);
         insta::assert_snapshot!(line(LogFormat::Text, &fields), @r#" INFO agent::logging::tests: served repo.name="library/alpine" service="registry" site="a \"b\"""#);
         insta::assert_snapshot!(line(LogFormat::Json, &[]), @r#""level":"INFO","message":"served","repo.name":"library/alpine","target":"agent::logging::tests"}"#);
+    }
+
+    #[test]
+    fn a_level_changes_while_the_log_runs() {
+        for format in [LogFormat::Json, LogFormat::Text] {
+            let lines = Lines::default();
+            let writer = lines.clone();
+            let config = |level: &str| LogConfig { access: true, fields: Vec::new(), format, level: level.into(), to_stdout: false };
+            let (subscriber, set) = subscriber(&config("info"), BoxMakeWriter::new(move || writer.clone())).expect("a level");
+            tracing::subscriber::with_default(subscriber, || {
+                for level in ["info", "debug", "error"] {
+                    set(filter(&config(level)).expect("a level")).expect("the log lives");
+                    tracing::debug!("at {level}");
+                }
+            });
+            let text = String::from_utf8(lines.0.lock().expect("no writer panics").clone()).expect("a log is text");
+            assert!(text.contains("at debug") && text.lines().count() == 1, "{text}");
+        }
     }
 }

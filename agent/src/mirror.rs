@@ -13,6 +13,7 @@ use mirror::{Mirror, Running, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::load::Loader;
+use crate::logging::{self, Log};
 
 /// Why the mirror does not run, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -26,26 +27,26 @@ pub(crate) enum RunError {
 }
 
 /// Serves until a signal ends it. `loader` makes the configuration anew for a reload.
-pub(crate) fn run_mirror(config: Config, loader: &Loader) -> Result<(), RunError> {
+pub(crate) fn run_mirror(config: Config, loader: &Loader, log: &Log) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Runtime)?;
-    let outcome = runtime.block_on(serve(config, loader));
+    let outcome = runtime.block_on(serve(config, loader, log));
     // A disk that hangs holds blocking threads for ever; the process must end all the same.
     runtime.shutdown_timeout(Duration::from_secs(5));
     outcome
 }
 
-async fn serve(config: Config, loader: &Loader) -> Result<(), RunError> {
+async fn serve(config: Config, loader: &Loader, log: &Log) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Signal)?;
-    let running = Mirror::bind(&config, systemd::inherited())?.spawn();
+    let running = Mirror::bind(&config, systemd::inherited())?.counting_losses_of(log.output()).spawn();
     if config.log.format == LogFormat::Text {
         // For a person at a terminal. A log that machines read has its own line.
-        eprint_banner(&banner::banner(&config, &urls(&config, &running), running.admin_address()));
+        log.print(&banner::banner(&config, &urls(&config, &running), running.admin_address()));
     }
     let admin = running.admin_address().map(|admin| format!("http://{admin}")).unwrap_or_default();
     tracing::info!(urls = urls(&config, &running).join(" "), admin, "the mirror serves");
     systemd::ready();
     while let Next::Reload = signals.next().await {
-        reload(&running, loader);
+        reload(&running, loader, log);
     }
     systemd::stopping();
     tracing::info!("stopping: no new connections; running answers have {:?} to finish", config.limits.drain);
@@ -63,25 +64,32 @@ fn urls(config: &Config, running: &Running) -> Vec<String> {
     config.listeners.iter().zip(running.addresses()).map(url).collect()
 }
 
-fn reload(running: &Running, loader: &Loader) {
+fn reload(running: &Running, loader: &Loader, log: &Log) {
     systemd::reloading();
     match loader.load() {
         Ok(resolved) => {
             for note in &resolved.notes {
                 tracing::warn!("{note}");
             }
-            match running.reload(&resolved.config) {
-                Ok(()) => tracing::info!(
-                    "the configuration was read again and holds from now on; listeners and the store's folder change at a restart only"
-                ),
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the new configuration cannot be used; the old one holds");
-                }
+            if let Err(error) = take_over(&resolved.config, running, log) {
+                tracing::error!(error = &*error, "the new configuration cannot be used; the old one holds");
             }
         }
         Err(error) => tracing::error!("the new configuration is wrong and the old one holds: {error}"),
     }
     systemd::ready();
+}
+
+/// All of it that a running mirror can change, or nothing.
+fn take_over(config: &Config, running: &Running, log: &Log) -> Result<(), Box<dyn std::error::Error>> {
+    let level = logging::filter(&config.log)?;
+    let waiting = running.reload(config)?;
+    log.set_level(level);
+    tracing::info!("the configuration was read again and holds from now on");
+    if !waiting.is_empty() {
+        tracing::warn!("of the new configuration this holds from the next start on only: {}", waiting.join(", "));
+    }
+    Ok(())
 }
 
 /// What the process is told from outside.
@@ -116,9 +124,4 @@ impl Signals {
     async fn again(&mut self) {
         while let Next::Reload = self.next().await {}
     }
-}
-
-#[expect(clippy::print_stderr, reason = "the first words are for the person who started it, not for the log")]
-fn eprint_banner(text: &str) {
-    eprint!("{text}");
 }

@@ -41,14 +41,31 @@ impl Failure {
         }
     }
 
-    fn hint(&self) -> Option<&'static str> {
+    fn hint(&self) -> Option<String> {
+        if let Self::Run(RunError::Start(error)) = self {
+            return error.hint();
+        }
+        self.fixed_hint().map(str::to_owned)
+    }
+
+    fn fixed_hint(&self) -> Option<&'static str> {
         match self {
             Self::Image(ImageError::Dynamic { .. } | ImageError::Elf { .. }) => Some(
                 "in chandler's sources `cargo image --output FILE` builds a static program and makes the image of it; --binary takes any other",
             ),
             Self::Image(ImageError::Terminal) => Some("`chandler image | docker load`, or `chandler image --output FILE`"),
-            Self::Load(LoadError::Both(_)) => Some("unset one of them; CHANDLER_… variables and flags work beside either"),
-            Self::Load(LoadError::Read { .. }) => Some("`chandler mirror --print-default-config` prints a file to start from"),
+            Self::Load(LoadError::Both { .. } | LoadError::BothThere { .. }) => Some(
+                "leave one of them out; `chandler mirror` alone runs by chandler's own, and CHANDLER_… variables and flags work beside either",
+            ),
+            Self::Load(LoadError::NotText { .. }) => Some("save it as UTF-8"),
+            Self::Load(LoadError::Read { source, .. }) => Some(match source.kind() {
+                io::ErrorKind::IsADirectory => {
+                    "it is a folder; a container engine makes one where the file to mount is missing: remove it, and mount the file"
+                }
+                io::ErrorKind::PermissionDenied => "let the user that chandler runs as read it",
+                _ => "`chandler mirror --print-default-config` prints a file to start from",
+            }),
+            Self::Load(LoadError::Variable(_)) => Some("set it to text, or unset it"),
             Self::Load(LoadError::Wrong(_)) => {
                 Some("`chandler mirror --print-default-config` shows every key; `chandler mirror --check` tries a change")
             }
@@ -66,7 +83,7 @@ impl Failure {
             cause = error.source();
         }
         if let Some(hint) = self.hint() {
-            text.extend(["hint: ", hint, "\n"]);
+            text.extend(["hint: ", &hint, "\n"]);
         }
         text
     }

@@ -1,5 +1,8 @@
 //! The real program: what it prints, where, and its exit codes.
 
+use std::ffi::OsStr;
+use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Output};
 
 /// Runs chandler with nothing in its environment but `variables`.
@@ -44,8 +47,8 @@ fn every_problem_is_on_standard_error_with_one_hint_and_exit_code_2() {
     insta::assert_snapshot!(text(&output.stderr).replace(path, "FILE"), @r#"
     error: the configuration has 3 problems
       FILE:1:1: unknown key `tag_windo`; did you mean `tag_window`?
-      CHANDLER_LOG_LEVEL: log.level: "loud" is not a level: write error, warn, info, debug or trace, or a filter such as info,mirror::upstream=debug
       FILE:2:19: store.max_size: "big" is not a size: write a whole number with a unit, such as 512MiB or 20GiB, or off
+      CHANDLER_LOG_LEVEL: log.level: "loud" is not a level: write error, warn, info, debug or trace, or a filter such as info,mirror::upstream=debug
     hint: `chandler mirror --print-default-config` shows every key; `chandler mirror --check` tries a change
     "#);
 }
@@ -55,9 +58,111 @@ fn a_missing_file_is_named_with_its_cause() {
     let output = chandler(&["mirror", "--config", "/nowhere/mirror.yaml"], &[]);
     assert_eq!(output.status.code(), Some(2));
     insta::assert_snapshot!(text(&output.stderr), @r"
-    error: cannot read the configuration /nowhere/mirror.yaml
+    error: cannot read the configuration /nowhere/mirror.yaml, which --config names
       caused by: No such file or directory (os error 2)
     hint: `chandler mirror --print-default-config` prints a file to start from
+    ");
+}
+
+#[test]
+fn what_is_no_text_is_told_and_never_passed_over() {
+    let folder = chandler(&["mirror", "--config", "/tmp"], &[]);
+    assert_eq!(folder.status.code(), Some(2));
+    insta::assert_snapshot!(text(&folder.stderr), @r"
+    error: cannot read the configuration /tmp, which --config names
+      caused by: Is a directory (os error 21)
+    hint: it is a folder; a container engine makes one where the file to mount is missing: remove it, and mount the file
+    ");
+
+    let bytes = tempfile::NamedTempFile::new().expect("a folder for temporary files");
+    std::fs::write(bytes.path(), b"tag_window: 1s\nlog: {level: \xff}\n").expect("room for a file");
+    let path = bytes.path().to_str().expect("a plain path");
+    let output = chandler(&["mirror", "--check"], &[("CHANDLER_CONFIG", path)]);
+    assert_eq!(output.status.code(), Some(2));
+    insta::assert_snapshot!(text(&output.stderr).replace(path, "FILE"), @r"
+    error: the configuration FILE is not UTF-8 text: line 2 holds other bytes
+    hint: save it as UTF-8
+    ");
+
+    // It may guard something; without it the mirror would be open.
+    let access = OsStr::from_bytes(b"10.0.0.0/8\xff");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chandler"));
+    let output = command.args(["mirror", "--check"]).env_clear().env("CHANDLER_ACCESS", access).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(2));
+    insta::assert_snapshot!(text(&output.stderr), @r"
+    error: the variable CHANDLER_ACCESS is not UTF-8 text
+    hint: set it to text, or unset it
+    ");
+}
+
+#[test]
+fn a_check_looks_at_the_files_that_are_named() {
+    let pem = file("-----BEGIN NOTHING-----\n");
+    let empty = file("\n");
+    let [pem, empty] = [&pem, &empty].map(|file| file.path().to_str().expect("a plain path"));
+    let config = file(&format!(
+        "listeners: [{{address: '127.0.0.1:0', tls: {{certificate: {pem}, key: /nowhere/key}}}}]
+upstreams:
+- ca: /nowhere/ca
+  account: {{user: ci, password_file: {empty}}}
+- {{name: b, url: 'https://b', account: {{user: ci, password_file: /tmp}}}}
+log: {{level: 'info,mirror[x=debug'}}
+"
+    ));
+    let path = config.path().to_str().expect("a plain path");
+    let filter = chandler(&["mirror", "--config", path, "--check"], &[]);
+    assert_eq!(filter.status.code(), Some(2));
+    insta::assert_snapshot!(text(&filter.stderr).replace(path, "FILE"), @r#"
+    error: log.level "info,mirror[x=debug" is no filter
+      caused by: invalid filter directive
+    hint: log.level is error, warn, info, debug or trace, or a filter such as info,mirror::upstream=debug
+    "#);
+    let output = chandler(&["mirror", "--config", path, "--check"], &[("CHANDLER_LOG_LEVEL", "info")]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), String::new()));
+    insta::assert_snapshot!(text(&output.stderr).replace(path, "FILE").replace(pem, "PEM").replace(empty, "EMPTY"), @r"
+    error: the configuration has 4 problems
+      FILE:1:43: listeners.0.tls: certificate 1 in PEM cannot be read: missing section end marker: [78, 79, 84, 72, 73, 78, 71]
+      FILE:3:7: upstreams.0.ca: the CA bundle /nowhere/ca cannot be read: I/O error: No such file or directory (os error 2)
+      FILE:4:38: upstreams.0.account.password_file: the first line of EMPTY is empty; it must be the password
+      FILE:5:66: upstreams.1.account.password_file: cannot read /tmp: Is a directory (os error 21)
+    hint: `chandler mirror --print-default-config` shows every key; `chandler mirror --check` tries a change
+    ");
+}
+
+#[test]
+fn a_start_that_fails_says_what_to_do() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let in_the_way = file("");
+    let store = in_the_way.path().to_str().expect("a plain path");
+    let start = |variables: &[(&str, &str)]| {
+        let free = [("CHANDLER_LISTENERS", "127.0.0.1:0"), ("CHANDLER_ADMIN", "127.0.0.1:0"), ("CHANDLER_STORE_PATH", store)];
+        let output = chandler(&["mirror"], &[&free, variables].concat());
+        assert_eq!(output.status.code(), Some(1), "{variables:?}");
+        text(&output.stderr).replace(&address, "ADDRESS").replace(store, "STORE")
+    };
+    insta::assert_snapshot!(start(&[("CHANDLER_LISTENERS", &address)]), @r"
+    error: cannot listen on ADDRESS
+      caused by: Address already in use (os error 98)
+    hint: another program listens there (`ss -ltnp` names it): stop it; or choose another address (listeners, --listen, CHANDLER_LISTENERS)
+    ");
+    insta::assert_snapshot!(start(&[("CHANDLER_ADMIN", &address)]), @r"
+    error: cannot serve metrics and readiness
+      caused by: cannot listen on ADDRESS
+      caused by: Address already in use (os error 98)
+    hint: another program listens there (`ss -ltnp` names it): stop it; or move it with admin.address (CHANDLER_ADMIN_ADDRESS), or leave it out (admin: off)
+    ");
+    insta::assert_snapshot!(start(&[]), @r"
+    error: cannot create `STORE`
+      caused by: File exists (os error 17)
+    hint: a file is in the way: move it, or choose another folder for the store
+    ");
+    let tls = [("CHANDLER_LISTENERS_0_TLS_CERTIFICATE", "/nowhere/c"), ("CHANDLER_LISTENERS_0_TLS_KEY", "/nowhere/k")];
+    insta::assert_snapshot!(start(&tls), @r"
+    error: cannot serve HTTPS on 127.0.0.1:0
+      caused by: cannot read /nowhere/c
+      caused by: No such file or directory (os error 2)
+    hint: the user that chandler runs as must be able to read it; in a container mount the whole folder, with what its links lead to
     ");
 }
 
@@ -67,8 +172,11 @@ fn two_configurations_at_once_are_refused() {
     assert_eq!(output.status.code(), Some(2));
     insta::assert_snapshot!(text(&output.stderr), @r"
     error: two configurations at once: --config names one of chandler's own, and REGISTRY_… variables are set
-    hint: unset one of them; CHANDLER_… variables and flags work beside either
+    hint: leave one of them out; `chandler mirror` alone runs by chandler's own, and CHANDLER_… variables and flags work beside either
     ");
+    let output = chandler(&["serve"], &[("CHANDLER_CONFIG", "/x")]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("CHANDLER_CONFIG names one of chandler's own, and `serve`"), "{}", text(&output.stderr));
 }
 
 #[test]

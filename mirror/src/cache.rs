@@ -1,8 +1,12 @@
 //! What is served from here: from memory, from the store, or from an upstream once and then from the store.
 //!
 //! - [`Cache::manifest`]: tags by the freshness rule (`freshness`, pure; `tags`, the shared check), manifests by digest (`manifests`).
-//! - [`Cache::blob`]: single flight (`flight`), bodies (`body` and the readers), a ring where the disk is full (`ring`).
-//! - `proof`: nothing is served for a repository that was not proved to hold it, nor from one that the configuration leaves out.
+//! - [`Cache::blob`]: single flight (`flights`, `flight`), bodies (`body` and the readers), a ring where the disk is full (`ring`).
+//! - `check`: a stored blob that was not hashed since the start is hashed once for all who read parts of it.
+//! - `closing`: access that was lost.
+//! - `keep`: writes down what was learned, after it was answered.
+//! - `look`: the disk is asked on other threads than those that serve everybody.
+//! - `proof` and `visibility`: nothing is served for a repository that was not proved to hold it, nor from one that the configuration leaves out.
 //!
 //! A hit touches no network. Every fetch and check is a detached task of the cache's tracker, ended by its token: a client that leaves ends nothing.
 //! Whoever asks waits at most [`HEADER_BUDGET`] for an answer, since clients give up on a silent mirror later than on an error.
@@ -10,10 +14,15 @@
 mod blobs;
 mod body;
 mod buffers;
+mod check;
+mod closing;
 mod error;
 mod flight;
 mod flight_reader;
+mod flights;
 mod freshness;
+mod keep;
+mod look;
 mod manifests;
 mod metrics;
 mod object;
@@ -25,33 +34,37 @@ mod ring;
 mod shared;
 mod stored_reader;
 mod tags;
+mod visibility;
+mod warning;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache as Memory;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use blobs::{BlobAnswer, BlobContent};
 pub use body::BlobBody;
 pub use error::CacheError;
-pub use manifests::{ManifestAnswer, Warning};
+pub use manifests::ManifestAnswer;
 pub use metrics::Metrics;
 pub use object::Object;
 pub use passing::{Referrers, TagList};
 pub use repo::Repo;
+pub use warning::Warning;
 
 use buffers::Buffers;
-use flight::Flight;
+use flights::Flights;
+use keep::Keeper;
 use manifests::FetchKey;
 use repo::{RepoKey, Repos};
 use shared::Shared;
 
-use crate::config::Config;
+use crate::config::{Config, DeletedTags};
 use crate::oci::Digest;
-use crate::store::Store;
-use crate::telemetry::Outcome;
+use crate::store::{Repository, Store, Visibility};
 use crate::upstream::Upstream;
 
 /// Time to headers or an error, whatever the upstream does. Below the ten seconds that are promised.
@@ -63,68 +76,75 @@ pub struct Cache(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    buffers: Arc<Buffers>,
-    cancel: CancellationToken,
+    access_checks: Arc<Shared<RepoKey, ()>>,
+    deleted_tags: DeletedTags,
     fetches: Arc<Shared<FetchKey, Result<Arc<Object>, CacheError>>>,
-    flights: Arc<blobs::Flights>,
+    lasting: Lasting,
+    loads: Arc<Shared<RepoKey, Result<Arc<Repository>, CacheError>>>,
+    /// Not lasting: an answer's headers are kept with it, and they may be configured.
     memory: Memory<Digest, Arc<Object>>,
-    metrics: Metrics,
     proofs: Arc<Shared<FetchKey, Result<(), CacheError>>>,
     referrer_checks: Arc<Shared<FetchKey, Result<Referrers, CacheError>>>,
     referrers: Memory<FetchKey, passing::KnownReferrers>,
     repos: Repos,
-    store: Store,
     tag_checks: Arc<Shared<tags::TagKey, tags::Checked>>,
-    tasks: TaskTracker,
+    tag_lists: passing::TagLists,
     upstreams: Vec<Upstream>,
-    visibility: Arc<Shared<RepoKey, Result<proof::Seen, CacheError>>>,
-    deleted_tags: crate::config::DeletedTags,
+    visibility: Arc<Shared<RepoKey, Result<Visibility, CacheError>>>,
 }
 
-/// Whether an answer came from here. What the access log and the metrics call it.
-pub(crate) type Source = Outcome;
+/// What outlives a new configuration: what is in the air, and what it counts.
+#[derive(Clone, Debug)]
+struct Lasting {
+    buffers: Arc<Buffers>,
+    cancel: CancellationToken,
+    check_room: Arc<Semaphore>,
+    checks: Arc<Shared<Digest, ()>>,
+    flights: Arc<Flights>,
+    keeper: Arc<Keeper>,
+    look_room: Arc<Semaphore>,
+    metrics: Metrics,
+    store: Store,
+    tasks: TaskTracker,
+}
 
 impl Cache {
     /// A cache of `upstreams` over `store`. Its tasks run on `tasks` and end with `cancel`.
     pub fn new(config: &Config, store: Store, upstreams: Vec<Upstream>, tasks: TaskTracker, cancel: CancellationToken) -> Self {
-        Self(Arc::new(Inner {
+        let lasting = Lasting {
             buffers: Buffers::new(config.limits.buffers.0 as usize),
             cancel,
-            deleted_tags: config.store.deleted_tags,
-            fetches: Arc::default(),
+            check_room: Arc::new(Semaphore::new(check::CHECKS)),
+            checks: Arc::default(),
             flights: Arc::default(),
-            memory: memory(),
+            keeper: Arc::default(),
+            look_room: Arc::new(Semaphore::new(look::LOOKS)),
             metrics: Metrics::default(),
-            proofs: Arc::default(),
-            referrer_checks: Arc::default(),
-            referrers: Memory::builder().max_capacity(REFERRERS).weigher(|_, known: &passing::KnownReferrers| known.weight()).build(),
-            repos: Repos::default(),
             store,
-            tag_checks: Arc::default(),
             tasks,
-            upstreams,
-            visibility: Arc::default(),
-        }))
+        };
+        Self::of(lasting, config, upstreams)
     }
 
-    /// The same cache with a new configuration: what is in the air stays.
+    /// The same cache with a new configuration.
     pub fn reloaded(&self, config: &Config, upstreams: Vec<Upstream>) -> Self {
-        let old = &self.0;
+        Self::of(self.0.lasting.clone(), config, upstreams)
+    }
+
+    fn of(lasting: Lasting, config: &Config, upstreams: Vec<Upstream>) -> Self {
         Self(Arc::new(Inner {
-            buffers: old.buffers.clone(),
-            cancel: old.cancel.clone(),
+            access_checks: Arc::default(),
             deleted_tags: config.store.deleted_tags,
             fetches: Arc::default(),
-            flights: old.flights.clone(),
-            memory: memory(), // What an answer's headers are may have changed, and they are kept with it.
-            metrics: old.metrics.clone(),
+            lasting,
+            loads: Arc::default(),
+            memory: Memory::builder().max_capacity(MEMORY).weigher(|_, object: &Arc<Object>| object.weight()).build(),
             proofs: Arc::default(),
             referrer_checks: Arc::default(),
             referrers: Memory::builder().max_capacity(REFERRERS).weigher(|_, known: &passing::KnownReferrers| known.weight()).build(),
             repos: Repos::default(),
-            store: old.store.clone(),
             tag_checks: Arc::default(),
-            tasks: old.tasks.clone(),
+            tag_lists: passing::TagLists::default(),
             upstreams,
             visibility: Arc::default(),
         }))
@@ -133,11 +153,11 @@ impl Cache {
     /// Asks each upstream in the background what the account may do, so that a refused one is known before a job needs it.
     pub fn greet(&self) {
         for upstream in self.0.upstreams.clone() {
-            let cancel = self.0.cancel.clone();
-            self.0.tasks.spawn(async move {
+            let cancel = self.0.lasting.cancel.clone();
+            self.0.lasting.tasks.spawn(async move {
                 let name = upstream.config().name.clone();
                 match cancel.run_until_cancelled(upstream.preflight()).await {
-                    Some(Ok(status)) => tracing::info!(upstream.name = %name, account = ?status.account, quota = ?status.quota, "the upstream answers"),
+                    Some(Ok(status)) => tracing::info!(upstream.name = %name, account = %status.account, quota = status.quota.map(tracing::field::display), "the upstream answers"),
                     Some(Err(error)) => tracing::warn!(upstream.name = %name, error = &error as &dyn std::error::Error, "the upstream gave no useful answer at the start; what is stored is served"),
                     None => {}
                 }
@@ -152,21 +172,21 @@ impl Cache {
 
     /// What it counts.
     pub fn metrics(&self) -> &Metrics {
-        &self.0.metrics
+        &self.0.lasting.metrics
     }
 
     /// Bytes in buffers of readers now.
     pub fn buffered_bytes(&self) -> usize {
-        self.0.buffers.leased()
+        self.0.lasting.buffers.leased()
     }
 
     /// Downloads in progress.
     pub fn flights(&self) -> usize {
-        self.0.flights.len()
+        self.0.lasting.flights.len()
     }
 
     fn store(&self) -> &Store {
-        &self.0.store
+        &self.0.lasting.store
     }
 }
 
@@ -186,20 +206,22 @@ impl Deadline {
         tokio::time::timeout_at(self.0, work).await.map_err(|_| CacheError::Timeout { what: what.to_string().into() })
     }
 
+    /// One that is over.
+    #[cfg(test)]
+    pub(crate) fn passed() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+
     /// What is left of it, but no more than `most`.
     fn at_most(self, most: Duration) -> Self {
         Self(self.0.min(tokio::time::Instant::now() + most))
     }
 }
 
-fn memory() -> Memory<Digest, Arc<Object>> {
-    Memory::builder().max_capacity(MEMORY).weigher(|_, object: &Arc<Object>| object.weight()).build()
-}
-
-/// Flights keep their blob readable by the descriptor; nothing else may hold one open.
-type Shareable = Arc<Flight>;
-
 /// Manifests and small blobs in memory.
 const MEMORY: u64 = 16 << 20;
 /// Bytes of answers about referrers in memory.
 const REFERRERS: u64 = 8 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -8,11 +8,13 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use flate2::{Compression, GzBuilder};
+use moka::ops::compute::Op;
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache as Memory;
 use serde::Serialize;
 use serde_json::json;
@@ -63,13 +65,14 @@ pub struct Receipt {
 #[derive(Debug)]
 pub struct Canaries {
     images: Memory<Nonce, Arc<CanaryImage>>,
-    receipts: Memory<Nonce, Arc<Mutex<Vec<Receipt>>>>,
+    /// By the bytes that they take: somebody who makes up nonces all day drives out the oldest ones and fills no memory.
+    receipts: Memory<Nonce, Arc<[Receipt]>>,
 }
 
 impl Default for Canaries {
     fn default() -> Self {
-        let receipts = Memory::builder().max_capacity(NONCES).time_to_live(KEPT).build();
-        Self { images: Memory::builder().max_capacity(IMAGES).build(), receipts }
+        let receipts = Memory::builder().weigher(weight).max_capacity(MEMORY).eviction_policy(EvictionPolicy::lru()).time_to_live(KEPT);
+        Self { images: Memory::builder().max_capacity(IMAGES).build(), receipts: receipts.build() }
     }
 }
 
@@ -93,17 +96,24 @@ impl Canaries {
     pub fn sign(&self, nonce: &Nonce, client: IpAddr, user_agent: &str, what: &'static str) {
         let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let receipt = Receipt { client: client.to_canonical(), time, user_agent: user_agent.chars().take(256).collect(), what };
-        let receipts = self.receipts.get_with(nonce.clone(), Arc::default);
-        let mut receipts = receipts.lock().expect("no holder panics");
-        if receipts.len() < RECEIPTS {
-            receipts.push(receipt);
-        }
+        // Put in anew each time, since what is kept is weighed only then.
+        self.receipts.entry_by_ref(nonce).and_compute_with(|signed| match signed {
+            Some(signed) if signed.value().len() >= RECEIPTS => Op::Nop,
+            Some(signed) => Op::Put(signed.value().iter().cloned().chain([receipt]).collect()),
+            None => Op::Put([receipt].into()),
+        });
     }
 
-    /// Who pulled `nonce` within the last hour.
-    pub fn receipts(&self, nonce: &Nonce) -> Vec<Receipt> {
-        self.receipts.get(nonce).map(|receipts| receipts.lock().expect("no holder panics").clone()).unwrap_or_default()
+    /// Who pulled `nonce`, until an hour after the last one did.
+    pub fn receipts(&self, nonce: &Nonce) -> Arc<[Receipt]> {
+        self.receipts.get(nonce).unwrap_or_default()
     }
+}
+
+/// Bytes that the receipts of a nonce take.
+fn weight(_: &Nonce, receipts: &Arc<[Receipt]>) -> u32 {
+    let bytes: usize = receipts.iter().map(|receipt| size_of::<Receipt>() + receipt.user_agent.len()).sum();
+    u32::try_from(ENTRY + bytes).unwrap_or(u32::MAX)
 }
 
 /// All objects of one canary.
@@ -205,12 +215,15 @@ const LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 /// What machines that run CI are made of.
 const PLATFORMS: [(&str, &str); 8] =
     [("amd64", ""), ("arm64", "v8"), ("arm", "v7"), ("arm", "v6"), ("386", ""), ("ppc64le", ""), ("riscv64", ""), ("s390x", "")];
-/// Nonces with receipts, and images in memory: bounds against somebody who makes up nonces all day.
-const NONCES: u64 = 4096;
+/// Images in memory: a bound against somebody who makes up nonces all day.
 const IMAGES: u64 = 64;
+/// Bytes that all receipts may take: those of some 20 000 pulls.
+const MEMORY: u64 = 8 << 20;
+/// Bytes that a nonce takes beside its receipts.
+const ENTRY: usize = 256;
 /// Receipts kept a nonce.
 const RECEIPTS: usize = 64;
-/// How long receipts are kept.
+/// How long receipts are kept after the last one of their nonce.
 const KEPT: Duration = Duration::from_hours(1);
 
 #[cfg(test)]
@@ -247,7 +260,22 @@ mod tests {
         }
         let receipts = canaries.receipts(&nonce());
         assert_eq!((receipts.len(), receipts[0].user_agent.len(), receipts[0].client.to_string()), (RECEIPTS, 256, "10.0.0.1".into()));
-        assert_eq!(canaries.receipts(&"f".repeat(32).parse().expect("a nonce")), []);
+        assert!(canaries.receipts(&"f".repeat(32).parse().expect("a nonce")).is_empty());
+    }
+
+    #[test]
+    fn somebody_who_makes_up_nonces_all_day_takes_a_few_megabytes_and_hides_no_newer_receipt() {
+        let canaries = Canaries::default();
+        let (client, agent) = ("10.0.0.1".parse().expect("an address"), "x".repeat(256));
+        for number in 0..2000_u128 {
+            let nonce: Nonce = format!("{number:032x}").parse().expect("a nonce");
+            (0..RECEIPTS).for_each(|_| canaries.sign(&nonce, client, &agent, "manifest"));
+        }
+        canaries.sign(&nonce(), client, &agent, "layer");
+        assert_eq!(canaries.receipts(&nonce()).len(), 1);
+        canaries.receipts.run_pending_tasks();
+        let kept: usize = canaries.receipts.iter().map(|(_, receipts)| receipts.len()).sum();
+        assert!((1000..30_000).contains(&kept), "{kept} receipts of some 330 bytes");
     }
 
     #[test]

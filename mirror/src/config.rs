@@ -38,6 +38,8 @@ pub use values::{ByteSize, Limit, Pattern, Secret, UpstreamName, ValueError};
 pub struct Config {
     /// Who may read what.
     pub access: Access,
+    /// Somebody said so. Unsaid it is open, which a stand-in that others reach warns of.
+    pub access_said: bool,
     /// Where `/metrics`, `/healthz` and `/readyz` are served; `None` turns them off.
     pub admin: Option<AdminConfig>,
     /// Set where the mirror stands in for the `registry` image: its defaults hold, and it is open as that image is.
@@ -257,12 +259,14 @@ pub struct LimitsConfig {
     pub buffers: ByteSize,
     /// Connections at once; more wait in the kernel's queue.
     pub connections: usize,
-    /// How long a stop waits for running requests.
+    /// How long a stop waits for running requests. Default 30 s; 8 s as a drop-in.
     pub drain: Duration,
     /// Blob downloads at once from one upstream; more wait.
     pub upstream_blobs: usize,
     /// Manifest requests at once to one upstream, in a lane of their own.
     pub upstream_manifests: usize,
+    /// Bytes a second below which a blob from an upstream counts as stalled; `None`: only silence does.
+    pub upstream_min_rate: Option<ByteSize>,
 }
 
 #[cfg(test)]

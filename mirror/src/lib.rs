@@ -2,7 +2,7 @@
 //!
 //! By the way a request travels: [`server`] (listener, TLS, connection, drain) → [`registry`] (pure request parser, replies, the one file that
 //! turns errors into OCI codes) → [`access`] (who may read what) → [`cache`] (freshness, single flight, body) → [`store`] (files, tags, eviction,
-//! recovery) and [`upstream`] (client, tokens, redirects, retries, quota). Beside them [`config`], [`canary`], [`tls`] and [`telemetry`].
+//! recovery) and [`upstream`] (client, tokens, redirects, retries, quota). Beside them [`config`], [`canary`], [`tls`], [`telemetry`] and [`via`].
 //! [`Mirror`] puts them together. An arrow never points back.
 //!
 //! This crate knows nothing of hosts, Nomad or a command line.
@@ -10,6 +10,7 @@
 pub mod access;
 pub mod cache;
 pub mod canary;
+mod check;
 pub mod config;
 mod observe;
 pub mod oci;
@@ -21,5 +22,7 @@ mod surface;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;
+pub mod via;
 
+pub use check::check_files;
 pub use service::{Mirror, Running, StartError};

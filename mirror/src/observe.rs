@@ -13,11 +13,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
-use crate::config::{Access, Config, UpstreamConfig};
+use crate::config::{Access, Config, UpstreamConfig, UpstreamName};
 use crate::server::Server;
 use crate::store::{Health, Store};
 use crate::telemetry::{AccessLog, Process, Readiness, SharedAddress};
-use crate::upstream::{self, AccountStatus, Upstream};
+use crate::upstream::{self, AccountStatus, Quota, Upstream};
 
 /// Who watches the parts.
 #[derive(Debug)]
@@ -37,37 +37,62 @@ impl Watch {
     pub(crate) async fn run(self, cancel: CancellationToken) {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut known = Vec::new();
         while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.look();
+            self.look(&mut known);
         }
     }
 
-    fn look(&self) {
+    /// `known` are the upstreams of the last look.
+    fn look(&self, known: &mut Vec<UpstreamName>) {
         match &*self.store.health().borrow() {
             Health::Healthy => self.readiness.clear("store"),
             Health::Unhealthy { reason } => self.readiness.block("store", format!("{reason}; pulls go past the store")),
         }
         self.store.figures(); // Its gauges are as old as the last look.
-        for upstream in self.cache.load().upstreams() {
-            self.look_at(upstream);
-        }
+        let cache = self.cache.load();
+        cache.upstreams().iter().for_each(|upstream| self.look_at(upstream));
+        let now = cache.upstreams().iter().map(|upstream| upstream.config().name.clone()).collect();
+        let before = std::mem::replace(known, now);
+        before.iter().filter(|name| !known.contains(name)).for_each(|gone| self.forget(gone));
         self.look_at_addresses(self.log.shared_address());
     }
 
     fn look_at(&self, upstream: &Upstream) {
         let (status, name) = (upstream.status(), &upstream.config().name);
-        let (account, reach) = (format!("account {name}"), format!("upstream {name}"));
+        let [account, reach, quota] = conditions_of(name);
         match status.account {
             AccountStatus::Refused { reason, .. } => self.readiness.warn(
                 account,
-                format!("the upstream refuses the account: {reason}; public and cached images are served, private ones that are not cached fail; mend the password and send SIGHUP"),
+                format!("the upstream refuses the account: {reason}; public and cached images are served, private ones that are not cached fail; mend that and send SIGHUP"),
+            ),
+            AccountStatus::Unreadable { reason, .. } => self.readiness.warn(
+                account,
+                format!("{reason}; the upstream was not asked with it; public and cached images are served, private ones that are not cached fail; mend that and send SIGHUP"),
             ),
             AccountStatus::Accepted | AccountStatus::None | AccountStatus::Unknown => self.readiness.clear(&account),
+        }
+        match status.limit {
+            Some(limit) => self.readiness.warn(
+                quota,
+                format!(
+                    "{limit}{}; what is stored is served, images never seen fail; an account or a larger plan has more pulls",
+                    told(status.quota.as_ref())
+                ),
+            ),
+            None => self.readiness.clear(&quota),
         }
         match (status.breaker_open, status.last_error) {
             (true, Some(last)) => self.readiness.warn(reach, format!("not reached ({}); what is stored is served", last.error)),
             (true, None) => self.readiness.warn(reach, "not reached; what is stored is served"),
             (false, _) => self.readiness.clear(&reach),
+        }
+    }
+
+    /// What was said of an upstream that a reload took away.
+    fn forget(&self, name: &UpstreamName) {
+        for condition in conditions_of(name) {
+            self.readiness.clear(&condition);
         }
     }
 
@@ -82,28 +107,35 @@ impl Watch {
     }
 }
 
+/// ` (0 of 100 pulls left in 6h)`
+fn told(quota: Option<&Quota>) -> String {
+    quota.map(|quota| format!(" ({quota})")).unwrap_or_default()
+}
+
+/// The names of the conditions of an upstream: that of its account, whether it is reached, and what is left of its quota.
+fn conditions_of(name: &UpstreamName) -> [String; 3] {
+    [format!("account {name}"), format!("upstream {name}"), format!("quota {name}")]
+}
+
+/// The accounts whose private images are served.
+pub(crate) fn accounts_with_private_images(config: &Config) -> Vec<String> {
+    let serves_some = |one: &&UpstreamConfig| one.private.as_ref().is_none_or(|private| !private.is_empty());
+    let account = |one: &UpstreamConfig| Some(format!("`{}` at {}", one.account.as_ref()?.user, one.name));
+    config.upstreams.iter().filter(serves_some).filter_map(account).collect()
+}
+
 /// Says in `/readyz` whose private images are open to whom, for as long as it is so and nobody said that it should be.
 pub(crate) fn warn_of_open_accounts(config: &Config, addresses: &[SocketAddr], readiness: &Readiness) {
     readiness.clear("access");
     let is_local = addresses.iter().all(|address| address.ip().is_loopback());
-    let open = |one: &&UpstreamConfig| one.account.is_some() && one.private.as_ref().is_none_or(|private| !private.is_empty());
-    let accounts: Vec<_> =
-        config.upstreams.iter().filter(open).filter_map(|one| Some(format!("`{}` at {}", one.account.as_ref()?.user, one.name))).collect();
+    let accounts = accounts_with_private_images(config);
     // Our own configuration asks for the word `open`; a drop-in is open without anybody having said so.
-    if config.drop_in && matches!(config.access, Access::Open) && !is_local && !accounts.is_empty() {
+    if config.drop_in && !config.access_said && matches!(config.access, Access::Open) && !is_local && !accounts.is_empty() {
         let reason = format!(
-            "private images of the account {} are open to whoever reaches this mirror; close it with CHANDLER_ACCESS=10.0.0.0/8 (your networks), or name what may be served with `private`",
+            "private images of the account {} are open to whoever reaches this mirror; close it with CHANDLER_ACCESS=10.0.0.0/8 (your networks), or name what may be served with CHANDLER_UPSTREAMS_0_PRIVATE; CHANDLER_ACCESS=open ends this warning",
             accounts.join(" and ")
         );
         readiness.warn("access", reason);
-    }
-}
-
-/// Clears what was said of upstreams that a new configuration may no longer have.
-pub(crate) fn forget_upstreams(upstreams: &[UpstreamConfig], readiness: &Readiness) {
-    for upstream in upstreams {
-        readiness.clear(&format!("account {}", upstream.name));
-        readiness.clear(&format!("upstream {}", upstream.name));
     }
 }
 
@@ -149,14 +181,8 @@ pub(crate) fn figures(store: &Store, cache: &Cache) -> Value {
 
 fn upstream_figures(upstream: &Upstream) -> Value {
     let status = upstream.status();
-    let account = match status.account {
-        AccountStatus::Accepted => "accepted".to_owned(),
-        AccountStatus::None => "none".to_owned(),
-        AccountStatus::Refused { reason, .. } => format!("refused: {reason}"),
-        AccountStatus::Unknown => "not asked yet".to_owned(),
-    };
     let quota = status.quota.map(|quota| json!({ "limit": quota.limit, "remaining": quota.remaining, "window_seconds": quota.window.map(|window| window.as_secs()) }));
-    json!({ "name": upstream.config().name.as_str(), "account": account, "quota": quota, "reached": !status.breaker_open, "last_error": status.last_error.map(|last| last.error.to_string()) })
+    json!({ "name": upstream.config().name.as_str(), "account": status.account.to_string(), "quota": quota, "reached": !status.breaker_open, "last_error": status.last_error.map(|last| last.error.to_string()) })
 }
 
 /// Between two looks.

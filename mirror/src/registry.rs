@@ -9,6 +9,7 @@ mod action;
 mod error;
 mod range;
 mod reply;
+mod turn;
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, Response};
+use http::{HeaderMap, Method, Response};
 
 pub use action::{Action, ActionError, Names, Page, Target};
 pub use reply::RegistryBody;
@@ -24,6 +25,7 @@ pub use reply::RegistryBody;
 use error::{RegistryError, Subject};
 use range::Wanted;
 use reply::Replies;
+use turn::Turn;
 
 use crate::cache::{BlobAnswer, BlobContent, Cache, CacheError, Deadline, Repo, TagList};
 use crate::canary::{CANARY, Canaries, Nonce};
@@ -31,6 +33,7 @@ use crate::config::{Access, Config};
 use crate::oci::{Digest, Reference};
 use crate::store::Store;
 use crate::telemetry::{Facts, Origin, Outcome};
+use crate::via::{Pseudonym, Via};
 
 /// The registry API of one mirror. A clone is the same one.
 #[derive(Clone, Debug)]
@@ -41,9 +44,9 @@ struct Inner {
     access: Access,
     cache: Cache,
     canaries: Arc<Canaries>,
-    catalog_turn: tokio::sync::Mutex<()>,
-    instance: String,
+    catalog_turn: Turn,
     names: Names,
+    pseudonym: Pseudonym,
     replies: Replies,
     store: Store,
     upstreams: Vec<crate::config::UpstreamName>,
@@ -53,15 +56,15 @@ struct Inner {
 type Answer = Result<Response<RegistryBody>, RegistryError>;
 
 impl Registry {
-    /// Over `cache`. `instance` is this mirror's id in `Via`, by which a request that comes back is known.
-    pub fn new(config: &Config, cache: Cache, store: Store, canaries: Arc<Canaries>, instance: String) -> Self {
+    /// Over `cache`. `pseudonym` is this mirror's name in `Via`, by which a request that comes back is known.
+    pub fn new(config: &Config, cache: Cache, store: Store, canaries: Arc<Canaries>, pseudonym: Pseudonym) -> Self {
         Self(Arc::new(Inner {
             access: config.access.clone(),
             cache,
             canaries,
-            catalog_turn: tokio::sync::Mutex::default(),
-            instance,
+            catalog_turn: Turn::default(),
             names: Names::new(&config.upstreams),
+            pseudonym,
             replies: Replies::new(&config.headers),
             store,
             upstreams: config.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
@@ -129,22 +132,23 @@ impl Registry {
     }
 
     async fn act(&self, action: Action, request: &Parts, asker: &Origin, facts: &mut Facts) -> Answer {
+        let deadline = Deadline::new();
         match action {
             Action::Ping => Ok(self.0.replies.ping()),
             Action::Blob(target, digest) => {
                 if let Some(nonce) = nonce_of(&target)? {
-                    return self.canary(&nonce, Some(&digest), true, request, asker, facts);
+                    return self.canary(&nonce, Some(&digest), true, request, asker, facts).map(|answer| reply::named(answer, &target));
                 }
-                let repo = self.permitted(&target, asker).await?;
-                self.blob(&target, &repo, &digest, request, facts).await
+                let repo = self.permitted(&target, request, asker, deadline).await?;
+                self.blob(&target, &repo, &digest, request, deadline, facts).await
             }
             Action::Manifest(target, reference) => {
                 if let Some(nonce) = nonce_of(&target)? {
                     let digest = if let Reference::Digest(digest) = &reference { Some(digest) } else { None };
-                    return self.canary(&nonce, digest, false, request, asker, facts);
+                    return self.canary(&nonce, digest, false, request, asker, facts).map(|answer| reply::named(answer, &target));
                 }
-                let repo = self.permitted(&target, asker).await?;
-                let answer = self.0.cache.manifest(&repo, &reference, request.method == Method::HEAD).await?;
+                let repo = self.permitted(&target, request, asker, deadline).await?;
+                let answer = self.0.cache.manifest(&repo, &reference, request.method == Method::HEAD, deadline).await?;
                 facts.outcome = Some(answer.outcome);
                 Ok(self.0.replies.manifest(&answer, &target, &request.headers))
             }
@@ -152,37 +156,47 @@ impl Registry {
                 if nonce_of(&target)?.is_some() {
                     return Ok(self.0.replies.referrers(None, None, &target));
                 }
-                let repo = self.permitted(&target, asker).await?;
+                let repo = self.permitted(&target, request, asker, deadline).await?;
                 let index = self.0.cache.referrers(&repo, &digest).await?;
                 Ok(self.0.replies.referrers(index.as_deref(), kind.as_deref(), &target))
             }
             Action::Tags(target, _) => {
                 if nonce_of(&target)?.is_some() {
-                    let list = TagList { tags: vec!["latest".to_owned()], next: None, stale: false };
+                    let list = TagList { tags: vec!["latest".to_owned()], next: None, warning: None };
                     return Ok(self.0.replies.tags(&list, &target, target.repo.as_str()));
                 }
-                let repo = self.permitted(&target, asker).await?;
+                let repo = self.permitted(&target, request, asker, deadline).await?;
                 let list = self.0.cache.tag_list(&repo, &without_namespace(request.uri.query())).await?;
                 Ok(self.0.replies.tags(&list, &target, repo.label()))
             }
-            Action::Catalog(page) => self.catalog(&page, asker).await,
+            Action::Catalog(page) => self.catalog(&page, asker, deadline).await,
         }
     }
 
-    /// The repository, if the client may read it and the configuration serves it; nothing is read from the disk for who may not.
-    async fn permitted(&self, target: &Target, asker: &Origin) -> Result<Arc<Repo>, RegistryError> {
+    /// The repository as this request asks for it, if the client may read it and the configuration serves it; nothing is read from the disk for who
+    /// may not.
+    async fn permitted(&self, target: &Target, request: &Parts, asker: &Origin, deadline: Deadline) -> Result<Arc<Repo>, RegistryError> {
         let label = self.0.cache.label(target.upstream, &target.repo);
         if self.0.access.decide(asker.client, &label).is_allowed() {
-            return Ok(self.0.cache.repo(target.upstream, &target.repo).await?);
+            let repo = self.0.cache.repo(target.upstream, &target.repo, deadline).await?;
+            return Ok(repo.on_behalf_of(&Via::read(&request.headers)));
         }
         Err(RegistryError::Refused { client: asker.client, repo: label })
     }
 
-    async fn blob(&self, target: &Target, repo: &Arc<Repo>, digest: &Digest, request: &Parts, facts: &mut Facts) -> Answer {
+    async fn blob(
+        &self,
+        target: &Target,
+        repo: &Arc<Repo>,
+        digest: &Digest,
+        request: &Parts,
+        deadline: Deadline,
+        facts: &mut Facts,
+    ) -> Answer {
         let cache = &self.0.cache;
         let is_known = reply::is_known(&request.headers, digest);
         if request.method == Method::HEAD || is_known {
-            let answer = cache.describe_blob(repo, digest).await?;
+            let answer = cache.describe_blob(repo, digest, deadline).await?;
             facts.outcome = Some(answer.outcome);
             return Ok(if is_known {
                 self.0.replies.not_modified(digest, target)
@@ -190,7 +204,7 @@ impl Registry {
                 self.0.replies.described(digest, answer.size, target)
             });
         }
-        let answer = cache.blob(repo, digest).await?;
+        let answer = cache.blob(repo, digest, deadline).await?;
         facts.outcome = Some(answer.outcome);
         self.blob_answer(answer, target, digest, request)
     }
@@ -232,14 +246,13 @@ impl Registry {
     }
 
     /// What is cached and may be read by this client. The first upstream's repositories have their plain names, as its clients use them.
-    /// The list is read from the disk, so it is made on a blocking thread, one at a time.
-    async fn catalog(&self, page: &Page, asker: &Origin) -> Answer {
+    /// The list is read from the disk, so it is made on a blocking thread, one at a time, and who asks waits no longer than for anything else.
+    async fn catalog(&self, page: &Page, asker: &Origin, deadline: Deadline) -> Answer {
         if !self.0.access.knows(asker.client) {
             return Ok(self.0.replies.catalog(&[], None)); // A walk of the disk is not for everybody.
         }
-        let _turn = Deadline::new().wait("_catalog", self.0.catalog_turn.lock()).await?;
         let (this, client) = (self.clone(), asker.client);
-        let names = tokio::task::spawn_blocking(move || this.cached_names(client)).await.map_err(|_| CacheError::Stopping)?;
+        let names = self.0.catalog_turn.take("_catalog", deadline, move || this.cached_names(client)).await?;
         let later = names.into_iter().filter(|name| page.last.as_ref().is_none_or(|last| name > last));
         let limit = page.limit.unwrap_or(usize::MAX);
         let mut names: Vec<String> = later.take(limit.saturating_add(1)).collect();
@@ -259,7 +272,7 @@ impl Registry {
 
     /// A request that this very mirror sent out before.
     fn is_own(&self, headers: &HeaderMap) -> bool {
-        headers.get_all(VIA).iter().any(|via| via.to_str().is_ok_and(|via| via.contains(&self.0.instance)))
+        Via::read(headers).has(self.0.pseudonym)
     }
 
     fn refuse(
@@ -342,5 +355,3 @@ fn without_namespace(query: Option<&str>) -> String {
 fn user_agent(headers: &HeaderMap) -> &str {
     headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
-
-const VIA: HeaderName = http::header::VIA;

@@ -16,6 +16,7 @@ mod outgoing;
 mod proxy_protocol;
 mod socket;
 pub mod systemd;
+mod trusted;
 mod wire;
 
 use std::io;
@@ -27,7 +28,6 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use ipnet::IpNet;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -37,6 +37,7 @@ use crate::tls::{self, Pair, PairError, Resolver};
 
 pub use filter::{FilterBody, serve_filter};
 pub use metrics::Metrics;
+pub use trusted::TrustedProxies;
 
 /// Who is at the other end: an extension of every request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,6 +46,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Over HTTPS.
     pub tls: bool,
+    /// It is a proxy that passes connections on and did not say whose this one is: whatever a request claims was written by its client.
+    pub unnamed: bool,
 }
 
 /// Bound sockets that do not accept yet.
@@ -126,8 +129,14 @@ impl Server {
 
     /// Serves until `cancel`, then closes the listeners, lets running answers finish for `limits.drain`, and cuts the rest. All of it runs
     /// on `tasks`, inside a tokio runtime; a handler dies with its client.
-    pub fn spawn<S, F, B>(self, service: S, limits: &LimitsConfig, trusted: &[IpNet], tasks: &TaskTracker, cancel: &CancellationToken)
-    where
+    pub fn spawn<S, F, B>(
+        self,
+        service: S,
+        limits: &LimitsConfig,
+        trusted: &TrustedProxies,
+        tasks: &TaskTracker,
+        cancel: &CancellationToken,
+    ) where
         S: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data = Bytes, Error = io::Error> + Send + Unpin + 'static,
@@ -139,7 +148,7 @@ impl Server {
         self,
         service: S,
         limits: &LimitsConfig,
-        trusted: &[IpNet],
+        trusted: &TrustedProxies,
         tasks: &TaskTracker,
         cancel: &CancellationToken,
         times: Times,

@@ -1,27 +1,35 @@
 //! The whole mirror, in three acts: [`Mirror::bind`] (sockets, store), [`Mirror::spawn`] (tasks), [`Running::drain`] (a gentle end).
 //!
-//! Every task belongs to one of two trackers and ends with its token: the listeners' first, so that running answers can finish, then that of
-//! everything else. What dies with a client: its connection and its body. What does not: downloads, checks of tags, and all background work.
+//! Every task belongs to one of three groups, which end one after the other: the listeners' first, so that running answers can finish, then everything
+//! in the background, and last the operator's pages, which say that it stops. No group holds the stop for ever.
+//! What dies with a client: its connection and its body. What does not: downloads, checks of tags, and all background work.
+
+mod restart;
+mod tasks;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use rustix::io::Errno;
+
+use tasks::Tasks;
 
 use crate::cache::Cache;
 use crate::canary::Canaries;
-use crate::config::{Access, AdminConfig, Config, ListenerConfig, LogConfig, Secret, UpstreamConfig};
+use crate::config::{Access, AdminConfig, Config, LimitsConfig, ListenerConfig, LogConfig, Secret, UpstreamConfig};
 use crate::observe::{self, Watch};
 use crate::registry::Registry;
-use crate::server::{BindError, Server, serve_filter};
+use crate::server::{BindError, Server, TrustedProxies, serve_filter};
 use crate::store::{OpenError, Store};
 use crate::surface::{Serve as _, surface};
-use crate::telemetry::{self, AccessLog, Admin, Lines, Readiness, Writer};
+use crate::telemetry::{self, AccessLog, Admin, Guard, Lines, Output, Readiness, Writer};
+use crate::tls::PairError;
 use crate::upstream::{self, Upstream};
+use crate::via::Pseudonym;
 
 /// A mirror that is ready to serve: its sockets are bound, its store is open and locked.
 #[derive(Debug)]
@@ -42,19 +50,25 @@ pub struct Running {
 /// What outlives a reload.
 #[derive(Debug)]
 struct Parts {
-    background: CancellationToken,
+    /// The operator's listener.
+    admin: Tasks,
+    background: Tasks,
     cache: Arc<ArcSwap<Cache>>,
     canaries: Arc<Canaries>,
+    /// What it started with.
     config: Config,
-    connections: TaskTracker,
-    instance: String,
-    listening: CancellationToken,
+    guard: Arc<ArcSwap<Guard>>,
+    /// The data listeners and their connections.
+    listening: Tasks,
+    /// What locks an admin listener beyond loopback that has no token: a word that nobody knows.
+    lock: Secret,
     log: AccessLog,
+    pseudonym: Pseudonym,
     readiness: Readiness,
     registry: Arc<ArcSwap<Registry>>,
     request_metrics: telemetry::Metrics,
     store: Store,
-    tasks: TaskTracker,
+    trusted: TrustedProxies,
     upstream_metrics: upstream::Metrics,
     writer: Option<Writer>,
 }
@@ -62,9 +76,23 @@ struct Parts {
 /// Why a mirror does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The operator's own listener.
+    #[error("cannot serve metrics and readiness")]
+    Admin(#[source] BindError),
     /// An address or a certificate.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A socket of the service manager's, or one that stays at a reload, reaches further than the configuration's own check could know.
+    #[error(
+        "{address} is reached by others, who could then read the private images of the account {accounts}: \
+         say who may (access: [10.0.0.0/8], --allow 10.0.0.0/8), or that everybody may (access: open, --allow open)"
+    )]
+    Exposed {
+        /// Whose.
+        accounts: String,
+        /// Where this mirror really listens.
+        address: SocketAddr,
+    },
     /// The access log's thread.
     #[error("cannot start the access log")]
     Log(#[source] io::Error),
@@ -90,38 +118,57 @@ pub enum StartError {
     },
 }
 
+impl StartError {
+    /// What to do about it, in one line. Where there is none, the error says it, or nobody can do anything.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Admin(BindError::Listen { source, .. }) => Some(format!(
+                "{}; or move it with admin.address (CHANDLER_ADMIN_ADDRESS), or leave it out (admin: off)",
+                listen_hint(source)?
+            )),
+            Self::Bind(BindError::Listen { source, .. }) => {
+                Some(format!("{}; or choose another address (listeners, --listen, CHANDLER_LISTENERS)", listen_hint(source)?))
+            }
+            Self::Bind(BindError::Tls { source: PairError::Unreadable { .. }, .. }) => Some(
+                "the user that chandler runs as must be able to read it; in a container mount the whole folder, with what its links lead to".into(),
+            ),
+            Self::Open(error) => Some(error.hint()),
+            Self::Upstream { .. } => Some("`chandler mirror --check` tries the configuration and the files that it names".into()),
+            Self::Admin(_) | Self::Bind(_) | Self::Exposed { .. } | Self::Log(_) | Self::Random | Self::WouldOpen => None,
+        }
+    }
+}
+
+fn listen_hint(error: &io::Error) -> Option<&'static str> {
+    if Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT) {
+        return Some("this machine speaks no IPv6: write 0.0.0.0 in the place of [::], or of nothing before the port");
+    }
+    match error.kind() {
+        io::ErrorKind::AddrInUse => Some("another program listens there (`ss -ltnp` names it): stop it"),
+        io::ErrorKind::AddrNotAvailable => Some("this machine has no such address (`ip address` lists those that it has)"),
+        io::ErrorKind::PermissionDenied => Some(
+            "only root and programs with CAP_NET_BIND_SERVICE may have a port below 1024: give it this right (systemd: AmbientCapabilities=)",
+        ),
+        _ => None,
+    }
+}
+
 impl Mirror {
     /// Binds the sockets (or takes those that the service manager hands over) and opens the store. Nothing is asked of any network.
     ///
     /// Sockets come first: where an address is taken, a store must not be locked and swept.
     pub fn bind(config: &Config, inherited: Vec<TcpListener>) -> Result<Self, StartError> {
         let server = Server::bind(&config.listeners, inherited)?;
+        refuse_exposure(config, &server.addresses())?;
         let admin = config.admin.as_ref().map(|admin| bind_admin(admin, config.drop_in)).transpose()?.flatten();
-        let store = Store::open(&config.store)?;
-        let (tasks, background, instance) = (TaskTracker::new(), CancellationToken::new(), random_id()?);
-        let (upstream_metrics, request_metrics) = (upstream::Metrics::default(), telemetry::Metrics::default());
-        let cache = Cache::new(config, store.clone(), upstreams(config, &instance, &upstream_metrics)?, tasks.clone(), background.clone());
-        let (lines, writer) = access_log(&config.log).map_err(StartError::Log)?.unzip();
-        let canaries = Arc::<Canaries>::default();
-        let registry = Registry::new(config, cache.clone(), store.clone(), canaries.clone(), instance.clone());
-        let parts = Parts {
-            background,
-            cache: Arc::new(ArcSwap::from_pointee(cache)),
-            canaries,
-            config: config.clone(),
-            connections: TaskTracker::new(),
-            instance,
-            listening: CancellationToken::new(),
-            log: AccessLog::new(lines, &config.trusted_proxies, request_metrics.clone()),
-            readiness: Readiness::default(),
-            registry: Arc::new(ArcSwap::from_pointee(registry)),
-            request_metrics,
-            store,
-            tasks,
-            upstream_metrics,
-            writer,
-        };
+        let parts = Parts::new(config, Store::open(&config.store)?, admin.as_ref().map(|server| server.addresses()[0]))?;
         Ok(Self { admin, parts, server })
+    }
+
+    /// Shows in the metrics how many lines the process's own log loses.
+    pub fn counting_losses_of(mut self, log: &Output) -> Self {
+        self.parts.request_metrics.count_losses_of(log);
+        self
     }
 
     /// Starts everything, inside a tokio runtime.
@@ -129,18 +176,20 @@ impl Mirror {
         let Self { admin, parts, server } = self;
         let addresses = server.addresses();
         let admin = admin.map(|admin| parts.spawn_admin(admin, &server));
-        parts.store.spawn(&parts.tasks, &parts.background);
+        let Tasks { cancel, tracker } = &parts.background;
+        parts.store.spawn(tracker, cancel);
         observe::warn_of_open_accounts(&parts.config, &addresses, &parts.readiness);
         let watch =
             Watch { cache: parts.cache.clone(), log: parts.log.clone(), readiness: parts.readiness.clone(), store: parts.store.clone() };
-        parts.tasks.spawn(watch.run(parts.background.clone()));
+        tracker.spawn(watch.run(cancel.clone()));
         let service = Arc::new(surface(parts.registry.clone(), parts.canaries.clone()));
         let log = parts.log.clone();
         let answer = move |request| {
             let service = service.clone();
             log.observe(request, move |request| service.serve(request))
         };
-        server.spawn(answer, &parts.config.limits, &parts.config.trusted_proxies, &parts.connections, &parts.listening);
+        let Tasks { cancel, tracker } = &parts.listening;
+        server.spawn(answer, &parts.config.limits, &parts.trusted, tracker, cancel);
         parts.cache.load().greet();
         Running { addresses, admin, parts }
     }
@@ -157,73 +206,130 @@ impl Running {
         self.admin
     }
 
-    /// Takes over what a new configuration says of upstreams, access, headers and tags. Listeners, the store and the log stay as they are.
-    pub fn reload(&self, config: &Config) -> Result<(), StartError> {
+    /// Takes over what a new configuration says of upstreams, access, trusted proxies, headers, tags and the admin token. All else stays as it is: the
+    /// keys that would change it are returned, and hold from the next start on. The log's level is its owner's to change.
+    pub fn reload(&self, config: &Config) -> Result<Vec<&'static str>, StartError> {
         let parts = &self.parts;
+        refuse_exposure(config, &self.addresses)?;
         if self.would_open(config) {
             return Err(StartError::WouldOpen);
         }
-        let upstreams = upstreams(config, &parts.instance, &parts.upstream_metrics)?;
+        let upstreams = upstreams(config, parts.pseudonym, &parts.upstream_metrics)?;
         let cache = parts.cache.load().reloaded(config, upstreams);
         cache.greet();
-        let registry = Registry::new(config, cache.clone(), parts.store.clone(), parts.canaries.clone(), parts.instance.clone());
+        let registry = Registry::new(config, cache.clone(), parts.store.clone(), parts.canaries.clone(), parts.pseudonym);
+        parts.trusted.replace(&config.trusted_proxies); // Before the rules that are made for them.
         parts.cache.store(Arc::new(cache));
         parts.registry.store(Arc::new(registry));
-        observe::forget_upstreams(&parts.config.upstreams, &parts.readiness); // Once nobody asks the old ones any more.
+        if let Some(admin) = &config.admin {
+            parts.guard.store(Arc::new(guard(admin, self.admin, &parts.lock)));
+        }
         observe::warn_of_open_accounts(config, &self.addresses, &parts.readiness);
-        Ok(())
+        Ok(restart::waiting(&parts.config, config))
     }
 
     /// The sockets stay, so a configuration for other ones must not bring its leave to be open with it.
     fn would_open(&self, config: &Config) -> bool {
         let is_exposed = self.addresses.iter().any(|address| !address.ip().is_loopback());
-        let has_account = config.upstreams.iter().any(|upstream| upstream.account.is_some());
+        let has_account = !observe::accounts_with_private_images(config).is_empty();
         let is_open = matches!(config.access, Access::Open) && !config.drop_in;
         is_exposed && has_account && is_open && config.listeners != self.parts.config.listeners
     }
 
-    /// Stops: no new connections, running answers get the configured time, then downloads and background work end.
+    /// Stops: no new connections, running answers get the configured time, then downloads and background work end. `/readyz` says so until the very
+    /// end. Whatever hangs, it ends: what is left then is said, and dies with the process.
     pub async fn drain(self) {
-        let Parts { background, connections, listening, tasks, writer, .. } = self.parts;
-        listening.cancel();
-        connections.close();
-        connections.wait().await;
-        background.cancel();
-        tasks.close();
-        tasks.wait().await;
-        if let Some(writer) = writer
-            && let Err(error) = tokio::task::spawn_blocking(|| writer.finish()).await
-        {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the last lines of the access log may be missing");
+        let Parts { admin, background, cache, config, listening, readiness, writer, .. } = self.parts;
+        readiness.block("stopping", "the mirror takes no new connections; running answers may finish");
+        let left = listening.end(config.limits.drain + CUT).await;
+        if left > 0 {
+            tracing::warn!(server.tasks = left, "{left} tasks of connections do not end; the stop goes on without them");
         }
+        let left = background.end(BACKGROUND).await;
+        if left > 0 {
+            let flights = cache.load().flights();
+            tracing::warn!(
+                server.tasks = left,
+                "{left} background tasks do not end, {flights} of them downloads, as where a disk hangs; the stop goes on without them"
+            );
+        }
+        if let Some(writer) = writer
+            && !tokio::task::spawn_blocking(|| writer.finish(LAST_LINES)).await.unwrap_or(false)
+        {
+            tracing::warn!("nobody reads the access log: its last lines are lost");
+        }
+        admin.end(ADMIN + CUT).await;
     }
 }
 
 impl Parts {
-    /// The operator's pages, until the very end of the drain.
+    fn new(config: &Config, store: Store, admin: Option<SocketAddr>) -> Result<Self, StartError> {
+        let (background, canaries, pseudonym) = (Tasks::default(), Arc::<Canaries>::default(), Pseudonym::new(random()?));
+        let lock = Secret::new(&format!("{:016x}", random()?));
+        let (upstream_metrics, request_metrics) = (upstream::Metrics::default(), telemetry::Metrics::default());
+        let upstreams = upstreams(config, pseudonym, &upstream_metrics)?;
+        let cache = Cache::new(config, store.clone(), upstreams, background.tracker.clone(), background.cancel.clone());
+        let registry = Registry::new(config, cache.clone(), store.clone(), canaries.clone(), pseudonym);
+        let (lines, writer) = access_log(&config.log).map_err(StartError::Log)?.unzip();
+        let trusted = TrustedProxies::new(&config.trusted_proxies);
+        let guard = config.admin.as_ref().map(|asked| guard(asked, admin, &lock)).unwrap_or_default();
+        Ok(Self {
+            admin: Tasks::default(),
+            background,
+            cache: Arc::new(ArcSwap::from_pointee(cache)),
+            canaries,
+            config: config.clone(),
+            guard: Arc::new(ArcSwap::from_pointee(guard)),
+            listening: Tasks::default(),
+            lock,
+            log: AccessLog::new(lines, trusted.clone(), request_metrics.clone()),
+            pseudonym,
+            readiness: Readiness::default(),
+            registry: Arc::new(ArcSwap::from_pointee(registry)),
+            request_metrics,
+            store,
+            trusted,
+            upstream_metrics,
+            writer,
+        })
+    }
+
+    /// The operator's pages, for which nobody else's running answers need to be waited.
     fn spawn_admin(&self, admin: Server, server: &Server) -> SocketAddr {
         let address = admin.addresses()[0];
-        let config = self.config.admin.clone().expect("a listener was bound for it");
         let (store, cache) = (self.store.clone(), self.cache.clone());
         let filter = telemetry::admin(Admin {
             figures: Box::new(move || observe::figures(&store, &cache.load())),
-            open_metrics: config.open_metrics,
+            guard: self.guard.clone(),
             readiness: self.readiness.clone(),
             registry: observe::metrics(server, &self.store, &self.cache.load(), &self.upstream_metrics, &self.request_metrics),
-            token: config.token.or_else(|| locked(&config.address.ip(), &self.instance)),
         });
-        admin.spawn(serve_filter(filter), &self.config.limits, &[], &self.connections, &self.listening);
+        let limits = LimitsConfig { drain: ADMIN, ..self.config.limits.clone() };
+        admin.spawn(serve_filter(filter), &limits, &TrustedProxies::default(), &self.admin.tracker, &self.admin.cancel);
         address
     }
 }
 
-/// Beyond loopback a listener without a token shows metrics only: the rest is locked with a word that nobody knows.
-fn locked(address: &IpAddr, instance: &str) -> Option<Secret> {
-    (!address.is_loopback()).then(|| Secret::new(&random_id().unwrap_or_else(|_| instance.to_owned())))
+/// An account's private images must not become everybody's without somebody saying so, wherever the sockets came from.
+fn refuse_exposure(config: &Config, addresses: &[SocketAddr]) -> Result<(), StartError> {
+    let is_unsaid = matches!(config.access, Access::Open) && !config.access_said && !config.drop_in;
+    let Some(address) = addresses.iter().find(|address| is_unsaid && !address.ip().is_loopback()) else { return Ok(()) };
+    let accounts = observe::accounts_with_private_images(config);
+    if accounts.is_empty() {
+        return Ok(());
+    }
+    Err(StartError::Exposed { accounts: accounts.join(" and "), address: *address })
+}
+
+/// Who may see the operator's pages at `address`, which a reload cannot move: beyond loopback and without a token they show metrics at the most.
+fn guard(config: &AdminConfig, address: Option<SocketAddr>, lock: &Secret) -> Guard {
+    let is_exposed = address.is_some_and(|address| !address.ip().is_loopback());
+    let token = config.token.clone().or_else(|| is_exposed.then(|| lock.clone()));
+    Guard { open_metrics: config.open_metrics, token }
 }
 
 /// As a drop-in the operator never asked for this listener: where its port is taken the mirror serves without it.
-fn bind_admin(admin: &AdminConfig, drop_in: bool) -> Result<Option<Server>, BindError> {
+fn bind_admin(admin: &AdminConfig, drop_in: bool) -> Result<Option<Server>, StartError> {
     let listener = ListenerConfig { address: admin.address, proxy_protocol: false, tls: None };
     match Server::bind(&[listener], Vec::new()) {
         Ok(server) => Ok(Some(server)),
@@ -234,7 +340,7 @@ fn bind_admin(admin: &AdminConfig, drop_in: bool) -> Result<Option<Server>, Bind
             );
             Ok(None)
         }
-        Err(error) => Err(error),
+        Err(error) => Err(StartError::Admin(error)),
     }
 }
 
@@ -247,17 +353,29 @@ fn access_log(config: &LogConfig) -> io::Result<Option<(Lines, Writer)>> {
     }
 }
 
-fn upstreams(config: &Config, instance: &str, metrics: &upstream::Metrics) -> Result<Vec<Upstream>, StartError> {
+fn upstreams(config: &Config, pseudonym: Pseudonym, metrics: &upstream::Metrics) -> Result<Vec<Upstream>, StartError> {
     let make = |one: &UpstreamConfig| {
-        Upstream::new(one, &config.limits, instance, metrics)
+        Upstream::new(one, &config.limits, pseudonym, metrics)
             .map_err(|source| StartError::Upstream { upstream: one.name.to_string(), source })
     };
     config.upstreams.iter().map(make).collect()
 }
 
-/// 64 random bits: the name of this process among mirrors.
-fn random_id() -> Result<String, StartError> {
+/// 64 bits that nobody can guess.
+fn random() -> Result<u64, StartError> {
     let mut bytes = [0; 8];
     SystemRandom::new().fill(&mut bytes).map_err(|_| StartError::Random)?;
-    Ok(hex::encode(bytes))
+    Ok(u64::from_ne_bytes(bytes))
 }
+
+/// For running answers of the operator's pages.
+const ADMIN: Duration = Duration::from_secs(1);
+/// For downloads and background work to see their end. What takes longer hangs.
+const BACKGROUND: Duration = Duration::from_secs(5);
+/// For connections to see that they were cut.
+const CUT: Duration = Duration::from_secs(2);
+/// For the reader of the access log to take the last lines.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! Pieces: `layout` (names), `open` (lock, version, left-overs), `disk` (what all share), `tree` (folders, records), `index` and `account` (what is there
 //! and what it takes), `spool` and `blob` (writing and reading content), `repository` and `records`, and the tasks in the background: `scan`,
-//! `health`, `cleanup`, `scrub`.
+//! `health`, `cleanup` (which saves the `uses`), `scrub`.
 //!
 //! Invariants:
 //! * A file under its final name is whole: it was written, synced, renamed, and its folder synced, in this order. kill -9 at any moment leaves nothing or all of it.
@@ -17,6 +17,7 @@
 
 mod account;
 mod blob;
+mod check;
 mod cleanup;
 mod disk;
 mod error;
@@ -33,6 +34,7 @@ mod scan;
 mod scrub;
 mod spool;
 mod tree;
+mod uses;
 
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -42,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use blob::Stored;
-pub use error::{OpenError, SpoolError, StoreError};
+pub use error::{OpenError, StoreError};
 pub use health::Health;
 pub use metrics::Metrics;
 pub use records::{ManifestRecord, RepositoryState, TagRecord, Visibility};
@@ -116,6 +118,11 @@ impl Store {
         Stored::open(&self.disk, digest, Some(disk::now()))
     }
 
+    /// The same where no disk needs to be asked: `None` also for a file that the kernel would have to look for.
+    pub fn blob_at_once(&self, digest: &Digest) -> Option<Stored> {
+        Stored::open_at_once(&self.disk, digest, disk::now())
+    }
+
     /// A manifest's bytes, read and hashed. One that is damaged is quarantined, and not there.
     pub fn manifest(&self, digest: &Digest) -> Option<Bytes> {
         let stored = self.blob(digest)?;
@@ -128,7 +135,7 @@ impl Store {
         };
         let mut bytes = vec![0; size];
         if let Err(error) = stored.file().read_exact_at(&mut bytes, 0) {
-            tracing::warn!(blob.digest = %digest, error = %error, "cannot read a stored manifest");
+            stored.failed(&error);
             return None;
         }
         if Digest::of(digest.algorithm(), &bytes) != *digest {
@@ -138,6 +145,21 @@ impl Store {
         stored.mark_verified();
         stored.touch();
         Some(bytes.into())
+    }
+
+    /// Whether the index knows `digest`: no look at the disk, and `false` for a file that the scan has not come to.
+    pub fn knows(&self, digest: &Digest) -> bool {
+        self.disk.index.contains(digest)
+    }
+
+    /// Stores a small blob whose hash was checked, durably.
+    pub fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        if self.blob(digest).is_some_and(|stored| stored.size() == bytes.len() as u64) {
+            return Ok(());
+        }
+        let mut spool = self.spool(digest, Some(bytes.len() as u64))?;
+        spool.append(bytes)?;
+        spool.publish(ChildKind::Blob).map(drop)
     }
 
     /// Stores a manifest whose hash was checked, durably.
@@ -151,17 +173,12 @@ impl Store {
     }
 
     /// Starts to store a blob, of `size` bytes where that is known: its room is taken now, from older blobs where it must.
-    pub fn spool(&self, digest: &Digest, size: Option<u64>) -> Result<Spool, SpoolError> {
+    pub fn spool(&self, digest: &Digest, size: Option<u64>) -> Result<Spool, StoreError> {
         Spool::new(&self.disk, digest, size)
     }
 
-    /// Moves a damaged blob aside, so that it is fetched again.
-    pub fn quarantine(&self, digest: &Digest) {
-        self.disk.quarantine(digest, "a full read computed another hash");
-    }
-
-    /// What is known of a repository; empty where nothing is.
-    pub fn repository(&self, upstream: &UpstreamName, name: &RepoName) -> Arc<Repository> {
+    /// What is known of a repository; empty where nothing is. An error where that cannot be told now: it may be closed, and must not be served.
+    pub fn repository(&self, upstream: &UpstreamName, name: &RepoName) -> Result<Arc<Repository>, Arc<StoreError>> {
         self.repositories.get(&self.disk, upstream, name)
     }
 

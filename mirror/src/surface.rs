@@ -73,7 +73,7 @@ impl Future for Serving {
     }
 }
 
-/// `GET /chandler/receipt/NONCE`: who pulled that canary. The nonce is the right to ask.
+/// `GET /chandler/receipt/NONCE`: who pulled that canary. The nonce is the right to ask. `GET /`: that something is here.
 fn pages(canaries: Arc<Canaries>) -> BoxedFilter<(warp::reply::Response,)> {
     let receipt = warp::path!("chandler" / "receipt" / String).and(warp::get()).map(move |nonce: String| receipt(&canaries, &nonce));
     let nothing = warp::any().map(|| {
@@ -82,7 +82,9 @@ fn pages(canaries: Arc<Canaries>) -> BoxedFilter<(warp::reply::Response,)> {
             &json!({ "errors": [{ "code": "UNSUPPORTED", "message": "no such page; the registry's API is under /v2/" }] }),
         )
     });
-    receipt.or(nothing).unify().boxed()
+    // What people and load balancers ask the `registry` image for.
+    let root = warp::path::end().and(warp::get()).map(|| warp::reply::Response::new("chandler: the registry's API is under /v2/\n".into()));
+    receipt.or(root).unify().or(nothing).unify().boxed()
 }
 
 fn receipt(canaries: &Canaries, nonce: &str) -> warp::reply::Response {

@@ -22,13 +22,13 @@ use crate::config::UpstreamName;
 use crate::oci::{Reference, RepoName};
 
 pub use access_log::{AccessLog, Logged};
-pub use admin::{Admin, admin};
+pub use admin::{Admin, Guard, admin};
 pub use client::{SharedAddress, client_address};
 pub use metrics::Metrics;
 pub use process::Process;
 pub use readiness::{Condition, Kind, Readiness, Report};
 pub use request_id::RequestId;
-pub use writer::{Lines, Writer};
+pub use writer::{Lines, Output, Writer};
 
 /// Whence a request came: an extension of every request that [`AccessLog`] saw.
 #[derive(Clone, Debug)]

@@ -1,11 +1,15 @@
 //! Who may read what: "Private images are served only to whom the configuration says." Once there are rules, what no rule allows is refused.
 //!
-//! A trusted proxy's `X-Forwarded-For` plays clients of other networks.
+//! A trusted proxy's `X-Forwarded-For`, or its PROXY header, plays clients of other networks.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::client::{Answer, Client};
 use tests::hub::{Hub, noise};
+use tests::operator::Operator;
 use tests::program::Program;
 
 const RULES: &str = "trusted_proxies: [\"127.0.0.1/32\"]
@@ -69,10 +73,14 @@ async fn what_no_rule_allows_is_denied_before_and_after_it_is_cached() {
         }
         get(&client, OFFICE, alpine).await.whole();
     }
-    for path in [app, alpine] {
-        let ranged = client.send(client.request(Method::GET, path).header("x-forwarded-for", STRANGER).header("range", "bytes=0-5")).await;
-        assert_denied(&ranged, path);
+    for (from, path) in [(STRANGER, app), (STRANGER, alpine), (STRANGER, paths[1].as_str()), (OFFICE, paths[1].as_str())] {
+        for range in ["bytes=0-5", "bytes=-100"] {
+            let ranged = client.send(client.request(Method::GET, path).header("x-forwarded-for", from).header("range", range)).await;
+            assert_denied(&ranged, &format!("{range} of {path}"));
+        }
     }
+    let ranged = client.request(Method::GET, &paths[1]).header("x-forwarded-for", RUNNER).header("range", "bytes=0-5");
+    assert_eq!(client.send(ranged).await.whole().len(), 6);
     let line = mirror.wait_for_log("\"outcome\":\"refused\"");
     assert!(line.contains("no access rule lets"), "{line}");
     assert!(get(&client, STRANGER, "/v2/").await.status.is_success(), "whether this is a registry is no secret");
@@ -86,6 +94,7 @@ async fn lists_show_each_client_what_it_may_read() {
     for repo in ["library/alpine", "acme/app"] {
         get(&client, RUNNER, &format!("/v2/{repo}/manifests/1")).await.whole();
     }
+    Operator::of(&mirror).wait_until_written().await;
     for (from, seen) in [(RUNNER, json!(["acme/app", "library/alpine"])), (OFFICE, json!(["library/alpine"])), (STRANGER, json!([]))] {
         let catalog: Value = serde_json::from_slice(&get(&client, from, "/v2/_catalog").await.whole()).expect("JSON");
         assert_eq!(catalog["repositories"], seen, "{from}");
@@ -121,4 +130,28 @@ async fn an_address_that_the_client_wrote_itself_counts_for_nothing_behind_a_pro
     let client = Client::new(mirror.url());
     let forged = format!("{RUNNER}, {STRANGER}");
     assert_denied(&get(&client, &forged, "/v2/library/alpine/manifests/1").await, "the rightmost is the proxy's word");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_the_proxy_protocol_a_client_is_whom_the_proxy_names_and_never_whom_it_names_itself() {
+    let hub = hub();
+    let listeners = "[{address: \"127.0.0.1:0\", proxy_protocol: true}]";
+    let mirror = Program::of_hub(&hub.url()).listeners(listeners).config(RULES).start();
+    for (proxy, forwarded, status) in [
+        (format!("TCP4 {RUNNER} 10.0.0.1 4711 443"), STRANGER, "200"),
+        (format!("TCP4 {STRANGER} 10.0.0.1 4711 443"), RUNNER, "403"),
+        ("UNKNOWN".to_owned(), RUNNER, "403"),
+        ("UNKNOWN".to_owned(), "127.0.0.1, 192.168.7.9, 127.0.0.1", "403"),
+        // The connection is another trusted proxy's, which speaks HTTP and names its client.
+        ("TCP4 127.0.0.1 10.0.0.1 4711 443".to_owned(), RUNNER, "200"),
+    ] {
+        let request =
+            format!("GET /v2/library/alpine/manifests/1 HTTP/1.1\r\nhost: m\r\nx-forwarded-for: {forwarded}\r\nconnection: close\r\n\r\n");
+        let mut stream = TcpStream::connect(mirror.host()).expect("it listens");
+        stream.write_all(format!("PROXY {proxy}\r\n{request}").as_bytes()).expect("the kernel takes it");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer to its end");
+        let answer = String::from_utf8_lossy(&answer);
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{proxy}, {forwarded}: {answer:.300}");
+    }
 }

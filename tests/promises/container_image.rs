@@ -6,9 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tests::client::Client;
 use tests::container_image::Archive;
 use tests::engine::{Containerd, Dockerd, MachineConfig, Network, Podman, Release};
-use tests::hub::{Hub, Kind, on};
+use tests::hub::{Hub, Kind, MIB, noise, on};
 use tokio::net::UdpSocket;
 use tokio::time::{sleep, timeout};
 
@@ -62,9 +63,18 @@ async fn the_classic_line_puts_private_images_behind(release: Release) {
     let volumes = site.inspect("{{range .Mounts}}{{.Type}} {{.Destination}}{{end}}").await;
     assert_eq!(volumes, "volume /var/lib/registry");
 
-    // SIGTERM, and SIGKILL only a minute later, which the exit code would tell.
-    site.docker.docker(["stop", "-t", "60", "through-cache"]).await.expect_success();
+    // SIGTERM, and SIGKILL ten seconds later, which the exit code would tell: even a download that stands still ends before.
+    site.hub.forget();
+    let stuck = site.hub.put_blob("library/busybox", noise(9, MIB));
+    let _gate = site.hub.hold_at(100_000, on(Kind::Cdn));
+    let pull = tokio::spawn({
+        let blob = format!("/v2/library/busybox/blobs/{stuck}");
+        async move { Client::new(&mirror).get(&blob).await }
+    });
+    site.hub.wait_for(|counts| counts.bytes(on(Kind::Cdn)) == 100_000).await;
+    site.docker.docker(["stop", "through-cache"]).await.expect_success();
     assert_eq!(site.inspect("{{.State.Status}} {{.State.ExitCode}}").await, "exited 0");
+    assert!(pull.await.expect("no panic").body.is_err(), "it was cut, and the client knows");
 }
 
 #[tokio::test(flavor = "multi_thread")]

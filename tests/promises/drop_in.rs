@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tests::client::Client;
 use tests::hub::Hub;
+use tests::program::{Process, Starter};
 
 use crate::https::{Files, client_of};
-use crate::starter::Starter;
 
 const USER: &str = "machine-account";
 const PASSWORD: &str = "dckr_pat_0123456789";
@@ -201,10 +201,24 @@ async fn a_stand_in_that_others_reach_says_whose_images_are_open_and_what_closes
         .start();
     let said = program.wait_for("are open to everybody");
     assert!(said.contains(USER) && said.contains("CHANDLER_ACCESS"), "{said}");
+    let ready = readiness(&program).await;
+    assert!(ready.contains(USER) && ready.contains("CHANDLER_ACCESS=open ends this warning"), "{ready}");
+
+    let told = by_variables(&hub, &folder.path().join("told"))
+        .with("REGISTRY_HTTP_ADDR", "0.0.0.0:0")
+        .with("REGISTRY_PROXY_USERNAME", USER)
+        .with("REGISTRY_PROXY_PASSWORD", PASSWORD)
+        .with("CHANDLER_ACCESS", "open")
+        .start();
+    assert_eq!(readiness(&told).await, "ready\n");
+    assert!(!told.said().contains("are open to"), "{}", told.said());
+}
+
+/// What `/readyz` says, once it serves.
+async fn readiness(program: &Process) -> String {
     let line = program.wait_for("the mirror serves");
     let admin = line.rsplit_once("\"admin\":\"").and_then(|(_, rest)| rest.split_once('"')).expect("an admin URL").0.to_owned();
-    let ready = Client::new(&admin).get("/readyz").await;
-    assert!(String::from_utf8_lossy(&ready.whole()).contains(USER), "readyz says so too");
+    String::from_utf8_lossy(&Client::new(&admin).get("/readyz").await.whole()).into_owned()
 }
 
 #[test]

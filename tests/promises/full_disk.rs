@@ -4,7 +4,7 @@
 //! The cap in use is `eviction`'s subject, the unhealthy store `sick_store`'s.
 
 use tests::client::Client;
-use tests::disk::{Tmpfs, published, wait_for_blob, wait_for_empty_spool};
+use tests::disk::{Tmpfs, blob_file, published, wait_for_blob, wait_for_empty_spool};
 use tests::hub::{Digest, Fault, Gate, Hub, KIB, Kind, MIB, noise, on};
 use tests::operator::Operator;
 use tests::program::Program;
@@ -189,6 +189,33 @@ async fn a_disk_that_others_filled_does_not_fail_a_pull() {
     for descriptor in cold.blobs() {
         wait_for_blob(&setting.mirror.store(), &descriptor.digest).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_found_no_room_is_written_when_it_is_used_again_and_there_is_some() {
+    let Some(tmpfs) = Tmpfs::new("8m") else { return };
+    let hub = Hub::start();
+    let image = hub.image("library/app").tag("1").layers([5000]).push();
+    let builder = Program::of_hub(&hub.url());
+    tmpfs.hold_the_store_of(&builder);
+    let mirror = builder.start();
+    let client = Client::new(mirror.url());
+    let ballast = tmpfs.path().join("of-somebody-else");
+    fill(&ballast);
+    client.pull("library/app", "1").await;
+    assert_eq!(published(&mirror.store()), Vec::<String>::new(), "there was no room");
+
+    std::fs::remove_file(&ballast).expect("it is ours");
+    hub.down();
+    let tag = mirror.store().join("repos/docker.io/library/app/_tags/1");
+    client.until("/v2/library/app/manifests/1", |answer| answer.status.is_success() && tag.is_file()).await;
+    for blob in image.blobs() {
+        let file = blob_file(&mirror.store(), &blob.digest);
+        client.until(&format!("/v2/library/app/blobs/{}", blob.digest), |answer| answer.status.is_success() && file.is_file()).await;
+    }
+    Operator::of(&mirror).wait_until_written().await;
+    let mirror = mirror.crash_and_restart();
+    Client::new(mirror.url()).pull("library/app", "1").await;
 }
 
 /// Writes until the file system has no room.

@@ -4,6 +4,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tests::client::{Answer, Client};
 use tests::hub::{Hub, Kind, OCI_INDEX, on};
+use tests::operator::Operator;
 use tests::program::Program;
 
 const NONCE: &str = "00112233445566778899aabbccddeeff";
@@ -70,6 +71,7 @@ async fn the_catalog_is_what_is_cached_page_by_page() {
     for repo in ["library/alpine", "acme/app", "team/tool", "ghcr.io/team/tool"] {
         client.pull(repo, "1").await;
     }
+    Operator::of(&mirror).wait_until_written().await;
     let all = ["acme/app", "ghcr.io/team/tool", "library/alpine", "team/tool"];
     assert_eq!(pages(&client, "/v2/_catalog", "repositories").await, [all]);
     assert_eq!(pages(&client, "/v2/_catalog?n=3", "repositories").await, [all[..3].to_vec(), all[3..].to_vec()]);
@@ -115,8 +117,15 @@ async fn a_canary_is_a_whole_image_that_no_upstream_hears_of_and_its_receipt_tel
     assert_eq!(receipts().await, json!([]));
     let repo = format!("chandler-canary/{NONCE}");
     assert!(!client.pull(&repo, "latest").await.is_empty());
-    for form in [format!("/v2/docker.io/{repo}/manifests/latest"), format!("/v2/{repo}/manifests/latest?ns=docker.io")] {
-        client.get(&form).await.whole();
+    let layer = client.pull(&repo, "latest").await.pop().expect("a canary has a layer");
+    for (path, namespace) in [
+        (format!("/v2/docker.io/{repo}/manifests/latest"), ""),
+        (format!("/v2/{repo}/manifests/latest?ns=docker.io"), "docker.io"),
+        (format!("/v2/{repo}/blobs/{layer}?ns=docker.io"), "docker.io"),
+    ] {
+        let answer = client.get(&path).await;
+        assert_eq!(answer.header("oci-namespace"), namespace, "{path}");
+        answer.whole();
     }
     let receipts = receipts().await;
     let what = |wanted: &str| receipts.as_array().into_iter().flatten().filter(|one| one["what"] == wanted).count();

@@ -1,16 +1,25 @@
 //! Running it: reload, stop, logs, metrics, and the lock on the store.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tests::client::{Answer, Client};
 use tests::hub::{Hub, Kind, MIB, noise, on};
-use tests::program::Program;
-
-use crate::starter::Starter;
+use tests::operator::Operator;
+use tests::program::{Program, Starter, program_path};
+use tokio::net::TcpStream;
 
 const TAG: &str = "/v2/library/alpine/manifests/latest";
+/// Longer than anything takes on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn hub() -> Hub {
     let hub = Hub::start();
@@ -49,6 +58,41 @@ async fn a_reload_takes_new_upstreams_and_access_and_keeps_the_old_ones_when_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reload_takes_proxies_the_admin_token_and_the_level_and_names_what_waits_for_a_restart() {
+    let hub = hub();
+    let mirror = Program::of_hub(&hub.url()).config("access: [\"10.0.0.0/8\"]").start();
+    let (client, admin) = (Client::new(mirror.url()), Client::new(mirror.admin()));
+    let as_other = async || client.send(client.request(Method::GET, TAG).header("x-forwarded-for", "10.1.2.3")).await.status;
+    assert_eq!(as_other().await, StatusCode::FORBIDDEN);
+
+    rewrite(&mirror, |text| {
+        let text =
+            text.replace("admin: {", "admin: {token: t0ken, ").replace("info,mirror=debug", "trace").replace("drain: 5s", "drain: 6s");
+        format!("{}trusted_proxies: [\"127.0.0.1/32\"]\n", text.replace("store: {", "store: {max_size: 1GiB, "))
+    });
+    let line = mirror.wait_for_log("from the next start on only");
+    assert!(line.contains("only: limits.drain, store.max_size\""), "exactly what changed and is not taken over: {line}");
+    assert_eq!(as_other().await, StatusCode::OK, "the new proxy is believed");
+    assert_eq!(admin.get("/figures").await.status, StatusCode::UNAUTHORIZED, "the token holds");
+    let with_token = admin.request(Method::GET, "/figures").header("authorization", "Bearer t0ken");
+    assert_eq!(admin.send(with_token).await.status, StatusCode::OK);
+    mirror.wait_for_log("\"level\":\"TRACE\"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_of_an_upstream_ends_when_a_reload_takes_it_away() {
+    let (hub, other) = (hub(), Hub::start());
+    let mirror = Program::of_hub(&hub.url()).start();
+    let admin = Client::new(mirror.admin());
+    let says = |page: &Answer, word: &str| String::from_utf8_lossy(page.body.as_ref().expect("whole")).contains(word);
+    let second = format!("{{name: ghcr.io, url: \"{}\", account: {{user: nobody, password: wrong}}}}, ", other.url());
+    rewrite(&mirror, |text| text.replace("upstreams: [", &format!("upstreams: [{second}")));
+    admin.until("/readyz", |page| says(page, "account ghcr.io")).await;
+    rewrite(&mirror, |text| text.replace(&second, ""));
+    admin.until("/readyz", |page| !says(page, "ghcr.io")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_lets_a_running_download_end_and_takes_no_new_one() {
     let hub = hub();
     let bytes = noise(6, 4 * MIB);
@@ -62,17 +106,80 @@ async fn a_stop_lets_a_running_download_end_and_takes_no_new_one() {
     mirror.signal("TERM");
     mirror.wait_for_log("stopping");
     for tries in 0.. {
-        if tokio::net::TcpStream::connect(mirror.host()).await.is_err() {
+        if TcpStream::connect(mirror.host()).await.is_err() {
             break;
         }
         assert!(tries < 600, "a stopping mirror still listens");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let (status, ready) = Operator::of(&mirror).page("/readyz").await;
+    assert!(status == 503 && ready.contains("stopping"), "{status} {ready}");
     gate.release();
     let rest = reader.rest().await.expect("the body comes to its end");
     assert!([&start[..], &rest[..]].concat() == bytes);
     let status = mirror.wait();
     assert!(status.success(), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_holds_no_pull_and_no_stop() {
+    let folder = tempfile::TempDir::with_prefix("chandler-unread-").expect("a folder");
+    let mut command = Command::new(program_path());
+    command.args(["mirror", "--listen", "127.0.0.1:0", "--upstream", "docker.io=http://127.0.0.1:1", "--store"]).arg(folder.path());
+    let settings = [("ADMIN", "127.0.0.1:0"), ("LOG_FORMAT", "json"), ("LOG_LEVEL", "trace"), ("STORE_MIN_FREE", "1MiB")];
+    command.env_clear().envs(settings.map(|(key, value)| (format!("CHANDLER_{key}"), value))).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut program = Killed(command.spawn().expect("the program was built with the tests"));
+    let mut log = BufReader::new(program.0.stderr.take().expect("piped"));
+    let line = log.by_ref().lines().map_while(Result::ok).find(|line| line.contains("the mirror serves")).expect("it starts");
+    let line: Value = serde_json::from_str(&line).expect("the log is JSON");
+    let of = |key: &str| line[key].as_str().expect("a URL").to_owned();
+
+    // From here on nobody reads, and each request leaves many lines of HTTP/2's.
+    let (admin, mut chatty) = (Client::new(&of("admin")), http2_to(&of("urls")).await);
+    let served = async {
+        while !counts_losses(&admin.get("/metrics").await) {
+            for _ in 0..200 {
+                let request = http::Request::get(format!("{}/v2/", of("urls"))).body(Empty::<Bytes>::new()).expect("a request");
+                assert_eq!(chatty.send_request(request).await.expect("the mirror answers").status(), StatusCode::OK);
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, served).await.expect("no request waits for the log's reader");
+
+    let stop = Command::new("kill").arg(program.0.id().to_string()).status().expect("`kill` runs");
+    assert!(stop.success());
+    let ended = async {
+        loop {
+            match program.0.try_wait().expect("it is ours") {
+                Some(status) => return status,
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    let status = tokio::time::timeout(PATIENCE, ended).await.expect("nor does the stop");
+    assert!(status.success(), "{status}");
+}
+
+/// A program that a failed test must not leave behind.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn counts_losses(metrics: &Answer) -> bool {
+    let text = String::from_utf8_lossy(metrics.body.as_ref().expect("whole"));
+    text.lines().filter_map(|line| line.strip_prefix("chandler_log_lines_lost_total ")).any(|lost| lost != "0")
+}
+
+async fn http2_to(url: &str) -> http2::SendRequest<Empty<Bytes>> {
+    let tcp = TcpStream::connect(url.trim_start_matches("http://")).await.expect("it listens");
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(tcp)).await.expect("it speaks HTTP/2");
+    tokio::spawn(connection);
+    sender
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,13 +3,18 @@
 
 use reqwest::{Method, StatusCode};
 use tests::client::{Answer, Client};
-use tests::hub::{Hub, ImageInfo, Kind, on};
+use tests::hub::{Digest, Fault, Hub, ImageInfo, Kind, OCI_INDEX, noise, on};
+use tests::operator::Operator;
 use tests::program::{Builder, Program};
 
 const USER: &str = "ci";
 const PASSWORD: &str = "Pa55-w0rd-of-the-account";
 const PRIVATE: &str = "acme/app";
 const PUBLIC: &str = "library/alpine";
+
+const DOCKER: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const FOREIGN: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
 
 struct Images {
     hub: Hub,
@@ -125,6 +130,7 @@ async fn patterns_hold_while_the_hub_is_down_and_what_was_public_is_still_served
     assert_eq!(client.get(&manifest(PRIVATE, "1")).await.status, StatusCode::NOT_FOUND);
     images.hub.down();
     assert_eq!(client.pull(PUBLIC, "1").await, public);
+    Operator::of(&mirror).wait_until_written().await;
     let mirror = mirror.crash_and_restart();
     let client = Client::new(mirror.url());
     assert_eq!(client.pull(PUBLIC, "1").await, public);
@@ -147,6 +153,7 @@ async fn narrower_patterns_shut_what_was_cached_under_wider_ones() {
     assert_eq!(client.get(&manifest(PRIVATE, "1")).await.status, StatusCode::NOT_FOUND);
     assert_shut(&client, PRIVATE, &images.private).await;
     assert_eq!(client.pull(PUBLIC, "1").await, public);
+    Operator::of(&mirror).wait_until_written().await;
     let mirror = mirror.crash_and_restart();
     let client = Client::new(mirror.url());
     assert_shut(&client, PRIVATE, &images.private).await;
@@ -166,6 +173,7 @@ async fn a_digest_of_a_private_image_is_worth_nothing_under_another_name() {
     for name in [PUBLIC, "library/never-heard-of", "docker.io/library/alpine"] {
         assert_shut(&client, name, &images.private).await;
     }
+    Operator::of(&mirror).wait_until_written().await;
     let mirror = mirror.crash_and_restart();
     let client = Client::new(mirror.url());
     for name in [PUBLIC, "library/never-heard-of"] {
@@ -203,7 +211,7 @@ async fn a_revoked_account_leaves_public_and_cached_images_and_readyz_says_so() 
     let (private, public) = (client.pull(PRIVATE, "1").await, client.pull(PUBLIC, "1").await);
     hub.revoke_account(USER);
     assert_eq!(client.pull(PRIVATE, "1").await, private, "cached");
-    assert!(client.get(&manifest(PRIVATE, "1")).await.header("warning").starts_with("299 "));
+    client.until(&manifest(PRIVATE, "1"), |answer| answer.header("warning").contains("refuses this mirror's account")).await;
     assert_eq!(client.pull(PUBLIC, "1").await, public, "cached and public");
     client.pull("library/new", "1").await;
     let refused = client.get(&manifest("acme/other", "1")).await;
@@ -244,6 +252,103 @@ async fn a_right_that_is_withdrawn_shuts_the_repository_until_it_is_given_back()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refused_layer_shuts_the_repository_when_its_tag_is_refused_too() {
+    for denial in [401, 403] {
+        let images = images();
+        images.hub.set(|settings| settings.denial = denial);
+        let mirror = images.mirror().hub(", tag_window: 1h").start();
+        let client = Client::new(mirror.url());
+        client.get(&manifest(PRIVATE, "1")).await.whole(); // And none of its layers.
+        images.hub.withdraw(USER, PRIVATE);
+        let layer = format!("/v2/{PRIVATE}/blobs/{}", images.private.layers[0].digest);
+        assert_eq!(client.get(&layer).await.status, StatusCode::NOT_FOUND, "{denial}");
+        mirror.wait_for_log("the upstream refuses this repository now");
+        assert_shut(&client, PRIVATE, &images.private).await;
+        let mirror = mirror.crash_and_restart();
+        let client = Client::new(mirror.url());
+        assert_shut(&client, PRIVATE, &images.private).await;
+        images.hub.allow(USER, PRIVATE);
+        client.until(&manifest(PRIVATE, "1"), |answer| answer.status.is_success()).await;
+        client.pull(PRIVATE, "1").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_alone_is_refused_shuts_nothing() {
+    for fault in [Fault::Status(403), Fault::Unauthorized] {
+        let images = images();
+        let layer = &images.private.layers[0].digest;
+        images.hub.faults().set(fault.clone(), on(Kind::Blob).digest(layer));
+        let mirror = images.mirror().hub(", tag_window: 1h").start();
+        let client = Client::new(mirror.url());
+        client.get(&manifest(PRIVATE, "1")).await.whole();
+        images.hub.forget();
+        let blob = format!("/v2/{PRIVATE}/blobs/{layer}");
+        assert_eq!(client.get(&blob).await.status, StatusCode::NOT_FOUND, "{fault:?}");
+        let counts = images.hub.count();
+        assert_eq!(counts.of(on(Kind::Manifest).method("HEAD")), 1, "{fault:?}: its tag decides: {}", counts.summary());
+        client.get(&manifest(PRIVATE, images.private.digest.as_str())).await.whole();
+        client.get(&format!("/v2/{PRIVATE}/blobs/{}", images.private.config.as_ref().expect("an image").digest)).await.whole();
+        images.hub.faults().clear();
+        client.get(&blob).await.whole();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_is_refused_to_nobody_in_particular_is_no_loss_of_the_accounts_access() {
+    let images = images();
+    images.hub.faults().set(Fault::Status(403), on(Kind::Blob).anonymous());
+    let mirror = images.mirror().hub(", private: []").start();
+    let client = Client::new(mirror.url());
+    let image: serde_json::Value = serde_json::from_slice(&client.get(&manifest(PUBLIC, "1")).await.whole()).expect("a manifest");
+    images.hub.forget();
+    let layer = image["layers"][0]["digest"].as_str().expect("a digest");
+    assert_eq!(client.get(&format!("/v2/{PUBLIC}/blobs/{layer}")).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(images.hub.count().of(on(Kind::Manifest)), 0, "{}", images.hub.count().summary());
+    images.hub.faults().clear();
+    client.pull(PUBLIC, "1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_names_a_private_layer_is_no_way_to_it() {
+    let images = images();
+    let hub = &images.hub;
+    let own = hub.image("mallory/app").tag("own").seed(33).push();
+    let mirror = images.mirror().start();
+    let client = Client::new(mirror.url());
+    client.pull(PRIVATE, "1").await; // Now its bytes are on the mirror's disk.
+    let (secret, size) = (&images.private.layers[0].digest, images.private.layers[0].size);
+    let (config, layer) = (own.config.as_ref().expect("an image"), &own.layers[0]);
+    let described = |digest: &Digest, size: u64| format!(r#""digest":"{digest}","size":{size}"#);
+    let (config, layer, stolen) = (described(&config.digest, config.size), described(&layer.digest, layer.size), described(secret, size));
+    // What registries take although they do not have the layer: its owner says that clients fetch it from elsewhere, or they look at another field.
+    let manifests = [
+        ("urls", OCI, format!(r#"{{"config":{{{config}}},"layers":[{{{stolen},"urls":["https://example.com/x"]}}]}}"#)),
+        ("foreign", DOCKER, format!(r#"{{"config":{{{config}}},"layers":[{{{stolen},"mediaType":"{FOREIGN}"}}]}}"#)),
+        ("index", OCI_INDEX, format!(r#"{{"manifests":[],"layers":[{{{stolen}}}]}}"#)),
+        ("twins", OCI, format!(r#"{{"config":{{{config}}},"layers":[{{{stolen}}}],"Layers":[{{{layer}}}]}}"#)),
+    ];
+    for (tag, media_type, document) in manifests {
+        let document = document.replacen('{', &format!(r#"{{"schemaVersion":2,"mediaType":"{media_type}","#), 1);
+        hub.put_manifest("mallory/app", Some(tag), media_type, &document.into());
+        client.get(&manifest("mallory/app", tag)).await.whole();
+        let blob = format!("/v2/mallory/app/blobs/{secret}");
+        for answer in [client.get(&blob).await, client.head(&blob).await, client.range(&blob, "bytes=0-99").await] {
+            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{tag}");
+        }
+    }
+    // Where the registry does have it, it is served: it was asked.
+    let pushed = hub.put_blob("mallory/app", noise(5, 100_000));
+    let document = format!(
+        r#"{{"schemaVersion":2,"config":{{{config}}},"layers":[{{{},"urls":["https://example.com/x"]}}]}}"#,
+        described(&pushed, 100_000)
+    );
+    hub.put_manifest("mallory/app", Some("pushed"), OCI, &document.into());
+    client.pull("mallory/app", "pushed").await;
+    client.pull("mallory/app", "own").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_tokens_of_two_accounts_are_never_mixed() {
     let images = images();
     let hub = &images.hub;
@@ -272,16 +377,37 @@ async fn a_token_service_on_a_foreign_host_gets_no_password() {
     let images = images_at(Hub::builder().token_on([127, 0, 0, 9].into()).start().expect("loopback"));
     let mirror = images.mirror().start();
     let client = Client::new(mirror.url());
-    for repo in [PUBLIC, PRIVATE] {
-        let answer = client.get(&manifest(repo, "1")).await;
-        assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
-        let body = String::from_utf8_lossy(&answer.body.expect("an error has a body")).into_owned();
-        assert!(body.contains("127.0.0.9") && body.contains("realms"), "{body}");
-    }
+    client.pull(PUBLIC, "1").await; // As nobody in particular, which gives nothing away.
+    assert!(client.get(&format!("/v2/{PUBLIC}/tags/list")).await.status.is_success());
+    let answer = client.get(&manifest(PRIVATE, "1")).await;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "it is there, and we cannot have it: not a 404");
+    let body = String::from_utf8_lossy(&answer.body.expect("an error has a body")).into_owned();
+    assert!(body.contains("127.0.0.9") && body.contains("realms"), "{body}");
+    admin_until(&mirror, "/readyz", "realms", true).await;
     let nobody = Program::of_hub(&images.hub.url()).start();
     Client::new(nobody.url()).pull(PUBLIC, "1").await; // Without an account there is nothing to give away.
     let counts = images.hub.count();
     assert!(counts.of(on(Kind::Token)) > 0, "{}", counts.summary());
+    assert!(counts.all().iter().filter(|seen| seen.kind == Kind::Token).all(|seen| !seen.is_authorized()), "{}", counts.summary());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_service_that_moves_to_a_foreign_host_leaves_public_and_cached_images() {
+    let images = images_at(Hub::builder().token_on([127, 0, 0, 9].into()).start().expect("loopback"));
+    images.hub.image("library/new").tag("1").seed(11).push();
+    let mirror = images.mirror().hub(", realms: [127.0.0.9], tag_window: 0s").start();
+    let client = Client::new(mirror.url());
+    let (private, public) = (client.pull(PRIVATE, "1").await, client.pull(PUBLIC, "1").await);
+    let text = std::fs::read_to_string(mirror.config()).expect("it was written");
+    std::fs::write(mirror.config(), text.replace("realms: [127.0.0.9], ", "")).expect("it is ours");
+    mirror.signal("HUP");
+    mirror.wait_for_log("the configuration was read again");
+    images.hub.forget();
+    assert_eq!(client.pull(PRIVATE, "1").await, private, "cached");
+    assert_eq!(client.pull(PUBLIC, "1").await, public, "cached and public");
+    client.pull("library/new", "1").await;
+    client.until(&manifest(PRIVATE, "1"), |answer| answer.header("warning").contains("does not trust")).await;
+    let counts = images.hub.count();
     assert!(counts.all().iter().filter(|seen| seen.kind == Kind::Token).all(|seen| !seen.is_authorized()), "{}", counts.summary());
 }
 

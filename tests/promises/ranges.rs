@@ -9,10 +9,10 @@ use tests::hub::{Digest, Hub, KIB, Kind, MIB, noise, on};
 use tests::program::Program;
 use tokio::task::JoinSet;
 
-const SIZE: usize = 4 * MIB;
+pub(super) const SIZE: usize = 4 * MIB;
 
 /// Each range with the bytes it means; `None` is 416, a whole body is `0..SIZE` without `Content-Range`.
-const RANGES: [(&str, Option<(usize, usize)>); 12] = [
+pub(super) const RANGES: [(&str, Option<(usize, usize)>); 12] = [
     ("bytes=0-", Some((0, SIZE))),
     ("bytes=0-0", Some((0, 1))),
     ("bytes=500-1499", Some((500, 1500))),

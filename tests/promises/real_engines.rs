@@ -1,11 +1,12 @@
-//! Real engines, unmodified, pull public and private images through the real program: Docker 20.10 and 29, Podman, Skopeo, Buildah, containerd
-//! and crane. None has a login.
+//! Real engines, unmodified, pull public and private images through the real program: Docker 20.10 and 29, Podman, Skopeo, Buildah, containerd,
+//! `BuildKit` and crane. None has a login.
 //!
 //! Each engine takes every image of a [`Site`] by tag and by digest, and once more while the Hub is down. That nothing goes past the mirror is
 //! asserted on both sides: an engine that connects to a name of the Hub fails its test when it is dropped, and [`Site::assert_only_the_mirror_asked`]
 //! finds a request at the test Hub that is not the mirror's. `client` gives all engines the same verbs.
 
 mod big;
+mod buildkit;
 mod builds;
 mod client;
 mod fall_over;
@@ -20,6 +21,7 @@ use tests::client::Client as PlainClient;
 use tests::engine::{Containerd, Crane, Dockerd, MachineConfig, Podman, Release};
 use tests::hub::{Hub, ImageInfo, Kind, on};
 use tests::program::Program;
+use tests::tap::Tap;
 use tests::tools;
 
 use client::Client;
@@ -63,7 +65,7 @@ async fn skopeo_copies_every_kind_of_image_and_again_while_the_hub_is_down() {
 async fn crane_validates_every_kind_of_image_and_again_while_the_hub_is_down() {
     let Some(site) = Site::start() else { return };
     let Some(crane) = Crane::find() else { return };
-    pulls_everything(&Client::Crane(crane, site.mirror.host().to_owned()), &site).await;
+    pulls_everything(&Client::Crane(crane, site.tap.host()), &site).await;
 }
 
 async fn pulls_everything(client: &Client, site: &Site) {
@@ -99,13 +101,15 @@ async fn pulls_everything(client: &Client, site: &Site) {
         assert!(receipt.contains(what), "no {what} on the receipt: {receipt}");
     }
     assert!(receipt.contains("127.0.0.1"), "{receipt}");
+    site.tap.assert_all_proper();
 }
 
-/// A mirror with an account, in front of a Hub with one image of every kind.
+/// A mirror with an account, in front of a Hub with one image of every kind. What it answers is looked at on its way.
 struct Site {
     hub: Hub,
     images: Vec<ImageInfo>,
     mirror: Program,
+    tap: Tap,
 }
 
 impl Site {
@@ -114,16 +118,19 @@ impl Site {
         let hub = Hub::start();
         let images = stock(&hub)?;
         let mirror = Program::of_hub(&hub.url()).account(ACCOUNT, "secret").start();
-        Some(Self { hub, images, mirror })
+        let tap = Tap::before(mirror.host());
+        Some(Self { hub, images, mirror, tap })
     }
 
     /// A machine behind the mirror.
     fn machine(&self) -> MachineConfig {
-        MachineConfig::behind(self.mirror.url())
+        MachineConfig::behind(format!("http://{}", self.tap.host()))
     }
 
+    /// Nothing went past it, and all that it answered it may answer.
     fn assert_only_the_mirror_asked(&self) {
         assert_only_the_mirror_asked(&self.hub);
+        self.tap.assert_all_proper();
     }
 
     fn assert_one_download_of(&self, repositories: &[&str]) {

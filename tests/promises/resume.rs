@@ -15,6 +15,14 @@ fn hub_that_cuts() -> (Hub, Digest, bytes::Bytes) {
     (hub, digest, bytes)
 }
 
+/// All that was asked for after the cut starts at the first byte that did not come.
+fn assert_resumed_in_the_middle(hub: &Hub) {
+    let counts = hub.count();
+    let asked: Vec<&str> = counts.list(on(Kind::Cdn)).iter().map(|seen| seen.header("range")).collect();
+    assert!(asked.len() >= 2 && asked[0].is_empty(), "{asked:?}");
+    assert!(asked[1..].iter().all(|range| *range == format!("bytes={}-", 2 * MIB)), "{asked:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_from_the_wrong_byte_is_asked_for_again() {
     for fault in [Fault::RangeIgnored, Fault::RangeOffByOne] {
@@ -24,6 +32,7 @@ async fn a_part_from_the_wrong_byte_is_asked_for_again() {
         let answer = Client::new(mirror.url()).get(&format!("/v2/library/app/blobs/{digest}")).await;
         assert!(answer.whole() == bytes, "{fault:?}");
         wait_for_blob(&mirror.store(), &digest).await;
+        assert_resumed_in_the_middle(&hub);
     }
 }
 
@@ -34,6 +43,7 @@ async fn an_upstream_that_always_ignores_ranges_costs_bytes_and_nothing_else() {
     let mirror = Program::of_hub(&hub.url()).start();
     assert!(Client::new(mirror.url()).get(&format!("/v2/library/app/blobs/{digest}")).await.whole() == bytes);
     assert_eq!(hub.count().gets(Kind::Cdn), 2);
+    assert_resumed_in_the_middle(&hub);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,15 @@
 //! "A tag is as fresh as the Hub's own answer, at no quota: one HEAD per tag and window (default 1 s, so a job sees what the job before pushed),
 //! shared by all who ask; GET only for a digest never seen."
 //!
-//! A window of an hour never ends within a test, and one of nothing ends at once: neither needs a clock.
+//! A window of an hour never ends within a test, and one of nothing ends at once: neither needs a clock. The default is a second, and is measured.
+
+use std::time::Instant;
 
 use reqwest::StatusCode;
 use tests::client::{Answer, Client};
 use tests::hub::{Digest, Fault, Hub, ImageInfo, Kind, on};
 use tests::program::Program;
+use tests::promised::{MARGIN, WINDOW, within};
 
 const REPO: &str = "library/alpine";
 const TAG: &str = "/v2/library/alpine/manifests/latest";
@@ -46,6 +49,27 @@ async fn a_thousand_questions_for_one_tag_cost_one_head_one_token_and_one_get() 
     assert_eq!(counts.of(on(Kind::Manifest).repo(REPO).method("HEAD")), 1, "{}", counts.summary());
     assert_eq!(counts.of(on(Kind::Manifest).repo(REPO).method("GET")), 1, "{}", counts.summary());
     assert_eq!(counts.of(on(Kind::Token).repo(REPO)), 1, "{}", counts.summary());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_setting_the_window_is_a_second() {
+    let (hub, _) = hub();
+    let mirror = Program::of_hub(&hub.url()).start();
+    let client = Client::new(mirror.url());
+    let heads = || hub.count().of(on(Kind::Manifest).repo(REPO).method("HEAD"));
+    let (began, mut asked) = (Instant::now(), 0);
+    while heads() < 4 {
+        client.get(TAG).await.whole();
+        asked += 1;
+    }
+    let took = began.elapsed();
+    assert!((3 * WINDOW..3 * WINDOW + MARGIN).contains(&took), "the upstream was asked a fourth time after {took:?}");
+    assert!(asked >= 4, "{asked} questions");
+    assert_eq!(hub.count().of(on(Kind::Manifest).repo(REPO).method("GET")), 1, "{}", hub.count().summary());
+
+    let after = hub.image(REPO).tag("latest").seed(2).push();
+    let is_new = |answer: &Answer| digest(answer) == after.digest.as_str();
+    within(WINDOW, "what the job before pushed", client.until(TAG, is_new)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,15 +1,17 @@
 //! A client of the registry API that is as plain as can be, so that what it sees is what the mirror sends.
 //!
-//! Every answer is checked against what no answer of a mirror may have: a challenge, a 429, a redirect, a content encoding.
+//! Every answer is checked against what no answer of a mirror may have: a challenge, a 429, a redirect, a content encoding, whose quota it cost.
+//! Clients that are no [`Client`], over HTTP/2 or a bare socket, have [`assert_proper`] for it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use tokio::sync::mpsc;
 
-use crate::hub::Digest;
+use crate::hub::{Algorithm, Digest};
 
 /// A client of one mirror.
 #[derive(Clone, Debug)]
@@ -24,7 +26,7 @@ pub struct Answer {
     /// What came after the headers; an error is a body that broke off.
     pub body: Result<Bytes, reqwest::Error>,
     /// All headers.
-    pub headers: reqwest::header::HeaderMap,
+    pub headers: HeaderMap,
     /// The status.
     pub status: StatusCode,
 }
@@ -63,7 +65,12 @@ impl Client {
 
     /// A GET whose body is left to the caller.
     pub async fn open(&self, path: &str) -> Open {
-        Open(check(self.request(Method::GET, path).send().await.expect("the mirror answers")))
+        self.begin(self.request(Method::GET, path)).await.expect("the mirror answers")
+    }
+
+    /// Sends, and leaves the body to the caller; an error is a connection that ended before the headers.
+    pub async fn begin(&self, request: RequestBuilder) -> Result<Open, reqwest::Error> {
+        request.send().await.map(|response| Open(check(response)))
     }
 
     /// Sends, and takes the whole answer.
@@ -109,7 +116,8 @@ impl Client {
             let config = manifest["config"]["digest"].as_str().map(str::to_owned);
             for blob in config.into_iter().chain(digests("layers")) {
                 let bytes = self.get(&format!("/v2/{repository}/blobs/{blob}")).await.whole();
-                assert_eq!(Digest::sha256(&bytes).as_str(), blob, "the blob is what its name says");
+                let algorithm = if blob.starts_with("sha512:") { Algorithm::Sha512 } else { Algorithm::Sha256 };
+                assert_eq!(Digest::of(algorithm, &bytes).as_str(), blob, "the blob is what its name says");
                 found.push(blob);
             }
         }
@@ -161,21 +169,58 @@ impl Open {
         self.0.bytes().await
     }
 
+    /// How many bytes of the body come before it breaks off; `None` where it comes to its end.
+    pub async fn before_the_break(mut self) -> Option<usize> {
+        let mut came = 0;
+        loop {
+            match self.chunk().await {
+                Ok(Some(bytes)) => came += bytes.len(),
+                Ok(None) => return None,
+                Err(_) => return Some(came),
+            }
+        }
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.0.status()
     }
+
+    /// A header as text; empty when it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.0.headers().get(name).map_or("", |value| value.to_str().unwrap_or("?"))
+    }
 }
 
-/// What no answer may have: engines would send passwords, retry at once or sleep, follow past the mirror, or hash the wrong bytes.
-fn check(response: reqwest::Response) -> reqwest::Response {
-    assert_ne!(response.status(), StatusCode::TOO_MANY_REQUESTS, "a mirror never answers 429");
-    assert!(!response.status().is_redirection() || response.status() == StatusCode::NOT_MODIFIED, "a mirror never redirects");
-    for header in ["www-authenticate", "location", "content-encoding"] {
-        assert!(!response.headers().contains_key(header), "a mirror never sends `{header}`");
+/// Panics at what no answer of a mirror may have: engines would send passwords, retry at once or sleep, follow past the mirror, or hash the wrong bytes;
+/// and whose quota a pull cost is the operator's business.
+pub fn assert_proper(status: StatusCode, headers: &HeaderMap) {
+    assert_ne!(status, StatusCode::TOO_MANY_REQUESTS, "a mirror never answers 429");
+    assert!(!status.is_redirection() || status == StatusCode::NOT_MODIFIED, "a mirror never redirects: {status}");
+    for header in IMPROPER {
+        assert!(!headers.contains_key(header), "a mirror never sends `{header}`: {headers:?}");
     }
+}
+
+/// As [`assert_proper`], for an answer as it came over a bare socket; what is no whole head of HTTP/1.1 has no header that a client would see.
+pub fn assert_proper_text(answer: &str) {
+    let Some((head, _)) = answer.split_once("\r\n\r\n") else { return };
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+    let status = status.unwrap_or_else(|| panic!("no status in {head}"));
+    let headers = lines
+        .filter_map(|line| line.split_once(':'))
+        .filter_map(|(name, value)| Some((name.trim().parse::<HeaderName>().ok()?, value.trim().parse::<HeaderValue>().ok()?)));
+    assert_proper(status, &headers.collect());
+}
+
+fn check(response: reqwest::Response) -> reqwest::Response {
+    assert_proper(response.status(), response.headers());
     response
 }
+
+/// In small letters.
+const IMPROPER: [&str; 5] = ["www-authenticate", "proxy-authenticate", "location", "content-encoding", "docker-ratelimit-source"];
 
 /// Between two questions of [`Client::until`], which gives up after a minute and more.
 const POLL: Duration = Duration::from_millis(50);

@@ -22,12 +22,14 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+pub use self::buildkit::BuildKit;
 pub use self::containerd::Containerd;
 pub use self::crane::Crane;
 pub use self::docker::{Builder, Dockerd, Release};
 pub use self::machine::{Machine, MachineConfig, Network};
 pub use self::podman::Podman;
 
+mod buildkit;
 pub mod bypass;
 mod containerd;
 mod crane;

@@ -5,6 +5,7 @@
 pub mod bench;
 pub mod client;
 pub mod container_image;
+pub mod dead_end;
 pub mod dice;
 pub mod disk;
 pub mod engine;
@@ -12,5 +13,7 @@ pub mod hub;
 pub mod operator;
 pub mod pebble;
 pub mod program;
+pub mod promised;
 pub mod slow_client;
+pub mod tap;
 pub mod tools;

@@ -48,6 +48,17 @@ impl Operator {
         panic!("/readyz never answered {status}; last it said {last}");
     }
 
+    /// Waits until all that was answered is on the disk: a pull ends before that, and kill -9 may come at once.
+    pub async fn wait_until_written(&self) {
+        for _ in 0..LOOKS {
+            if self.metric("chandler_flights").await + self.metric("chandler_write_queue").await == 0 {
+                return;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        panic!("the mirror never had written what it knows:\n{}", self.page("/metrics").await.1);
+    }
+
     /// Waits until a metric is at least `least`.
     pub async fn wait_for_metric(&self, name: &str, least: u64) {
         for _ in 0..LOOKS {

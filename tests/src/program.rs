@@ -2,15 +2,20 @@
 //!
 //! Whoever holds a [`Program`] owns the process. When it is dropped the process is stopped as an operator would stop it, and the test fails if it
 //! does not end in time, ends badly, or leaves part of a download in its store.
+//!
+//! What needs other arguments, or ends by itself, is started by a [`Starter`]; both stand on [`Process`].
+
+mod process;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
 
 use tempfile::TempDir;
+
+use process::SMALL_RESERVE;
+pub use process::{Process, Starter, program_path};
 
 /// A running mirror.
 #[derive(Debug)]
@@ -18,9 +23,8 @@ pub struct Program {
     /// `http://127.0.0.1:PORT` or `https://…` of each listener, in their order.
     pub urls: Vec<String>,
     admin: String,
-    child: Option<Child>,
     folder: Arc<TempDir>,
-    log: Arc<Log>,
+    process: Process,
 }
 
 /// How to start one.
@@ -33,12 +37,6 @@ pub struct Builder {
     limits: String,
     store: String,
     upstreams: String,
-}
-
-#[derive(Debug, Default)]
-struct Log {
-    grown: Condvar,
-    lines: Mutex<Vec<String>>,
 }
 
 impl Program {
@@ -72,7 +70,7 @@ impl Program {
 
     /// Its process.
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().map_or(0, Child::id)
+        self.process.pid()
     }
 
     /// Where it stores.
@@ -87,18 +85,17 @@ impl Program {
 
     /// All that it said so far, on either stream.
     pub fn log(&self) -> String {
-        self.log.text()
+        self.process.said()
     }
 
     /// Waits until a line of the log holds `text`, and gives that line.
     pub fn wait_for_log(&self, text: &str) -> String {
-        self.log.wait_for(text).unwrap_or_else(|| panic!("no line with `{text}` in\n{}", self.log()))
+        self.process.wait_for(text)
     }
 
     /// Sends a signal such as `HUP`.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().expect("`kill` runs");
-        assert!(sent.success(), "the program is gone:\n{}", self.log());
+        self.process.signal(name);
     }
 
     /// kill -9, and a new start with the same files (and new ports).
@@ -110,10 +107,7 @@ impl Program {
 
     /// kill -9.
     pub fn crash(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().expect("it runs");
-            child.wait().expect("it is ours");
-        }
+        self.process.kill();
     }
 
     /// Stops it as an operator would, and tells how it ended.
@@ -124,19 +118,7 @@ impl Program {
 
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
-        let mut child = self.child.take().expect("it runs");
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match child.try_wait().expect("it is ours") {
-                Some(status) => return status,
-                None if Instant::now() > deadline => {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    panic!("the program did not stop within {PATIENCE:?}:\n{}", self.log());
-                }
-                None => pause(),
-            }
-        }
+        self.process.wait()
     }
 
     fn check_leftovers(&self) {
@@ -147,7 +129,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        if self.child.is_none() {
+        if !self.process.is_ours() {
             return;
         }
         if std::thread::panicking() {
@@ -227,8 +209,10 @@ impl Builder {
     fn yaml(&self) -> String {
         let Self { extra, limits, listeners, store, upstreams, .. } = self;
         let path = self.folder.path().join("store");
+        // A test that is about it says it; twice in one file is a mistake.
+        let reserve = if store.contains("min_free") { String::new() } else { format!(", min_free: {SMALL_RESERVE}") };
         format!(
-            "listeners: {listeners}\nupstreams: {upstreams}\nstore: {{path: \"{}\"{store}}}\nlimits: {limits}\nadmin: {{address: \"127.0.0.1:0\"}}\n\
+            "listeners: {listeners}\nupstreams: {upstreams}\nstore: {{path: \"{}\"{reserve}{store}}}\nlimits: {limits}\nadmin: {{address: \"127.0.0.1:0\"}}\n\
              log: {{level: \"info,mirror=debug\", format: json}}\n{extra}",
             path.display()
         )
@@ -236,13 +220,11 @@ impl Builder {
 
     fn start_as_configured(self) -> Program {
         let mut command = Command::new(program_path());
-        command.arg("mirror").arg("--config").arg(self.folder.path().join("mirror.yaml"));
-        command.envs(self.environment).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program was built with the tests");
-        let log = Arc::new(Log::default());
-        log.follow(child.stdout.take().expect("piped"));
-        log.follow(child.stderr.take().expect("piped"));
-        let mut program = Program { urls: Vec::new(), admin: String::new(), child: Some(child), folder: self.folder, log };
+        command.arg("mirror").arg("--config").arg(self.folder.path().join("mirror.yaml")).stdin(Stdio::null());
+        // A proxy or a setting of the machine's own would change what is tested.
+        command.env_clear().envs(self.environment);
+        let process = Process::spawn(&mut command);
+        let mut program = Program { urls: Vec::new(), admin: String::new(), folder: self.folder, process };
         let line = program.wait_for_log("the mirror serves");
         let line: serde_json::Value = serde_json::from_str(&line).expect("the log is JSON");
         let words = |key: &str| line[key].as_str().unwrap_or_default().split(' ').map(str::to_owned).collect::<Vec<_>>();
@@ -252,54 +234,12 @@ impl Builder {
     }
 }
 
-impl Log {
-    /// Copies a stream into the log, on a thread that ends with the stream.
-    fn follow(self: &Arc<Self>, stream: impl std::io::Read + Send + 'static) {
-        let log = self.clone();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                log.lines.lock().expect("no holder panics").push(line);
-                log.grown.notify_all();
-            }
-            log.grown.notify_all();
-        });
-    }
-
-    fn text(&self) -> String {
-        self.lines.lock().expect("no holder panics").join("\n")
-    }
-
-    fn wait_for(&self, text: &str) -> Option<String> {
-        let found = |lines: &Vec<String>| lines.iter().find(|line| line.contains(text)).cloned();
-        let lines = self.lines.lock().expect("no holder panics");
-        let (lines, _) = self.grown.wait_timeout_while(lines, PATIENCE, |lines| found(lines).is_none()).expect("no holder panics");
-        found(&lines)
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "Drop can't await, and the system tells nobody of a child's end without a signal handler")]
-fn pause() {
-    std::thread::sleep(POLL);
-}
-
 /// Into the test's captured output, which is shown when it fails.
 #[expect(clippy::print_stderr, reason = "what a failed test says about its program")]
 fn print_end(log: &str) {
     eprintln!("--- the program said:\n{log}\n---");
 }
 
-/// The program lies beside the folder of the test that runs.
-pub fn program_path() -> PathBuf {
-    let test = std::env::current_exe().expect("a running test has a path");
-    let folder = test.parent().and_then(Path::parent).expect("target/PROFILE/deps");
-    folder.join("chandler-under-test")
-}
-
 fn files_in(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
-
-/// Longer than anything takes on a busy machine, shorter than a test runner's own patience.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// Between two looks at a process.
-const POLL: Duration = Duration::from_millis(5);

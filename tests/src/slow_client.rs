@@ -5,6 +5,8 @@ use std::io;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::client::assert_proper_text;
+
 /// One answer, taken as slowly as the test wants.
 #[derive(Debug)]
 pub struct SlowReader {
@@ -28,16 +30,19 @@ impl SlowReader {
     }
 
     async fn read_head(&mut self) -> io::Result<()> {
-        let mut line = String::new();
+        let (mut head, mut line) = (String::new(), String::new());
         self.stream.read_line(&mut line).await?;
         self.status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
         loop {
+            head.push_str(&line);
+            if line.trim_end().is_empty() {
+                assert_proper_text(&head);
+                return Ok(());
+            }
             line.clear();
             self.stream.read_line(&mut line).await?;
-            match line.trim_end().to_ascii_lowercase().split_once(": ") {
-                Some(("content-length", length)) => self.left = length.parse().map_err(io::Error::other)?,
-                Some(_) => {}
-                None => return Ok(()),
+            if let Some(("content-length", length)) = line.trim_end().to_ascii_lowercase().split_once(": ") {
+                self.left = length.parse().map_err(io::Error::other)?;
             }
         }
     }

@@ -42,39 +42,51 @@ fn an_account_belongs_to_the_upstream_named_before_it() {
                    --tls-cert /cert --tls-key /key --allow 10.0.0.0/8,192.0.2.0/24 --allow fd00::/8 --store /s --max-size 80%");
     let shown = resolve(&Sources { flags: run.flags, ..Sources::default() }).expect("all of it is right").show();
     let said: Vec<_> = shown.lines().filter(|line| !line.ends_with("# default")).collect();
-    insta::assert_snapshot!(said.join("\n"), @r#"
+    insta::assert_snapshot!(said.join("\n"), @r"
     listeners:
-      - address: 127.0.0.1:1  # --listen
-        tls:
-          certificate: /cert  # --tls-cert
-          key: /key  # --tls-key
-      - address: "[::1]:2"  # --listen
-        tls:
-          certificate: /cert  # --tls-cert
-          key: /key  # --tls-key
+    - address: 127.0.0.1:1  # --listen
+      tls:
+        certificate: /cert  # --tls-cert
+        key: /key  # --tls-key
+    - address: '[::1]:2'  # --listen
+      tls:
+        certificate: /cert  # --tls-cert
+        key: /key  # --tls-key
     upstreams:
-      - name: docker.io  # --upstream
-        account:
-          user: a  # --user
-          password_file: /a  # --password-file
-        private: ["acme/*", b]  # --private
-      - name: corp  # --upstream
-        url: https://registry.corp:5000  # --upstream
-        account:
-          user: c  # --user
-          password_file: /c  # --password-file
+    - name: docker.io  # --upstream
+      - docker.io
+      - index.docker.io
+      - registry-1.docker.io
+      - registry.hub.docker.com
+      account:
+        user: a  # --user
+        password_file: /a  # --password-file
+      private:  # --private
+      - acme/*
+      - b
+    - name: corp  # --upstream
+      url: https://registry.corp:5000  # --upstream
+      - corp
+      - registry.corp:5000
+      account:
+        user: c  # --user
+        password_file: /c  # --password-file
     store:
       path: /s  # --store
       max_size: 80%  # --max-size
       deleted_tags:
       health:
     access:
-        networks: [10.0.0.0/8, 192.0.2.0/24, fd00::/8]  # --allow
+      networks:  # --allow
+      - 10.0.0.0/8
+      - 192.0.2.0/24
+      - fd00::/8
     headers:
+      - nosniff
     admin:
     log:
     limits:
-    "#);
+    ");
 }
 
 #[test]
@@ -89,6 +101,7 @@ fn a_word_that_is_no_command_is_not_taken_for_a_file() {
     ");
     assert!(fails("mirror --show").contains("--check"));
     assert!(fails("mirror --tls-cert /x").contains("--tls-key"));
+    assert!(fails("mirror --upstream a=https://a --user b --user c").contains("--user is given twice for one upstream"));
 }
 
 #[test]

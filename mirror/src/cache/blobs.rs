@@ -2,21 +2,19 @@
 //!
 //! A blob of up to [`TAIL`] bytes is answered whole, once its hash is right, so that its status is true. A larger one starts with the first byte.
 
-use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::watch;
 
 use super::body::{BlobBody, Reader};
-use super::flight::{Fetch, Flight, FlightError, TAIL};
+use super::flight::{Flight, FlightError, TAIL};
 use super::flight_reader::{FlightReader, Rest};
-use super::proof::{as_somebody, blob_identity};
+use super::flights::Boarding;
+use super::proof::blob_identity;
 use super::stored_reader::StoredReader;
-use super::{Cache, CacheError, Deadline, Object, Repo, Shareable};
+use super::{Cache, CacheError, Deadline, Object, Repo};
 use crate::oci::{ChildKind, Digest, Hasher, MediaType};
 use crate::store::{Held, Stored};
 use crate::telemetry::Outcome;
@@ -48,172 +46,127 @@ pub enum BlobContent {
 
 /// A download in progress, and where a reader may go on alone.
 pub struct FlightContent {
-    flight: Shareable,
+    flight: Arc<Flight>,
     rest: Rest,
 }
 
-/// The flights by digest, from the question to the upstream until the blob is published.
-#[derive(Debug, Default)]
-pub(crate) struct Flights(Mutex<HashMap<Digest, Opening>>);
-
-/// A flight, once the upstream has answered.
-type Opening = watch::Receiver<Option<Result<Arc<Flight>, CacheError>>>;
-
 impl Cache {
     /// The size of `digest`, without a download.
-    pub async fn describe_blob(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<BlobAnswer, CacheError> {
-        let deadline = Deadline::new();
+    pub async fn describe_blob(&self, repo: &Arc<Repo>, digest: &Digest, deadline: Deadline) -> Result<BlobAnswer, CacheError> {
         self.admit(repo, deadline).await?;
         self.prove_blob(repo, digest, deadline).await?;
-        let stored = self.store().blob(digest);
-        let outcome = if stored.is_some() { Outcome::Hit } else { Outcome::Miss };
-        let size = repo.records.held(digest).map(|held| held.size).or(stored.map(|stored| stored.size()));
+        let outcome = if self.0.memory.contains_key(digest) || self.store().knows(digest) { Outcome::Hit } else { Outcome::Miss };
+        let mut size = repo.records.held(digest).map(|held| held.size);
+        if size.is_none() {
+            // An upstream that does not tell the size of what it has.
+            let owned = digest.clone();
+            size = self.look(move |store| store.blob(&owned).map(|stored| stored.size())).await;
+        }
         Ok(BlobAnswer { content: BlobContent::Described, outcome, size })
     }
 
     /// The blob `digest` of `repo`, where nobody needs to be asked: the hit, without a future of any kind.
     pub fn blob_at_once(&self, repo: &Repo, digest: &Digest) -> Option<BlobAnswer> {
-        if repo.is_admitted() { self.at_hand(digest, held_blob(repo, digest)?.size) } else { None }
+        let held = if repo.is_admitted() { held_blob(repo, digest)? } else { return None };
+        self.remembered(digest).or_else(|| large(self.store().blob_at_once(digest)?, &held))
     }
 
     /// The blob `digest` of `repo`.
-    pub async fn blob(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<BlobAnswer, CacheError> {
-        let deadline = Deadline::new();
+    pub async fn blob(&self, repo: &Arc<Repo>, digest: &Digest, deadline: Deadline) -> Result<BlobAnswer, CacheError> {
         self.admit(repo, deadline).await?;
-        let held = held_blob(repo, digest);
-        if let Some(answer) = held.as_ref().and_then(|held| self.at_hand(digest, held.size)) {
-            return Ok(answer);
-        }
-        if held.is_none() && (self.store().blob(digest).is_some() || self.0.flights.contains(digest)) {
+        let is_new = held_blob(repo, digest).is_none();
+        let is_coming = || self.0.lasting.flights.contains_from(&repo.upstream.config().name, digest);
+        if is_new && (is_coming() || self.is_stored(digest).await) {
             // The content is here for another repository: this one needs its own proof.
             self.prove_blob(repo, digest, deadline).await?;
-            if let Some(answer) = held_blob(repo, digest).and_then(|held| self.at_hand(digest, held.size)) {
+        }
+        loop {
+            let was_known = self.store().knows(digest);
+            if let Some(held) = held_blob(repo, digest)
+                && let Some(answer) = self.stored_blob(digest, &held, deadline).await?
+            {
+                return Ok(answer);
+            }
+            if let Some(answer) = self.on_flight(repo, digest, was_known, deadline).await? {
                 return Ok(answer);
             }
         }
-        self.on_flight(repo, digest, deadline).await
     }
 
-    /// From memory or the store. A small blob goes to memory, with its hash checked. `known` is its size by the repository's records.
-    fn at_hand(&self, digest: &Digest, known: u64) -> Option<BlobAnswer> {
-        if let Some(object) = self.0.memory.get(digest).filter(|object| object.bytes.is_some()) {
-            return Some(BlobAnswer { size: Some(object.size), content: BlobContent::Memory(object), outcome: Outcome::Hit });
-        }
-        let stored = self.store().blob(digest)?;
-        if stored.size() != known && !stored.is_verified() {
-            // A file that lost its end: a range, which no hash checks, would name the wrong size of the whole.
-            stored.quarantine();
-            return None;
-        }
-        stored.touch();
-        let size = Some(stored.size());
-        if stored.size() > TAIL {
-            return Some(BlobAnswer { content: BlobContent::Stored(stored), outcome: Outcome::Hit, size });
-        }
-        let content = BlobContent::Memory(self.keep(digest, read_checked(digest, &stored)?));
-        Some(BlobAnswer { content, outcome: Outcome::Hit, size })
+    /// A small blob in memory.
+    fn remembered(&self, digest: &Digest) -> Option<BlobAnswer> {
+        let object = self.0.memory.get(digest).filter(|object| object.bytes.is_some())?;
+        self.keep_up_blob(&object);
+        Some(object.into())
     }
 
-    fn keep(&self, digest: &Digest, bytes: Bytes) -> Arc<Object> {
+    /// From memory or the store. A small blob goes to memory, with its hash checked.
+    async fn stored_blob(&self, digest: &Digest, held: &Held, deadline: Deadline) -> Result<Option<BlobAnswer>, CacheError> {
+        if let Some(answer) = self.remembered(digest) {
+            return Ok(Some(answer));
+        }
+        for _ in ["as it is", "once it is checked"] {
+            let owned = digest.clone();
+            let found = self.look(move |store| {
+                let stored = store.blob(&owned)?;
+                let small = if stored.size() <= TAIL { Some(read_checked(&owned, &stored)?) } else { None };
+                Some((stored, small))
+            });
+            match found.await {
+                None => return Ok(None),
+                Some((_, Some(bytes))) => return Ok(Some(self.remember(digest, bytes, true).into())),
+                Some((stored, None)) if !is_doubtful(&stored, held) => return Ok(large(stored, held)),
+                // A file that lost its end, or a manifest that names a wrong size: the hash tells.
+                Some(_) => drop(deadline.wait(digest, self.hash(digest).wait()).await?),
+            }
+        }
+        Ok(None) // It cannot even be read.
+    }
+
+    fn remember(&self, digest: &Digest, bytes: Bytes, kept: bool) -> Arc<Object> {
         let object = Arc::new(Object::new(digest, &MediaType::new(MediaType::OCTET_STREAM), bytes));
+        object.set_kept(kept);
         self.0.memory.insert(digest.clone(), object.clone());
         object
     }
 
-    async fn on_flight(&self, repo: &Arc<Repo>, digest: &Digest, deadline: Deadline) -> Result<BlobAnswer, CacheError> {
-        let (opened, led) = self.open(repo, digest, deadline).await?;
-        let (flight, led) = match opened {
-            // Another's repository, account or name may be what failed: this one's own has not been tried.
-            Err(_) if !led => {
-                let (opened, led) = self.open(repo, digest, deadline).await?;
-                (opened?, led)
-            }
-            opened => (opened?, led),
-        };
-        if !led {
-            self.prove_blob(repo, digest, deadline).await?; // Its flight is no proof that this repository holds it.
-        }
-        let (content, outcome) = (FlightContent { rest: rest(repo), flight }, if led { Outcome::Miss } else { Outcome::Joined });
-        let size = content.flight.size();
-        if size.is_none_or(|size| size > TAIL) {
-            return Ok(BlobAnswer { content: BlobContent::Flight(content), outcome, size });
-        }
-        let bytes = deadline.wait(digest, content.whole(self)).await?.map_err(|error| content.why(error))?;
-        Ok(BlobAnswer { size: Some(bytes.len() as u64), content: BlobContent::Memory(self.keep(digest, bytes)), outcome })
-    }
-
-    /// Waits until the flight's upstream has answered. The flag tells whether this request started it.
-    async fn open(
+    /// From a flight; nothing where one landed in the store since it was `was_known` there.
+    async fn on_flight(
         &self,
         repo: &Arc<Repo>,
         digest: &Digest,
+        was_known: bool,
         deadline: Deadline,
-    ) -> Result<(Result<Arc<Flight>, CacheError>, bool), CacheError> {
-        let (mut opening, led) = self.join_flight(repo, digest);
-        let opened = deadline.wait(digest, opening.wait_for(Option::is_some)).await?.map_err(|_| CacheError::Stopping)?;
-        Ok((opened.clone().unwrap_or(Err(CacheError::Stopping)), led))
-    }
-
-    /// The flight of `digest`: the one in the air, or a new one.
-    fn join_flight(&self, repo: &Arc<Repo>, digest: &Digest) -> (Opening, bool) {
-        let mut flights = self.0.flights.0.lock().expect("no holder panics");
-        if let Some(opening) = flights.get(digest) {
-            return (opening.clone(), false);
-        }
-        let (tell, opening) = watch::channel(None);
-        flights.insert(digest.clone(), opening.clone());
-        self.0.metrics.flight_started();
-        let landing = Landing { cache: self.clone(), digest: digest.clone() };
-        let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
-        let cancel = self.0.cancel.clone();
-        self.0.tasks.spawn(async move {
-            match cancel.run_until_cancelled(cache.open_flight(&repo, &digest)).await.unwrap_or(Err(CacheError::Stopping)) {
-                Ok(fetch) => {
-                    tell.send_replace(Some(Ok(fetch.flight.clone())));
-                    fetch.run(move || drop(landing)).await;
-                }
-                Err(error) => {
-                    drop(landing);
-                    tell.send_replace(Some(Err(error)));
-                }
+    ) -> Result<Option<BlobAnswer>, CacheError> {
+        while let Some(Boarding { flight, leader }) = self.open(repo, digest, was_known, deadline).await? {
+            // Another repository, its account or its name may be what failed: this one's own has not been tried.
+            let is_others = leader.as_ref().is_some_and(|leader| *leader != repo.key);
+            let flight = match flight {
+                Err(_) if is_others => continue,
+                flight => flight?,
+            };
+            if leader.is_some() {
+                self.prove_blob(repo, digest, deadline).await?; // Another's flight is no proof that this repository holds it.
             }
-        });
-        (opening, true)
-    }
-
-    /// Asks the upstream for the blob, and the store for room.
-    async fn open_flight(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<Fetch, CacheError> {
-        let name = &repo.key.name;
-        let stream = as_somebody(blob_identity(repo), |who| repo.upstream.blob(name, digest, 0, who)).await;
-        let stream = stream.map_err(|error| CacheError::fetch(digest, error))?;
-        let held = repo.records.held(digest);
-        let size = stream.size().or(held.as_ref().map(|held| held.size));
-        if let (Some(held), Some(size)) = (&held, size)
-            && held.size != size
-        {
-            let what = format!("{digest}: {size} bytes where the manifest says {}", held.size);
-            return Err(CacheError::Flight { digest: digest.clone(), source: Arc::new(io::Error::new(io::ErrorKind::InvalidData, what)) });
+            let outcome = if leader.is_some() { Outcome::Joined } else { Outcome::Miss };
+            let (size, content) = (flight.size(), FlightContent { rest: rest(repo), flight });
+            if size.is_none_or(|size| size > TAIL) {
+                return Ok(Some(BlobAnswer { content: BlobContent::Flight(content), outcome, size }));
+            }
+            match deadline.wait(digest, content.whole(self)).await? {
+                Ok(bytes) => return Ok(Some(BlobAnswer { outcome, ..self.remember(digest, bytes, false).into() })),
+                Err(_) if is_others => {}
+                Err(error) => return Err(content.why(error)),
+            }
         }
-        if let Some(size) = size.filter(|_| held.is_none()) {
-            repo.prove(digest, size).await;
-        }
-        let spool = self.spool(digest, size).await;
-        let flight = Flight::new(digest, size, spool.as_ref());
-        Ok(Fetch { cancel: self.0.cancel.clone(), flight, metrics: self.0.metrics.clone(), spool, stream })
+        Ok(None)
     }
+}
 
-    /// Room for the blob; without any, it is passed through.
-    async fn spool(&self, digest: &Digest, size: Option<u64>) -> Option<crate::store::Spool> {
-        let (store, owned) = (self.store().clone(), digest.clone());
-        let room = tokio::task::spawn_blocking(move || store.spool(&owned, size));
-        let why: Box<dyn std::error::Error + Send + Sync> = match tokio::time::timeout(ROOM_WAIT, room).await {
-            Ok(Ok(Ok(spool))) => return Some(spool),
-            Ok(Ok(Err(error))) => error.into(),
-            Ok(Err(error)) => error.into(),
-            Err(late) => late.into(), // A disk that hangs must not hold up the pull; the room comes back when it does.
-        };
-        tracing::warn!(blob.digest = %digest, error = &*why as &dyn std::error::Error, "no room to keep a download; it is passed through");
-        None
+/// A small blob that is at hand.
+impl From<Arc<Object>> for BlobAnswer {
+    fn from(object: Arc<Object>) -> Self {
+        Self { size: Some(object.size), content: BlobContent::Memory(object), outcome: Outcome::Hit }
     }
 }
 
@@ -225,9 +178,9 @@ impl BlobAnswer {
         let length = (range.end != u64::MAX).then(|| range.end - range.start);
         let reader = match self.content {
             BlobContent::Flight(content) => {
-                Reader::Flight(Box::new(FlightReader::new(&content.flight, range, &cache.0.buffers, content.rest)))
+                Reader::Flight(Box::new(FlightReader::new(&content.flight, range, &cache.0.lasting.buffers, content.rest)))
             }
-            BlobContent::Stored(stored) => Reader::Stored(Box::new(StoredReader::new(digest, stored, range, &cache.0.buffers))),
+            BlobContent::Stored(stored) => Reader::Stored(Box::new(StoredReader::new(digest, stored, range, cache))),
             BlobContent::Described | BlobContent::Memory(_) => Reader::Empty,
         };
         BlobBody::new(reader, length)
@@ -237,7 +190,7 @@ impl BlobAnswer {
 impl FlightContent {
     /// All bytes, hash checked.
     async fn whole(&self, cache: &Cache) -> io::Result<Bytes> {
-        let mut reader = FlightReader::new(&self.flight, 0..u64::MAX, &cache.0.buffers, self.rest.clone());
+        let mut reader = FlightReader::new(&self.flight, 0..u64::MAX, &cache.0.lasting.buffers, self.rest.clone());
         let mut all = BytesMut::new();
         while let Some(bytes) = reader.wait().await? {
             all.extend_from_slice(&bytes);
@@ -257,32 +210,6 @@ impl FlightContent {
     }
 }
 
-impl Flights {
-    fn contains(&self, digest: &Digest) -> bool {
-        self.0.lock().expect("no holder panics").contains_key(digest)
-    }
-
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.0.lock().expect("no holder panics").len()
-    }
-}
-
-/// Takes a flight off the list, however it ends.
-struct Landing {
-    cache: Cache,
-    digest: Digest,
-}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        self.cache.0.metrics.flight_ended();
-        if let Ok(mut flights) = self.cache.0.flights.0.lock() {
-            flights.remove(&self.digest);
-        }
-    }
-}
-
 impl std::fmt::Debug for FlightContent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FlightContent").field("flight", &self.flight).finish_non_exhaustive()
@@ -294,6 +221,20 @@ fn held_blob(repo: &Repo, digest: &Digest) -> Option<Held> {
     repo.records.held(digest).filter(|held| held.kind == ChildKind::Blob)
 }
 
+/// An answer from the store, unless the file is doubtful or small: a small one is answered from memory.
+fn large(stored: Stored, held: &Held) -> Option<BlobAnswer> {
+    if stored.size() <= TAIL || is_doubtful(&stored, held) {
+        return None;
+    }
+    stored.touch();
+    Some(BlobAnswer { size: Some(stored.size()), content: BlobContent::Stored(stored), outcome: Outcome::Hit })
+}
+
+/// Not as long as it should be, and not hashed: a range, which no hash checks, could name a wrong size of the whole.
+fn is_doubtful(stored: &Stored, held: &Held) -> bool {
+    stored.size() != held.size && !stored.is_verified()
+}
+
 fn rest(repo: &Repo) -> Rest {
     Rest { identity: blob_identity(repo), repo: repo.key.name.clone(), upstream: repo.upstream.clone() }
 }
@@ -302,16 +243,16 @@ fn rest(repo: &Repo) -> Rest {
 fn read_checked(digest: &Digest, stored: &Stored) -> Option<Bytes> {
     use std::os::unix::fs::FileExt as _;
     let mut bytes = vec![0; stored.size() as usize];
-    let read = stored.file().read_exact_at(&mut bytes, 0);
+    if let Err(error) = stored.file().read_exact_at(&mut bytes, 0) {
+        stored.failed(&error);
+        return None;
+    }
     let mut hasher = Hasher::new(digest.algorithm());
     hasher.update(&bytes);
-    if read.is_ok() && hasher.finish() == *digest {
+    if hasher.finish() == *digest {
         stored.mark_verified();
         return Some(bytes.into());
     }
     stored.quarantine();
     None
 }
-
-/// What making room may take before the download goes on without it.
-const ROOM_WAIT: Duration = Duration::from_secs(2);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::flight::FlightError;
 use crate::oci::Digest;
+use crate::store::StoreError;
 use crate::upstream::FetchError;
 
 /// Why something cannot be served. Cheap to clone: all who waited for one check or fetch get the same.
@@ -47,8 +48,17 @@ pub enum CacheError {
         /// What was asked.
         what: Arc<str>,
     },
+    /// What is recorded of the repository cannot be read now, so whether it may be served is not known.
+    #[error("what is recorded of {repo} cannot be read now")]
+    Unreadable {
+        /// `upstream/repository`.
+        repo: Arc<str>,
+        /// Why.
+        #[source]
+        source: Arc<StoreError>,
+    },
     /// The upstream gave no usable answer.
-    #[error("{what} is not cached and the upstream gave no answer")]
+    #[error("{what} is not cached and the upstream {}", if source.is_answer() { "did not give it" } else { "gave no answer" })]
     Upstream {
         /// What was asked.
         what: Arc<str>,

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::metrics::Metrics;
 use super::ring::{Abandoned, Ring};
 use crate::oci::{ChildKind, Digest, Hasher};
-use crate::store::{Spool, SpoolError};
+use crate::store::{Spool, StoreError};
 use crate::upstream::{BlobStream, FetchError};
 
 /// What is withheld at a blob's end until its hash is checked. No client's read of a whole blob completes without it.
@@ -122,6 +122,11 @@ impl Flight {
     /// Follows the progress.
     pub(crate) fn watch(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()
+    }
+
+    /// Why it ended, where it ended badly.
+    pub(crate) fn failure(&self) -> Option<FlightError> {
+        self.progress.borrow().outcome.clone()?.err()
     }
 
     /// One past the last byte that may be given out now.
@@ -283,7 +288,11 @@ impl Writer {
 
     /// `more` chunks waiting means that the readers are told a little later: waking two hundred of them for each packet is what a herd costs.
     fn take(&mut self, chunk: Bytes, more: bool) -> Result<(), FlightError> {
-        let length = chunk.len() as u64;
+        let (length, digest) = (chunk.len() as u64, &self.flight.digest);
+        if let Some(expected) = self.flight.size.filter(|size| self.written + length > *size) {
+            // Not at the end, which need not come: a body without one would push everything else out of the store.
+            return Err(FlightError::Size { digest: digest.clone(), expected, actual: self.written + length });
+        }
         if self.spooled(&chunk) {
             self.hasher.update(&chunk);
         } else {
@@ -329,7 +338,7 @@ impl Writer {
     }
 }
 
-fn log_overflow(digest: &Digest, error: &SpoolError) {
+fn log_overflow(digest: &Digest, error: &StoreError) {
     tracing::warn!(blob.digest = %digest, error = error as &dyn Error, "no room to keep a download; it is passed through");
 }
 

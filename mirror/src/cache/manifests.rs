@@ -3,30 +3,24 @@
 //! A manifest is stored before the tag that names it, and its children are linked to the repository with it: that is the proof by which its
 //! blobs are served.
 
-use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::keep::Unkept;
 use super::proof::as_somebody;
 use super::repo::RepoKey;
-use super::{Cache, CacheError, Deadline, Object, Repo, Source};
+use super::{Cache, CacheError, Deadline, Object, Repo, Warning};
 use crate::oci::{ChildKind, Digest, ManifestFacts, MediaType, Reference};
 use crate::store::ManifestRecord;
 use crate::telemetry::Outcome;
-use crate::upstream::{FetchError, FetchedManifest, ManifestHead};
+use crate::upstream::{Described, FetchedManifest, ManifestHead};
 
 /// Content that is here for another repository, now proved for this one: no GET, no quota.
 fn proved(digest: &Digest, bytes: Bytes, media_type: Option<MediaType>) -> Option<FetchedManifest> {
-    let sent = media_type.unwrap_or_else(|| MediaType::new(MediaType::OCI_MANIFEST));
+    let sent = media_type.unwrap_or_else(|| MediaType::new(MediaType::OCTET_STREAM)); // Then the document says what it is.
     let facts = ManifestFacts::parse(&bytes, &sent).ok()?;
     Some(FetchedManifest { bytes, digest: digest.clone(), facts })
-}
-
-/// Only then is a GET, which costs quota, worth trying.
-pub(crate) fn knows_no_head(error: &FetchError) -> bool {
-    matches!(error, FetchError::Status { status, .. } if matches!(status.as_u16(), 400 | 405 | 501))
 }
 
 /// A digest in a repository.
@@ -47,33 +41,27 @@ pub struct ManifestAnswer {
     pub warning: Option<Warning>,
 }
 
-/// Why an answer may be old.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Warning {
-    /// The upstream no longer has the tag.
-    Deleted,
-    /// The upstream answers 429.
-    RateLimited,
-    /// The upstream did not answer.
-    Stale,
-}
-
 impl Cache {
     /// The manifest that `reference` names, where nobody needs to be asked: the hit, without a future of any kind.
-    pub fn manifest_at_once(&self, repo: &Repo, reference: &Reference) -> Option<ManifestAnswer> {
+    pub fn manifest_at_once(&self, repo: &Arc<Repo>, reference: &Reference) -> Option<ManifestAnswer> {
         if !repo.is_admitted() {
             return None;
         }
         let object = match reference {
-            Reference::Digest(digest) => self.in_memory(repo, digest).or_else(|| self.stored_object(repo, digest))?,
+            Reference::Digest(digest) => self.in_memory(repo, digest)?,
             Reference::Tag(tag) => self.in_memory(repo, &repo.fresh(tag)?)?,
         };
         Some(ManifestAnswer { object, outcome: Outcome::Hit, warning: None })
     }
 
     /// The manifest that `reference` names; `describe` is enough for a HEAD and spares the upstream's quota.
-    pub async fn manifest(&self, repo: &Arc<Repo>, reference: &Reference, describe: bool) -> Result<ManifestAnswer, CacheError> {
-        let deadline = Deadline::new();
+    pub async fn manifest(
+        &self,
+        repo: &Arc<Repo>,
+        reference: &Reference,
+        describe: bool,
+        deadline: Deadline,
+    ) -> Result<ManifestAnswer, CacheError> {
         match reference {
             Reference::Digest(digest) => {
                 self.reopen(repo, reference, deadline).await?;
@@ -96,30 +84,16 @@ impl Cache {
                     }
                     // The tag moved, and what it moved to cannot be had: what it was is better than nothing.
                     Err(error) if error.is_final() => Err(error),
-                    Err(error) => self.before_the_move(repo, tag).ok_or(error),
+                    Err(error) => self.before_the_move(repo, tag, Warning::of(&error)).await.ok_or(error),
                 }
             }
         }
     }
 
-    fn before_the_move(&self, repo: &Arc<Repo>, tag: &crate::oci::Tag) -> Option<ManifestAnswer> {
+    async fn before_the_move(&self, repo: &Arc<Repo>, tag: &crate::oci::Tag, warning: Warning) -> Option<ManifestAnswer> {
         let record = repo.records.tag(tag)?;
-        let object = self.in_memory(repo, &record.digest).or_else(|| self.stored_object(repo, &record.digest))?;
-        Some(ManifestAnswer { object, outcome: Outcome::Stale, warning: Some(Warning::Stale) })
-    }
-
-    /// A closed repository opens when the upstream answers for what is asked.
-    async fn reopen(&self, repo: &Arc<Repo>, reference: &Reference, deadline: Deadline) -> Result<(), CacheError> {
-        if !repo.is_closed() {
-            return self.admit(repo, deadline).await;
-        }
-        let identity = self.identity(repo, deadline).await?;
-        let head = as_somebody(identity, |who| repo.upstream.head_manifest(&repo.key.name, reference, who));
-        if deadline.wait(&repo.label, head).await?.is_err() {
-            return Err(CacheError::Closed { repo: repo.label.clone() });
-        }
-        repo.set_closed(false).await;
-        Ok(())
+        let object = self.at_hand(repo, &record.digest).await?;
+        Some(ManifestAnswer { object, outcome: Outcome::Stale, warning: Some(warning) })
     }
 
     async fn by_digest(
@@ -128,15 +102,15 @@ impl Cache {
         digest: &Digest,
         describe: bool,
         deadline: Deadline,
-    ) -> Result<(Arc<Object>, Source), CacheError> {
-        if let Some(object) = self.in_memory(repo, digest).or_else(|| self.stored_object(repo, digest)) {
+    ) -> Result<(Arc<Object>, Outcome), CacheError> {
+        if let Some(object) = self.at_hand(repo, digest).await {
             return Ok((object, Outcome::Hit));
         }
         if describe && let Some(held) = repo.records.held(digest).filter(|held| held.kind == ChildKind::Manifest) {
             return Ok((Arc::new(Object::described(digest, &held.media_type, held.size)), Outcome::Hit));
         }
         let key = FetchKey { digest: digest.clone(), repo: repo.key.clone() };
-        let (pending, led) = self.0.fetches.join(&self.0.tasks, &self.0.cancel, key, || {
+        let (pending, led) = self.0.fetches.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key, || {
             let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
             async move { cache.fetch(&repo, &digest, describe).await }
         });
@@ -149,20 +123,26 @@ impl Cache {
     }
 
     /// From memory, if the repository holds it.
-    fn in_memory(&self, repo: &Repo, digest: &Digest) -> Option<Arc<Object>> {
+    fn in_memory(&self, repo: &Arc<Repo>, digest: &Digest) -> Option<Arc<Object>> {
         let object = self.0.memory.get(digest)?;
         // The same bytes may lie there as somebody's blob; and an index that names a manifest is no proof of its bytes: anybody can write one.
         let is_held = object.is_manifest() && repo.records.has_manifest(digest);
         if is_held {
             repo.records.touch_manifest(digest); // Its layers must not age while it is pulled.
+            self.keep_up(repo, &object);
         }
         is_held.then_some(object)
     }
 
-    /// From the store, if the repository holds it.
-    fn stored_object(&self, repo: &Repo, digest: &Digest) -> Option<Arc<Object>> {
+    /// From memory, or from the store, if the repository holds it.
+    async fn at_hand(&self, repo: &Arc<Repo>, digest: &Digest) -> Option<Arc<Object>> {
+        if let Some(object) = self.in_memory(repo, digest) {
+            return Some(object);
+        }
         let held = repo.records.held(digest).filter(|_| repo.records.has_manifest(digest))?;
-        let object = Arc::new(Object::new(digest, &held.media_type, self.store().manifest(digest)?));
+        let owned = digest.clone();
+        let object = Arc::new(Object::new(digest, &held.media_type, self.look(move |store| store.manifest(&owned)).await?));
+        object.set_kept(true);
         repo.records.touch_manifest(digest);
         self.0.memory.insert(digest.clone(), object.clone());
         Some(object)
@@ -172,66 +152,41 @@ impl Cache {
     async fn fetch(&self, repo: &Arc<Repo>, digest: &Digest, describe: bool) -> Result<Arc<Object>, CacheError> {
         let reference = Reference::Digest(digest.clone());
         let identity = self.identity(repo, Deadline::new()).await?;
-        let stored = self.store().manifest(digest);
+        if let Some(object) = self.in_memory(repo, digest) {
+            return Ok(object); // It was fetched while the disk was asked.
+        }
+        // Where the repository is known to hold it, the store was looked into before.
+        let owned = digest.clone();
+        let stored = if repo.records.has_manifest(digest) { None } else { self.look(move |store| store.manifest(&owned)).await };
         if describe || stored.is_some() {
-            let head = as_somebody(identity, |who| repo.upstream.head_manifest(&repo.key.name, &reference, who)).await;
-            match (head, stored) {
-                (Ok(ManifestHead { media_type, .. }), Some(bytes)) => {
+            let described = as_somebody(identity, |who| repo.upstream.describe_manifest(&repo.key.name, &reference, who)).await;
+            match (described, stored) {
+                (Ok(Described::Fetched(fetched)), _) => return Ok(self.learn_manifest(repo, fetched)),
+                (Ok(Described::Head(ManifestHead { media_type, .. })), Some(bytes)) => {
                     if let Some(fetched) = proved(digest, bytes, media_type) {
-                        return Ok(self.learn_manifest(repo, fetched).await);
+                        return Ok(self.learn_manifest(repo, fetched));
                     }
                 }
-                (Ok(ManifestHead { media_type: Some(kind), size: Some(size), .. }), None) => {
+                (Ok(Described::Head(ManifestHead { media_type: Some(kind), size: Some(size), .. })), None) => {
                     return Ok(Arc::new(Object::described(digest, &kind, size)));
                 }
-                (Err(error), _) if !knows_no_head(&error) => return Err(self.refused(repo, digest, error).await),
-                _ => {} // A HEAD without its headers, or none at all: the GET tells.
+                (Err(error), _) => return Err(self.refused(repo, digest, error).await),
+                _ => {} // A HEAD without its headers: the GET tells.
             }
         }
         match as_somebody(identity, |who| repo.upstream.manifest(&repo.key.name, &reference, who)).await {
-            Ok(fetched) => Ok(self.learn_manifest(repo, fetched).await),
+            Ok(fetched) => Ok(self.learn_manifest(repo, fetched)),
             Err(error) => Err(self.refused(repo, digest, error).await),
         }
     }
 
-    /// An upstream that denies a repository which we could read closes it.
-    async fn refused(&self, repo: &Arc<Repo>, digest: &Digest, error: FetchError) -> CacheError {
-        if matches!(error, FetchError::Denied { .. }) && !repo.records.tags().is_empty() {
-            repo.set_closed(true).await;
-        }
-        CacheError::fetch(format_args!("{}@{digest}", repo.label), error)
-    }
-
-    /// Stores a fetched manifest, links it and its children, and writes down the tags that wait for it. What cannot be written is known in memory.
-    pub(crate) async fn learn_manifest(&self, repo: &Arc<Repo>, fetched: FetchedManifest) -> Arc<Object> {
+    /// Takes a fetched manifest into memory, with the proof of all that it names. It is answered from there, and written meanwhile.
+    pub(crate) fn learn_manifest(&self, repo: &Arc<Repo>, fetched: FetchedManifest) -> Arc<Object> {
         let FetchedManifest { bytes, digest, facts } = fetched;
-        let object = Arc::new(Object::new(&digest, &facts.media_type, bytes.clone()));
+        let object = Arc::new(Object::new(&digest, &facts.media_type, bytes));
         self.0.memory.insert(digest.clone(), object.clone());
-        let record = ManifestRecord { digest: digest.clone(), media_type: facts.media_type, size: object.size, children: facts.children };
-        let (store, records) = (self.store().clone(), repo.records.clone());
-        let written = tokio::task::spawn_blocking(move || {
-            let stored = store.put_manifest(&record.digest, &bytes);
-            let linked = records.link_manifest(&record); // Also where the content is in memory only: the proof holds.
-            stored.and(linked)
-        });
-        // A disk that hangs holds nobody up: the manifest is in memory, and is written when the disk comes back.
-        match tokio::time::timeout(WRITE_WAIT, written).await {
-            Err(_) => {
-                tracing::warn!(repo.name = %repo.label, manifest.digest = %digest, "the disk does not take a manifest; it is served from memory");
-            }
-            Ok(Ok(Ok(()))) => {
-                for tag in repo.unrecorded(&digest) {
-                    self.record_tag(repo, &tag, &digest).await;
-                }
-            }
-            Ok(Ok(Err(error))) => {
-                tracing::warn!(repo.name = %repo.label, manifest.digest = %digest, error = &error as &dyn Error, "a manifest is served but could not be stored");
-            }
-            Ok(Err(error)) => tracing::error!(repo.name = %repo.label, error = &error as &dyn Error, "storing a manifest panicked"),
-        }
+        repo.records.learn_manifest(&ManifestRecord { digest, media_type: facts.media_type, size: object.size, children: facts.children });
+        self.keep(Unkept::Manifest(repo.clone(), object.clone()));
         object
     }
 }
-
-/// What writing a manifest may take before it is answered all the same.
-const WRITE_WAIT: Duration = Duration::from_secs(2);

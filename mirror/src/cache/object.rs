@@ -1,6 +1,7 @@
 //! A small object in memory, a manifest or a config, with the header values that every answer about it carries.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
@@ -26,6 +27,8 @@ pub struct Object {
     pub etag: HeaderValue,
     /// Bytes.
     pub size: u64,
+    /// How far it is on its way to the store.
+    kept: AtomicU8,
 }
 
 /// Headers of an object's plain answers, made once by whoever answers. The same bytes may be asked for as either.
@@ -57,7 +60,23 @@ impl Object {
             digest_header: value(&text),
             etag: value(&format!("\"{text}\"")),
             size,
+            kept: AtomicU8::new(UNKEPT),
         }
+    }
+
+    /// The store has it, or had it: only room or age can have taken it away.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept.load(Ordering::Relaxed) == KEPT
+    }
+
+    /// Says whether the store has it now.
+    pub(crate) fn set_kept(&self, kept: bool) {
+        self.kept.store(if kept { KEPT } else { UNKEPT }, Ordering::Relaxed);
+    }
+
+    /// The caller is to bring it to the store, and then to say how that ended; `false`: it is there, or somebody else is at it.
+    pub(crate) fn claim(&self) -> bool {
+        self.kept.compare_exchange(UNKEPT, CLAIMED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// It was kept as a manifest, and not as the blob that the same bytes may be.
@@ -71,5 +90,11 @@ impl Object {
     }
 }
 
+/// In memory only.
+const UNKEPT: u8 = 0;
+/// In a queue to be written.
+const CLAIMED: u8 = 1;
+/// Written.
+const KEPT: u8 = 2;
 /// Headers, digest and bookkeeping of one object in memory.
 const OVERHEAD: u32 = 2048;

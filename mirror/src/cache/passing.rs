@@ -1,15 +1,20 @@
 //! What is passed on rather than stored: tag lists, and answers about referrers. Each has something to say when the upstream has not.
+//!
+//! Both are asked for once by all who want them at the same time, and hold for a tag's window: tools that list tags in a loop would otherwise take
+//! the places of those who pull.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use moka::sync::Cache as Memory;
 
 use super::manifests::FetchKey;
-use super::proof::blob_identity;
+use super::proof::{blob_identity, is_left_out, is_mirrored};
+use super::repo::RepoKey;
+use super::shared::Shared;
 use super::tags::STALE_WAIT;
-use super::{Cache, CacheError, Deadline, Repo};
-use crate::config::Pattern;
+use super::{Cache, CacheError, Deadline, Repo, Warning};
 use crate::oci::Digest;
 use crate::store::Visibility;
 use crate::upstream::FetchError;
@@ -21,8 +26,35 @@ pub struct TagList {
     pub tags: Vec<String>,
     /// More follow: the query that asks for them.
     pub next: Option<String>,
-    /// The upstream did not answer; these are the tags that are cached.
-    pub stale: bool,
+    /// Why these are only the tags that are cached; `None`: they are the upstream's.
+    pub warning: Option<Warning>,
+}
+
+/// One page of one repository's tags, by the client's own query.
+type TagListKey = (RepoKey, String);
+
+/// Lists of tags: those that are asked for now, and those of the last window.
+#[derive(Debug)]
+pub(crate) struct TagLists {
+    asked: Arc<Shared<TagListKey, Result<Arc<TagList>, CacheError>>>,
+    known: Memory<TagListKey, (Instant, Arc<TagList>)>,
+}
+
+impl Default for TagLists {
+    fn default() -> Self {
+        let weight = |(_, query): &TagListKey, (_, list): &(Instant, Arc<TagList>)| {
+            let bytes: usize = list.tags.iter().map(|tag| tag.len() + size_of::<String>()).sum();
+            u32::try_from(bytes + query.len()).unwrap_or(u32::MAX).saturating_add(256)
+        };
+        Self { asked: Arc::default(), known: Memory::builder().max_capacity(TAG_LISTS).weigher(weight).build() }
+    }
+}
+
+impl TagLists {
+    /// The list for `key`, if it is younger than `window`.
+    fn young(&self, key: &TagListKey, window: Duration) -> Option<Arc<TagList>> {
+        self.known.get(key).filter(|(asked, _)| asked.elapsed() < window).map(|(_, list)| list)
+    }
 }
 
 /// What the upstream said about a manifest's referrers.
@@ -47,15 +79,37 @@ impl Cache {
     /// The tags of `repo`: the upstream's own list, or what is cached.
     ///
     /// `query` is the client's own: paging is the upstream's business, whose word for "after this one" may not be `last`.
-    pub async fn tag_list(&self, repo: &Arc<Repo>, query: &str) -> Result<TagList, CacheError> {
+    pub async fn tag_list(&self, repo: &Arc<Repo>, query: &str) -> Result<Arc<TagList>, CacheError> {
         let deadline = Deadline::new();
         self.admit(repo, deadline).await?;
-        match deadline.wait(&repo.label, repo.upstream.tags(&repo.key.name, query, blob_identity(repo))).await {
-            Ok(Ok(page)) => Ok(TagList { tags: tags_in(&page.body), next: page.next.map(|next| next.query), stale: false }),
-            Ok(Err(error @ (FetchError::NotFound { .. } | FetchError::Denied { .. }))) => Err(CacheError::fetch(&repo.label, error)),
-            Ok(Err(error)) => cached_tags(repo).ok_or_else(|| CacheError::fetch(&repo.label, error)),
-            Err(late) => cached_tags(repo).ok_or(late),
+        let key = (repo.key.clone(), query.to_owned());
+        if let Some(list) = self.0.tag_lists.young(&key, repo.upstream.config().tag_window) {
+            return Ok(list);
         }
+        let (pending, _) = self.0.tag_lists.asked.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key.clone(), || {
+            let (cache, repo) = (self.clone(), repo.clone());
+            async move { cache.ask_for_tags(&repo, key).await }
+        });
+        match deadline.wait(&repo.label, pending.wait()).await.map(|found| found.unwrap_or(Err(CacheError::Stopping))) {
+            Ok(Ok(list)) => Ok(list),
+            Ok(Err(error)) if error.is_final() => Err(error),
+            Ok(Err(error)) | Err(error) => cached_tags(repo, error).map(Arc::new),
+        }
+    }
+
+    async fn ask_for_tags(&self, repo: &Arc<Repo>, key: TagListKey) -> Result<Arc<TagList>, CacheError> {
+        let asked = Instant::now(); // What was pushed since then is not in it.
+        let page = repo.upstream.tags(&repo.key.name, &key.1, blob_identity(repo)).await;
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => {
+                self.heard(repo, &error).await;
+                return Err(CacheError::fetch(&repo.label, error));
+            }
+        };
+        let list = Arc::new(TagList { tags: tags_in(&page.body), next: page.next, warning: None });
+        self.0.tag_lists.known.insert(key, (asked, list.clone()));
+        Ok(list)
     }
 
     /// The index of manifests that name `digest` as their subject. Where the upstream has none, or gives no answer about a manifest that is
@@ -71,22 +125,23 @@ impl Cache {
         }
         let has_something = known.is_some() || repo.records.held(digest).is_some();
         let patience = if has_something { deadline.at_most(STALE_WAIT) } else { deadline };
-        let (pending, _) = self.0.referrer_checks.join(&self.0.tasks, &self.0.cancel, key.clone(), || {
+        let (pending, _) = self.0.referrer_checks.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key.clone(), || {
             let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
             async move { cache.ask_for_referrers(&repo, &digest, key).await }
         });
         match patience.wait(digest, pending.wait()).await.map(|found| found.unwrap_or(Err(CacheError::Stopping))) {
             Ok(Ok(index)) => Ok(index),
+            _ if repo.is_closed() => Err(CacheError::Closed { repo: repo.label.clone() }),
             Ok(Err(error)) | Err(error) if !has_something => Err(error),
             _ => Ok(known.and_then(|known| known.index)),
         }
     }
 
     async fn ask_for_referrers(&self, repo: &Arc<Repo>, digest: &Digest, key: FetchKey) -> Result<Referrers, CacheError> {
-        let index = match repo.upstream.referrers(&repo.key.name, digest, None, blob_identity(repo)).await {
+        let index = match repo.upstream.referrers(&repo.key.name, digest, blob_identity(repo)).await {
             Ok(index) => index,
             Err(FetchError::NotFound { .. }) => None,
-            Err(error) => return Err(CacheError::fetch(digest, error)),
+            Err(error) => return Err(self.refused(repo, digest, error).await),
         };
         self.0.referrers.insert(key, KnownReferrers { asked: Instant::now(), index: index.clone() });
         Ok(index)
@@ -96,22 +151,21 @@ impl Cache {
     pub fn may_name(&self, label: &str) -> bool {
         let Some((upstream, name)) = label.split_once('/') else { return false };
         let Some(position) = self.0.upstreams.iter().position(|one| one.config().name.as_str() == upstream) else { return false };
-        let Ok(name) = name.parse() else { return false };
-        let config = self.0.upstreams[position].config();
-        let fits = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.fits(label.split_once('/').map_or("", |(_, name)| name)));
-        if config.repositories.as_deref().is_some_and(|served| !fits(served)) {
+        let (config, Ok(name)) = (self.0.upstreams[position].config(), name.parse()) else { return false };
+        if !is_mirrored(config, &name) {
             return false;
         }
-        let state = self.store().repository(&config.name, &name).state();
-        let is_left_out = config.account.is_some() && config.private.as_deref().is_some_and(|private| !fits(private));
-        !state.closed && (!is_left_out || state.visibility == Some(Visibility::Public))
+        let Ok(records) = self.store().repository(&config.name, &name) else { return false };
+        let state = records.state();
+        !state.closed && (!is_left_out(config, &name) || state.visibility == Some(Visibility::Public))
     }
 }
 
-fn cached_tags(repo: &Repo) -> Option<TagList> {
+/// What is known where the upstream gave no list because of `error`; the error where that is nothing.
+fn cached_tags(repo: &Repo, error: CacheError) -> Result<TagList, CacheError> {
     let mut tags: Vec<String> = repo.records.tags().iter().map(ToString::to_string).collect();
     tags.sort_unstable();
-    (!tags.is_empty()).then_some(TagList { tags, next: None, stale: true })
+    if tags.is_empty() { Err(error) } else { Ok(TagList { tags, next: None, warning: Some(Warning::of(&error)) }) }
 }
 
 fn tags_in(body: &Bytes) -> Vec<String> {
@@ -121,3 +175,6 @@ fn tags_in(body: &Bytes) -> Vec<String> {
     }
     serde_json::from_slice(body).ok().and_then(|Tags { tags }| tags).unwrap_or_default()
 }
+
+/// Bytes of tag lists in memory.
+const TAG_LISTS: u64 = 8 << 20;

@@ -3,19 +3,20 @@
 //! - A digest is served for a repository only after that repository is known to hold it: a manifest of it names it, or the upstream said so.
 //!   Content is shared by digest on the disk, never in rights.
 //! - With `private` patterns an account reads only the private repositories that fit. Others must be readable by everybody, which an anonymous
-//!   question (a HEAD, free of quota) tells; the account then only pays the quota.
+//!   question (free of quota) tells; the account then only pays the quota. Where an earlier answer was yes, a hit hardly waits for it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::keep::Unkept;
 use super::manifests::FetchKey;
+use super::tags::STALE_WAIT;
+use super::visibility::{Question, Seen};
 use super::{Cache, CacheError, Deadline, Repo};
-use crate::oci::{ChildKind, Digest};
+use crate::config::{Pattern, UpstreamConfig};
+use crate::oci::{ChildKind, Digest, RepoName};
 use crate::store::{RepositoryState, Visibility};
 use crate::upstream::{FetchError, Identity};
-
-/// What an anonymous question told.
-pub(crate) type Seen = Visibility;
 
 impl Cache {
     /// Refuses what the configuration leaves out, and what the upstream no longer allows. Every way to a repository's content passes here or
@@ -40,17 +41,25 @@ impl Cache {
 
     /// Whether everybody may read `repo`; asked again after a while, since owners change their minds.
     async fn visibility(&self, repo: &Arc<Repo>, deadline: Deadline) -> Result<Visibility, CacheError> {
-        let recorded = repo.records.state().visibility;
-        if repo.is_seen_lately()
-            && let Some(visibility) = recorded
-        {
-            return Ok(visibility);
+        let question = repo.question();
+        if let Question::No(seen) = question {
+            return Ok(seen);
         }
-        let (pending, _) = self.0.visibility.join(&self.0.tasks, &self.0.cancel, repo.key.clone(), || ask_anonymously(repo.clone()));
-        match deadline.wait(&repo.label, pending.wait()).await.map(|seen| seen.unwrap_or(Err(CacheError::Stopping))) {
+        let (pending, _) = self
+            .0
+            .visibility
+            .join(&self.0.lasting.tasks, &self.0.lasting.cancel, repo.key.clone(), || self.clone().ask_anonymously(repo.clone()));
+        let patience = match question {
+            Question::Ahead(seen) => return Ok(seen),
+            Question::Briefly => deadline.at_most(STALE_WAIT), // The question goes on.
+            Question::Ask | Question::No(_) => deadline,
+        };
+        match patience.wait(&repo.label, pending.wait()).await.map(|seen| seen.unwrap_or(Err(CacheError::Stopping))) {
             Ok(Ok(seen)) => Ok(seen),
-            // An upstream that is down changes nobody's rights.
-            Ok(Err(error)) | Err(error) => recorded.ok_or(error),
+            Ok(Err(error)) | Err(error) => {
+                repo.see(Seen::unanswered);
+                repo.records.state().visibility.ok_or(error)
+            }
         }
     }
 
@@ -60,11 +69,17 @@ impl Cache {
             return Ok(());
         }
         let key = FetchKey { digest: digest.clone(), repo: repo.key.clone() };
-        let (pending, _) = self.0.proofs.join(&self.0.tasks, &self.0.cancel, key, || {
+        let (pending, _) = self.0.proofs.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key, || {
             let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
             async move { cache.ask_for_blob(&repo, &digest).await }
         });
         deadline.wait(digest, pending.wait()).await?.unwrap_or(Err(CacheError::Stopping))
+    }
+
+    /// Notes that the upstream itself said that the repository holds a blob of `size` bytes.
+    pub(crate) fn prove(&self, repo: &Arc<Repo>, digest: &Digest, size: u64) {
+        repo.records.learn_blob(digest, size);
+        self.keep(Unkept::Records(repo.clone()));
     }
 
     /// A HEAD; where a registry refuses that or leaves the size out, the headers of a GET.
@@ -74,79 +89,85 @@ impl Cache {
         let size = match by_head {
             Ok(Some(size)) => Some(size),
             Err(error @ FetchError::NotFound { .. }) => return Err(CacheError::fetch(digest, error)),
-            _ => {
-                let stream = as_somebody(identity, |who| repo.upstream.blob(name, digest, 0, who)).await;
-                stream.map_err(|error| CacheError::fetch(digest, error))?.size()
-            }
+            _ => match as_somebody(identity, |who| repo.upstream.blob(name, digest, 0, who)).await {
+                Ok(stream) => stream.size(),
+                Err(error) => return Err(self.refused(repo, digest, error).await),
+            },
         };
         if let Some(size) = size {
-            repo.prove(digest, size).await;
+            self.prove(repo, digest, size);
         }
         Ok(())
+    }
+
+    /// Whether nobody in particular may list the tags: a question about the repository, free of quota, that no missing tag answers wrongly.
+    /// A registry that lists nothing to anybody is taken at its word: what cannot be seen to be public is not served as such.
+    async fn ask_anonymously(self, repo: Arc<Repo>) -> Result<Visibility, CacheError> {
+        let seen = match repo.upstream.tags(&repo.key.name, "n=1", Identity::Anonymous).await {
+            Ok(_) => Visibility::Public,
+            Err(FetchError::Denied { .. } | FetchError::NotFound { .. }) => Visibility::Private,
+            Err(error) => {
+                repo.see(Seen::unanswered);
+                return Err(CacheError::fetch(&repo.label, error));
+            }
+        };
+        repo.see(|known, now| known.answered(now, seen));
+        // Of a name that nobody may read nothing is written down, unless that corrects a record: anybody can make up names.
+        if seen == Visibility::Public || repo.records.state().visibility.is_some() {
+            repo.records.learn_state(|state| RepositoryState { visibility: Some(seen), ..state });
+            self.keep(Unkept::Records(repo));
+        }
+        Ok(seen)
     }
 }
 
 impl Repo {
     /// Its content may be served without a question: it is neither closed nor left out, as far as was seen lately.
     pub(crate) fn is_admitted(&self) -> bool {
-        let state = self.records.state();
-        let is_open = || state.visibility == Some(Visibility::Public) && self.is_seen_lately();
-        !state.closed && (blob_identity(self) == Identity::Account || is_open())
+        !self.is_closed() && (blob_identity(self) == Identity::Account || self.question() == Question::No(Visibility::Public))
     }
 
-    fn is_seen_lately(&self) -> bool {
-        self.seen_public.lock().expect("no holder panics").is_some_and(|seen| seen.elapsed() < VISIBILITY_HOLDS)
+    fn question(&self) -> Question {
+        let recorded = self.records.state().visibility;
+        self.seen.lock().expect("no holder panics").question(Instant::now(), recorded)
     }
 
-    /// Notes that the upstream itself said that the repository holds a blob of `size` bytes.
-    pub(crate) async fn prove(&self, digest: &Digest, size: u64) {
-        let (records, owned) = (self.records.clone(), digest.clone());
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || records.link_blob(&owned, size)).await {
-            tracing::warn!(repo.name = %self.label, blob.digest = %digest, error = &error as &dyn std::error::Error, "a proof is not recorded, and holds until the next start");
-        }
+    fn see(&self, change: impl FnOnce(&mut Seen, Instant)) {
+        change(&mut self.seen.lock().expect("no holder panics"), Instant::now());
     }
 }
 
 /// As whom blobs of `repo` are read: they cost no quota, so what must be public is read as nobody, and that is the proof.
 pub(crate) fn blob_identity(repo: &Repo) -> Identity {
-    let config = repo.upstream.config();
-    match (&config.account, &config.private) {
-        (Some(_), Some(private)) if !private.iter().any(|pattern| pattern.fits(repo.key.name.as_str())) => Identity::Anonymous,
-        _ => Identity::Account,
-    }
+    if is_left_out(repo.upstream.config(), &repo.key.name) { Identity::Anonymous } else { Identity::Account }
 }
 
-/// Asks as `identity`; where the account itself is refused, as nobody. That an account is refused says nothing about public images;
+/// Whether the configuration serves `name` only if everybody may read it: the account's `private` patterns leave it out.
+pub(crate) fn is_left_out(config: &UpstreamConfig, name: &RepoName) -> bool {
+    config.account.is_some() && !fits(config.private.as_deref(), name)
+}
+
+/// Whether the configuration mirrors `name` at all.
+pub(crate) fn is_mirrored(config: &UpstreamConfig, name: &RepoName) -> bool {
+    fits(config.repositories.as_deref(), name)
+}
+
+/// No patterns at all leave nothing out.
+fn fits(patterns: Option<&[Pattern]>, name: &RepoName) -> bool {
+    patterns.is_none_or(|patterns| patterns.iter().any(|pattern| pattern.fits(name.as_str())))
+}
+
+/// Asks as `identity`; where the account itself cannot be used, as nobody. That an account is refused says nothing about public images;
 /// but that nobody may read an image is then no news either: the account's refusal is.
 pub(crate) async fn as_somebody<T, F>(identity: Identity, ask: impl Fn(Identity) -> F) -> Result<T, FetchError>
 where
     F: Future<Output = Result<T, FetchError>>,
 {
     match ask(identity).await {
-        Err(refused @ FetchError::AccountRefused { .. }) if identity == Identity::Account => match ask(Identity::Anonymous).await {
+        Err(refused) if identity == Identity::Account && refused.is_about_account() => match ask(Identity::Anonymous).await {
             Err(FetchError::Denied { .. } | FetchError::NotFound { .. }) => Err(refused),
             answer => answer,
         },
         answer => answer,
     }
 }
-
-/// Whether nobody in particular may list the tags: a question about the repository, free of quota, that no missing tag answers wrongly.
-/// A registry that lists nothing to anybody is taken at its word: what cannot be seen to be public is not served as such.
-async fn ask_anonymously(repo: Arc<Repo>) -> Result<Visibility, CacheError> {
-    let seen = match repo.upstream.tags(&repo.key.name, "n=1", Identity::Anonymous).await {
-        Ok(_) => Visibility::Public,
-        Err(FetchError::Denied { .. } | FetchError::NotFound { .. }) => Visibility::Private,
-        Err(error) => return Err(CacheError::fetch(&repo.label, error)),
-    };
-    *repo.seen_public.lock().expect("no holder panics") = Some(Instant::now());
-    let records = repo.records.clone();
-    let written = tokio::task::spawn_blocking(move || records.change_state(|state| RepositoryState { visibility: Some(seen), ..state }));
-    if let Ok(Err(error)) = written.await {
-        tracing::warn!(repo.name = %repo.label, error = &error as &dyn std::error::Error, "a repository's visibility is not recorded, and holds until the next start");
-    }
-    Ok(seen)
-}
-
-/// How long an anonymous answer holds.
-const VISIBILITY_HOLDS: Duration = Duration::from_mins(10);

@@ -1,14 +1,18 @@
 //! A repository as the cache knows it: its records in the store, and what its tags were at the last check.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
 use super::freshness::{Descriptor, Known, Lookup};
-use super::{Cache, CacheError};
+use super::proof::is_mirrored;
+use super::visibility::Seen;
+use super::{Cache, CacheError, Deadline};
 use crate::oci::{ChildKind, Digest, RepoName, Tag};
-use crate::store::{Repository, RepositoryState, TagRecord};
+use crate::store::{Repository, TagRecord};
 use crate::upstream::Upstream;
+use crate::via::Via;
 
 /// Which repository of which upstream.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -17,17 +21,22 @@ pub(crate) struct RepoKey {
     pub(crate) upstream: usize,
 }
 
-/// One repository. Kept in memory while it is used; everything in it can be learned again.
-#[derive(Debug)]
+/// One repository. Kept in memory while it is used; everything in it can be learned again. A clone is the same one.
+#[derive(Clone, Debug)]
 pub struct Repo {
+    /// Its records are about to be saved.
+    pub(crate) is_saving: Arc<AtomicBool>,
     pub(crate) key: RepoKey,
     /// `upstream/repository`: what access rules and messages call it.
     pub(crate) label: Arc<str>,
     pub(crate) records: Arc<Repository>,
-    /// When it was last seen to be readable by everybody, in this process.
-    pub(crate) seen_public: Mutex<Option<Instant>>,
-    pub(crate) tags: Mutex<HashMap<Tag, Known>>,
+    /// Whether everybody may read it, as far as this process has seen.
+    pub(crate) seen: Arc<Mutex<Seen>>,
+    pub(crate) tags: Arc<Mutex<HashMap<Tag, Known>>>,
+    /// As whoever asks for this repository asks it.
     pub(crate) upstream: Upstream,
+    /// How many repositories were loaded before its last use.
+    used: Arc<AtomicU64>,
 }
 
 impl Cache {
@@ -42,21 +51,36 @@ impl Cache {
     }
 
     /// The repository `name` of the upstream at `position`; refused where the configuration does not mirror it. Its records are read on a
-    /// blocking thread: a repository may have thousands.
-    pub async fn repo(&self, position: usize, name: &RepoName) -> Result<Arc<Repo>, CacheError> {
+    /// blocking thread, since a repository may have thousands, and on one for all who ask: a disk that hangs takes no more. Where they cannot be read
+    /// nothing is served, for they may say that it is closed; the next request tries again.
+    pub async fn repo(&self, position: usize, name: &RepoName, deadline: Deadline) -> Result<Arc<Repo>, CacheError> {
         let key = RepoKey { name: name.clone(), upstream: position };
         if let Some(repo) = self.0.repos.get(&key) {
             return Ok(repo);
         }
         let upstream = self.0.upstreams[position].clone();
         let label: Arc<str> = self.label(position, name).into();
-        if upstream.config().repositories.as_ref().is_some_and(|served| !served.iter().any(|pattern| pattern.fits(name.as_str()))) {
+        if !is_mirrored(upstream.config(), name) {
             return Err(CacheError::NotServed { repo: label, setting: "repositories" });
         }
-        let (store, of, owned) = (self.store().clone(), upstream.config().name.clone(), name.clone());
-        let loaded = tokio::task::spawn_blocking(move || store.repository(&of, &owned)).await;
-        let records = loaded.map_err(|_| CacheError::Stopping)?;
-        let repo = Repo { key: key.clone(), label, records, seen_public: Mutex::default(), tags: Mutex::default(), upstream };
+        let (pending, _) = self.0.loads.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key.clone(), || {
+            let (store, of, owned, repo) = (self.store().clone(), upstream.config().name.clone(), name.clone(), label.clone());
+            async move {
+                let loaded = tokio::task::spawn_blocking(move || store.repository(&of, &owned)).await.map_err(|_| CacheError::Stopping)?;
+                loaded.map_err(|source| CacheError::Unreadable { repo, source })
+            }
+        });
+        let records = deadline.wait(&label, pending.wait()).await?.ok_or(CacheError::Stopping)??;
+        let repo = Repo {
+            is_saving: Arc::default(),
+            key: key.clone(),
+            label,
+            records,
+            seen: Arc::default(),
+            tags: Arc::default(),
+            upstream,
+            used: Arc::default(),
+        };
         Ok(self.0.repos.keep(key, repo))
     }
 }
@@ -65,6 +89,19 @@ impl Repo {
     /// `upstream/repository`.
     pub fn label(&self) -> &Arc<str> {
         &self.label
+    }
+
+    /// The same repository, asked for by a request that has passed the mirrors in `via`: what is fetched for it says so.
+    pub fn on_behalf_of(self: Arc<Self>, via: &Via) -> Arc<Self> {
+        if via.is_empty() {
+            return self;
+        }
+        Arc::new(Self { upstream: self.upstream.on_behalf_of(via), ..Self::clone(&self) })
+    }
+
+    /// Nobody has it but the list of all.
+    fn is_idle(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1 && Arc::strong_count(&self.tags) == 1
     }
 
     /// What is known of `tag`, the store's record included.
@@ -81,7 +118,7 @@ impl Repo {
     pub(crate) fn fresh(&self, tag: &Tag) -> Option<Digest> {
         let (now, window) = (Instant::now(), self.upstream.config().tag_window);
         let tags = self.tags.lock().expect("no holder panics");
-        let known = tags.get(tag).filter(|known| !known.gone && known.lookup(now, window) == Lookup::Fresh && !known.is_quiet(now))?;
+        let known = tags.get(tag).filter(|known| !known.gone && known.lookup(now, window, false) == Lookup::Fresh)?;
         known.at.as_ref().map(|at| at.digest.clone())
     }
 
@@ -99,7 +136,7 @@ impl Repo {
     /// The tags that point at `digest` by the upstream's word, and whose record does not say so yet.
     pub(crate) fn unrecorded(&self, digest: &Digest) -> Vec<Tag> {
         let tags = self.tags.lock().expect("no holder panics");
-        let points_there = |known: &Known| known.at.as_ref().is_some_and(|at| at.digest == *digest);
+        let points_there = |known: &Known| !known.gone && known.at.as_ref().is_some_and(|at| at.digest == *digest);
         tags.iter()
             .filter(|(_, known)| points_there(known))
             .map(|(tag, _)| tag.clone())
@@ -107,26 +144,9 @@ impl Repo {
             .collect()
     }
 
-    fn is_unrecorded(&self, tag: &Tag, digest: &Digest) -> bool {
+    /// No record says that `tag` points at `digest`.
+    pub(crate) fn is_unrecorded(&self, tag: &Tag, digest: &Digest) -> bool {
         self.records.tag(tag).is_none_or(|record| record.digest != *digest || record.gone_since.is_some())
-    }
-
-    /// Access was lost.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.records.state().closed
-    }
-
-    /// Access was lost, or is there again.
-    pub(crate) async fn set_closed(&self, closed: bool) {
-        if self.records.state().closed == closed {
-            return;
-        }
-        tracing::warn!(repo.name = %self.label, closed, "{}", if closed { "the upstream refuses this repository now; it is closed until a check succeeds" } else { "the upstream allows this repository again" });
-        let records = self.records.clone();
-        let written = tokio::task::spawn_blocking(move || records.change_state(|state| RepositoryState { closed, ..state })).await;
-        if let Ok(Err(error)) = written {
-            tracing::warn!(repo.name = %self.label, error = &error as &dyn std::error::Error, "this is not recorded, and holds until the next start");
-        }
     }
 
     fn describe(&self, record: &TagRecord) -> Descriptor {
@@ -139,27 +159,46 @@ impl Repo {
     }
 }
 
-/// The repositories in memory. Not a cache with a clock: every request passes here, and finds what it looks for.
+/// The repositories in memory. Its clock is how many were loaded: every request passes here, and finds what it looks for for the price of a look.
 #[derive(Debug, Default)]
-pub(crate) struct Repos(RwLock<HashMap<RepoKey, Arc<Repo>>>);
+pub(crate) struct Repos {
+    all: RwLock<HashMap<RepoKey, Arc<Repo>>>,
+    loads: AtomicU64,
+}
 
 impl Repos {
     fn get(&self, key: &RepoKey) -> Option<Arc<Repo>> {
-        self.0.read().expect("no holder panics").get(key).cloned()
+        let repo = self.all.read().expect("no holder panics").get(key).cloned()?;
+        repo.used.store(self.loads.load(Ordering::Relaxed), Ordering::Relaxed);
+        Some(repo)
     }
 
-    /// Two who load a repository at once end with one: checks and tags live in it. When there are too many, those that nobody uses now go;
-    /// what they know is in the store.
+    #[cfg(test)]
+    pub(super) fn holds(&self, name: &str) -> bool {
+        self.all.read().expect("no holder panics").keys().any(|key| key.name.as_str() == name)
+    }
+
+    /// Two who load a repository at once end with one: checks and tags live in it. When there are too many, some go that nobody uses now, the
+    /// longest unused first: what they know is in the store. What is not yet there stays.
     fn keep(&self, key: RepoKey, repo: Repo) -> Arc<Repo> {
-        let mut repos = self.0.write().expect("no holder panics");
-        if repos.len() >= REPOS && !repos.contains_key(&key) {
-            repos.retain(|_, repo| Arc::strong_count(repo) > 1);
+        let mut all = self.all.write().expect("no holder panics");
+        repo.used.store(self.loads.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        if all.len() >= REPOS && !all.contains_key(&key) {
+            let mut idle: Vec<(u64, RepoKey)> = all
+                .iter()
+                .filter(|(_, repo)| repo.is_idle() && !repo.records.is_behind())
+                .map(|(key, repo)| (repo.used.load(Ordering::Relaxed), key.clone()))
+                .collect();
+            idle.sort_unstable_by_key(|(used, _)| *used);
+            for (_, key) in idle.iter().take(REPOS / 4) {
+                all.remove(key);
+            }
         }
-        repos.entry(key).or_insert_with(|| Arc::new(repo)).clone()
+        all.entry(key).or_insert_with(|| Arc::new(repo)).clone()
     }
 }
 
-/// Repositories in memory before those that are not in use go.
-const REPOS: usize = 4096;
+/// Repositories in memory before some that are not in use go.
+pub(super) const REPOS: usize = 4096;
 /// Tags of one repository in memory before the old ones go.
 const TAGS: usize = 1024;

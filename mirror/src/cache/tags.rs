@@ -1,21 +1,21 @@
 //! Where a tag points: one shared HEAD per tag and window, and the last answer when the upstream has none.
 //!
 //! A pull never waits for a sick upstream: where an older answer is known, a check gets [`STALE_WAIT`], then the older answer is given with a
-//! warning while the check goes on.
+//! warning while the check goes on. A check that failed is not made again within the window, and an upstream that answered 429 is not asked about
+//! any tag of which something is known.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::freshness::{Descriptor, Lookup};
-use super::manifests::{Warning, knows_no_head};
+use super::freshness::{Descriptor, Lookup, peace};
+use super::keep::Unkept;
 use super::metrics::CheckValue;
 use super::proof::as_somebody;
 use super::repo::RepoKey;
-use super::{Cache, CacheError, Deadline, Repo};
+use super::{Cache, CacheError, Deadline, Repo, Warning};
 use crate::oci::{Digest, Reference, Tag};
 use crate::store::TagRecord;
-use crate::upstream::{FetchError, Identity};
+use crate::upstream::{Described, FetchError, FetchedManifest, Identity, ManifestHead};
 
 /// What is being checked.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -24,8 +24,8 @@ pub(crate) struct TagKey {
     tag: Tag,
 }
 
-/// The end of a check: it is learned before anybody hears of it.
-pub(crate) type Checked = Result<(), CacheError>;
+/// The end of a check: it is learned before anybody hears of it. With a warning where the older answer must do.
+pub(crate) type Checked = Result<Option<Warning>, CacheError>;
 
 /// Where a tag points, as it is answered.
 #[derive(Clone, Debug)]
@@ -42,12 +42,13 @@ impl Cache {
         }
         let window = repo.upstream.config().tag_window;
         let known = repo.known(tag);
-        let lookup = if repo.is_closed() { Lookup::Miss } else { known.lookup(Instant::now(), window) };
+        let lookup = if repo.is_closed() { Lookup::Miss } else { known.lookup(Instant::now(), window, repo.upstream.is_left_in_peace()) };
         let outcome = match lookup {
-            Lookup::Fresh => Ok(()),
+            Lookup::Fresh => Ok(None),
             Lookup::Miss => self.check(repo, tag, deadline).await,
             // Nothing can be served stale when its content is gone: then the check is worth the whole wait.
-            Lookup::Stale if !self.can_serve(known.at.as_ref()) => self.check(repo, tag, deadline).await,
+            Lookup::Held(_) | Lookup::Stale if !self.can_serve(known.at.as_ref()).await => self.check(repo, tag, deadline).await,
+            Lookup::Held(warning) => Ok(Some(warning)),
             Lookup::Stale => self.check(repo, tag, deadline.at_most(STALE_WAIT)).await,
         };
         self.answer(repo, tag, outcome)
@@ -62,7 +63,7 @@ impl Cache {
         let unknown = || CacheError::Unknown { what: format!("{}:{tag}", repo.label).into() };
         let at = match (known.at.clone(), &outcome) {
             (Some(at), _) => at,
-            (None, Ok(())) => return Err(unknown()),
+            (None, Ok(_)) => return Err(unknown()),
             (None, Err(error)) => return Err(error.clone()),
         };
         if let Err(error) = &outcome
@@ -73,9 +74,9 @@ impl Cache {
         if known.gone {
             return if self.keeps_deleted(repo, tag) { Ok(Resolved { at, warning: Some(Warning::Deleted) }) } else { Err(unknown()) };
         }
-        let warning = match outcome {
-            Err(_) => Some(Warning::Stale),
-            Ok(()) => known.is_quiet(Instant::now()).then_some(Warning::RateLimited),
+        let warning = match &outcome {
+            Err(error) => Some(Warning::of(error)),
+            Ok(warning) => *warning,
         };
         Ok(Resolved { at, warning })
     }
@@ -83,7 +84,7 @@ impl Cache {
     /// Asks the upstream, together with all who ask now, and waits until `deadline`.
     async fn check(&self, repo: &Arc<Repo>, tag: &Tag, deadline: Deadline) -> Checked {
         let key = TagKey { repo: repo.key.clone(), tag: tag.clone() };
-        let (pending, _) = self.0.tag_checks.join(&self.0.tasks, &self.0.cancel, key, || {
+        let (pending, _) = self.0.tag_checks.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key, || {
             let (cache, repo, tag) = (self.clone(), repo.clone(), tag.clone());
             async move { cache.ask_for_tag(&repo, &tag).await }
         });
@@ -95,14 +96,12 @@ impl Cache {
     async fn ask_for_tag(&self, repo: &Arc<Repo>, tag: &Tag) -> Checked {
         let (reference, asked) = (Reference::Tag(tag.clone()), Instant::now());
         let identity = self.identity(repo, Deadline::new()).await?;
-        let head = as_somebody(identity, |who| repo.upstream.head_manifest(&repo.key.name, &reference, who)).await;
-        let found = match head {
-            Ok(head) => match head.digest {
-                Some(digest) => Ok(Descriptor { digest, media_type: head.media_type, size: head.size }),
-                None => self.fetch_tag(repo, &reference, identity).await,
-            },
-            // A registry that knows no HEAD: then the quota must pay.
-            Err(error) if knows_no_head(&error) => self.fetch_tag(repo, &reference, identity).await,
+        let described = as_somebody(identity, |who| repo.upstream.describe_manifest(&repo.key.name, &reference, who)).await;
+        let found = match described {
+            // A registry that knows no HEAD: then the quota has paid, and what it bought is kept.
+            Ok(Described::Fetched(fetched)) => Ok(self.learn_fetched_tag(repo, fetched)),
+            Ok(Described::Head(ManifestHead { digest: Some(digest), media_type, size })) => Ok(Descriptor { digest, media_type, size }),
+            Ok(Described::Head(ManifestHead { digest: None, .. })) => self.fetch_tag(repo, &reference, identity).await,
             Err(error) => Err(error),
         };
         self.learn_tag(repo, tag, found, asked).await
@@ -110,13 +109,17 @@ impl Cache {
 
     async fn fetch_tag(&self, repo: &Arc<Repo>, reference: &Reference, identity: Identity) -> Result<Descriptor, FetchError> {
         let fetched = as_somebody(identity, |who| repo.upstream.manifest(&repo.key.name, reference, who)).await?;
+        Ok(self.learn_fetched_tag(repo, fetched))
+    }
+
+    fn learn_fetched_tag(&self, repo: &Arc<Repo>, fetched: FetchedManifest) -> Descriptor {
         let at = Descriptor {
             digest: fetched.digest.clone(),
             media_type: Some(fetched.facts.media_type.clone()),
             size: Some(fetched.bytes.len() as u64),
         };
-        self.learn_manifest(repo, fetched).await;
-        Ok(at)
+        self.learn_manifest(repo, fetched);
+        at
     }
 
     /// The answer is as old as the question: what was pushed meanwhile is not in it.
@@ -126,66 +129,66 @@ impl Cache {
             Ok(at) => {
                 let moved = repo.learn(tag, |known| {
                     let moved = known.at.as_ref().is_none_or(|before| before.digest != at.digest);
-                    (known.at, known.checked, known.gone, known.quiet_until) = (Some(at.clone()), Some(asked), false, None);
+                    known.at = Some(at.clone());
+                    known.answered(asked, false);
                     moved
                 });
                 repo.set_closed(false).await;
-                self.record_tag(repo, tag, &at.digest).await;
-                self.0.metrics.tag_checked(if moved { CheckValue::Moved } else { CheckValue::Same });
-                Ok(())
+                self.record_tag(repo, tag, &at.digest);
+                self.0.lasting.metrics.tag_checked(if moved { CheckValue::Moved } else { CheckValue::Same });
+                Ok(None)
             }
             Err(FetchError::NotFound { .. }) => {
-                repo.learn(tag, |known| (known.checked, known.gone, known.quiet_until) = (Some(asked), true, None));
-                self.record_gone(repo, tag).await;
-                self.0.metrics.tag_checked(CheckValue::Gone);
-                Ok(())
+                repo.learn(tag, |known| known.answered(asked, true));
+                self.record_gone(repo, tag);
+                self.0.lasting.metrics.tag_checked(CheckValue::Gone);
+                Ok(None)
             }
-            Err(FetchError::Denied { .. }) => {
+            Err(denied @ FetchError::Denied { .. }) => {
                 // Who never had access has nothing to lose: no record is made of a repository that was only asked for.
                 if repo.known(tag).at.is_some() {
                     repo.set_closed(true).await;
+                } else {
+                    self.heard(repo, &denied).await;
                 }
-                self.0.metrics.tag_checked(CheckValue::Gone);
+                self.0.lasting.metrics.tag_checked(CheckValue::Gone);
                 Err(CacheError::Unknown { what: what().into() })
             }
             Err(FetchError::RateLimited { retry_after, .. }) if repo.known(tag).at.is_some() => {
-                repo.learn(tag, |known| known.rate_limited(Instant::now(), retry_after));
+                // Hundreds of tags may be asked for now: all of them wait, since the limit is not the tag's.
+                repo.upstream.leave_in_peace(peace(retry_after));
                 tracing::warn!(repo.name = %repo.label, tag = %tag, "the upstream answers 429; tags are served as they were, for longer than their window");
-                self.0.metrics.tag_checked(CheckValue::RateLimited);
-                Ok(())
+                self.0.lasting.metrics.tag_checked(CheckValue::RateLimited);
+                Ok(Some(Warning::RateLimited))
             }
             Err(error) => {
-                self.0.metrics.tag_checked(CheckValue::Failed);
-                Err(CacheError::fetch(what(), error))
+                self.0.lasting.metrics.tag_checked(CheckValue::Failed);
+                let error = CacheError::fetch(what(), error);
+                // What was never seen is not remembered: anybody may ask for any name.
+                if repo.known(tag).at.is_some() {
+                    repo.learn(tag, |known| known.failed = Some((Instant::now(), Warning::of(&error))));
+                }
+                Err(error)
             }
         }
     }
 
-    /// Writes down where the tag points, once its manifest is here: a record never names what the store does not have.
-    pub(crate) async fn record_tag(&self, repo: &Arc<Repo>, tag: &Tag, digest: &Digest) {
-        let is_recorded = repo.records.tag(tag).is_some_and(|record| record.digest == *digest && record.gone_since.is_none());
-        if is_recorded || !self.is_stored(repo, digest) {
-            return;
+    /// Has it written down where the tag points, once its manifest is here.
+    fn record_tag(&self, repo: &Arc<Repo>, tag: &Tag, digest: &Digest) {
+        if repo.is_unrecorded(tag, digest) {
+            self.keep(Unkept::Tags(repo.clone(), digest.clone()));
         }
-        self.write_tag(repo, tag, TagRecord { digest: digest.clone(), gone_since: None }).await;
     }
 
-    async fn record_gone(&self, repo: &Arc<Repo>, tag: &Tag) {
+    fn record_gone(&self, repo: &Arc<Repo>, tag: &Tag) {
         let Some(record) = repo.records.tag(tag) else { return };
         if record.gone_since.is_none() {
-            self.write_tag(repo, tag, TagRecord { gone_since: Some(SystemTime::now()), ..record }).await;
+            repo.records.learn_tag(tag, &TagRecord { gone_since: Some(SystemTime::now()), ..record });
+            self.keep(Unkept::Records(repo.clone()));
         } else if !self.keeps_deleted(repo, tag) {
             let (records, owned) = (repo.records.clone(), tag.clone());
-            let _ = tokio::task::spawn_blocking(move || records.remove_tag(&owned)).await;
+            drop(self.0.lasting.tasks.spawn_blocking(move || records.remove_tag(&owned)));
             repo.learn(tag, |known| known.at = None);
-        }
-    }
-
-    async fn write_tag(&self, repo: &Arc<Repo>, tag: &Tag, record: TagRecord) {
-        let (records, owned) = (repo.records.clone(), tag.clone());
-        let written = tokio::task::spawn_blocking(move || records.set_tag(&owned, &record)).await;
-        if let Ok(Err(error)) = written {
-            tracing::warn!(repo.name = %repo.label, tag = %tag, error = &error as &dyn Error, "a tag is not recorded, and is known until the next start");
         }
     }
 
@@ -196,12 +199,11 @@ impl Cache {
         policy.keep || since.is_some_and(|since| since.elapsed().unwrap_or_default() < policy.grace)
     }
 
-    fn can_serve(&self, at: Option<&Descriptor>) -> bool {
-        at.is_some_and(|at| self.0.memory.contains_key(&at.digest) || self.store().manifest(&at.digest).is_some())
-    }
-
-    fn is_stored(&self, repo: &Repo, digest: &Digest) -> bool {
-        repo.records.held(digest).is_some() && self.store().manifest(digest).is_some()
+    async fn can_serve(&self, at: Option<&Descriptor>) -> bool {
+        match at {
+            Some(at) => self.0.memory.contains_key(&at.digest) || self.is_stored(&at.digest).await,
+            None => false,
+        }
     }
 }
 

@@ -17,9 +17,12 @@ pub(super) struct Setting {
 pub(super) fn settings(variables: &[(String, String)]) -> (Vec<Setting>, Vec<Problem>) {
     let (mut settings, mut problems) = (Vec::new(), Vec::new());
     for (name, value) in variables {
-        let Some(rest) = name.strip_prefix(PREFIX).filter(|rest| !is_others(rest)) else { continue };
+        let capitals = name.to_ascii_uppercase();
+        let Some(rest) = capitals.strip_prefix(PREFIX).filter(|rest| !is_others(rest)) else { continue };
         let origin = Origin::variable(name);
         match path_of(rest) {
+            Some(_) if *name != capitals => problems.push(Problem { origin, text: format!("not read; write it in capitals: {capitals}") }),
+            None if !name.starts_with(PREFIX) => {}
             Some(path) => settings.push(Setting { path, node: Node::text(value, &origin) }),
             None => problems.push(Problem { origin, text: unknown(rest) }),
         }
@@ -54,6 +57,7 @@ fn unknown(rest: &str) -> String {
     let digits = rest.split('_').find(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit())).unwrap_or("0");
     let names: Vec<_> = KEYS.iter().map(|key| variable_of(&key.path.replace("[].", &format!(".{digits}.")))).collect();
     match nearest(rest, names.iter().map(String::as_str)) {
+        Some(name) if name == rest => "no list is so long".into(),
         Some(name) => format!("no such setting; did you mean {PREFIX}{name}?"),
         None => "no such setting; a variable is CHANDLER_ and a key's path in capitals, such as CHANDLER_STORE_MAX_SIZE".into(),
     }

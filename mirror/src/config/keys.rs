@@ -58,7 +58,12 @@ pub(super) const KEYS: &[Key] = &[
     key("upstreams[].ca", "file", "", "A PEM bundle trusted for this upstream, besides the system's."),
     key("upstreams[].proxy", "URL", "the system's variables", "An HTTP proxy for this upstream."),
     key("upstreams[].alternates", "list of URLs", "", "Other addresses of the same content, tried in order when the first fails."),
-    key("upstreams[].realms", "list of hosts", "", "Token services outside its own domain that may have the account's password."),
+    key(
+        "upstreams[].realms",
+        "list of hosts",
+        "",
+        "Token services outside its own domain that may have the account's password. Others are asked as nobody in particular, and not inside of your network.",
+    ),
     key("upstreams[].repositories", "list of patterns", "all", "Which of its repositories are served."),
     key("upstreams[].private", "list of patterns", "all", "Which of the account's private repositories are served; `[]` is none."),
     key("upstreams[].tag_window", "duration", "tag_window", "As `tag_window`, for this upstream alone."),
@@ -107,9 +112,20 @@ pub(super) const KEYS: &[Key] = &[
     key("log.fields", "map", "", "Fields that every line carries."),
     key("limits.connections", "number", "4096", "Clients' connections at once; more wait."),
     key("limits.buffers", "size", "16MiB", "What all readers' buffers take together."),
-    key("limits.drain", "duration", "30s", "How long a stop waits for running requests."),
+    key(
+        "limits.drain",
+        "duration",
+        "30s",
+        "How long a stop waits for running requests; in place of the `registry` image 8s, since `docker stop` kills after 10.",
+    ),
     key("limits.upstream_blobs", "number", "32", "Blob downloads at once from one upstream; more wait."),
     key("limits.upstream_manifests", "number", "32", "Manifest requests at once to one upstream."),
+    key(
+        "limits.upstream_min_rate",
+        "size a second or off",
+        "64B",
+        "A blob that comes more slowly for a minute is gone on with over a new connection, and given up after three such minutes in a row.",
+    ),
 ];
 
 /// Keys under which any name may stand.
@@ -139,6 +155,8 @@ pub(super) fn pattern_of(path: &str) -> String {
 /// Each key of `tree` that the table lacks, with its path: `report` is called with the path, the name and where it stands.
 pub(super) fn unknown(tree: &Node, path: &str, report: &mut impl FnMut(&str, &super::tree::Entry)) {
     match &tree.value {
+        // That it is a map is the mistake, and told.
+        Value::Map(_) if is_list(&pattern_of(path)) => {}
         Value::Map(entries) => {
             for entry in entries {
                 let child = if path.is_empty() { entry.name.clone() } else { format!("{path}.{}", entry.name) };
@@ -157,6 +175,19 @@ pub(super) fn unknown(tree: &Node, path: &str, report: &mut impl FnMut(&str, &su
         }
         Value::Null | Value::Text(_) => {}
     }
+}
+
+/// Whether items lie under this key.
+fn is_list(pattern: &str) -> bool {
+    KEYS.iter().any(|key| key.path.strip_prefix(pattern).is_some_and(|rest| rest.starts_with("[]")))
+}
+
+/// The key of this name that lies deeper in the section, where there is only one: it was written too far out.
+pub(super) fn deeper(section: &str, name: &str) -> Option<&'static str> {
+    let paths =
+        KEYS.iter().filter_map(|key| if section.is_empty() { Some(key.path) } else { key.path.strip_prefix(section)?.strip_prefix('.') });
+    let mut found = paths.filter(|path| path.rsplit_once('.').is_some_and(|(_, last)| last == name));
+    found.next().filter(|_| found.next().is_none())
 }
 
 /// Whether the table has this key, or keys under it.

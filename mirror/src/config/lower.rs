@@ -2,6 +2,7 @@
 
 mod upstreams;
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::reader::Reader;
 use super::resolve::Sources;
-use super::tree::{Node, Value};
+use super::tree::Node;
 use super::{
     Access, AccessRule, AdminConfig, ByteSize, Config, DeletedTags, HealthConfig, Limit, LimitsConfig, ListenerConfig, LogConfig,
     LogFormat, Secret, StoreConfig, TlsFiles, parse,
@@ -22,10 +23,11 @@ pub(super) fn config(reader: &mut Reader<'_>, sources: &Sources) -> Config {
     let listeners = listeners(reader, sources.drop_in);
     Config {
         access: access(reader),
+        access_said: reader.has("access"),
         admin: admin(reader, sources),
         drop_in: sources.drop_in,
         headers: headers(reader),
-        limits: limits(reader),
+        limits: limits(reader, sources.drop_in),
         listeners,
         log: log(reader, sources),
         store: store(reader, sources),
@@ -40,14 +42,14 @@ fn listeners(reader: &mut Reader<'_>, drop_in: bool) -> Vec<ListenerConfig> {
         return vec![ListenerConfig { address: default, proxy_protocol: false, tls: None }];
     }
     let count = reader.items("listeners");
-    if count == 0 {
+    if reader.tree.at("listeners").is_some_and(Node::is_empty_list) {
         reader.problem("listeners", "listeners is empty: without an address nobody can connect; leave the key out for the default");
     }
     (0..count)
         .map(|index| {
             let at = |key: &str| format!("listeners.{index}.{key}");
             ListenerConfig {
-                address: reader.read(&at("address"), parse::address).unwrap_or(default),
+                address: address(reader, &at("address"), default),
                 proxy_protocol: reader.read(&at("proxy_protocol"), parse::switch).unwrap_or(false),
                 tls: tls(reader, &at("tls")),
             }
@@ -55,10 +57,16 @@ fn listeners(reader: &mut Reader<'_>, drop_in: bool) -> Vec<ListenerConfig> {
         .collect()
 }
 
+/// Where what is said is wrong: any port, which is in nobody's way.
+fn address(reader: &mut Reader<'_>, path: &str, default: SocketAddr) -> SocketAddr {
+    let wrong = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    if reader.has(path) { reader.read(path, parse::address).unwrap_or(wrong) } else { default }
+}
+
 fn tls(reader: &mut Reader<'_>, path: &str) -> Option<TlsFiles> {
     reader.section(path);
-    let certificate = reader.read(&format!("{path}.certificate"), parse::filled::<PathBuf>);
-    let key = reader.read(&format!("{path}.key"), parse::filled::<PathBuf>);
+    let certificate = reader.read(&format!("{path}.certificate"), parse::path);
+    let key = reader.read(&format!("{path}.key"), parse::path);
     match (certificate, key) {
         (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
         (None, None) => None,
@@ -79,7 +87,7 @@ fn access(reader: &mut Reader<'_>) -> Access {
         return Access::Open;
     }
     let count = reader.items("access");
-    if count == 0 && node.len() == 0 {
+    if node.is_empty_list() {
         reader.problem("access", "access has no rule, so nobody could read anything; write `open`, networks, or a list of rules");
     }
     Access::Rules((0..count).map(|index| access_rule(reader, index)).collect())
@@ -87,12 +95,16 @@ fn access(reader: &mut Reader<'_>) -> Access {
 
 fn access_rule(reader: &mut Reader<'_>, index: usize) -> AccessRule {
     let path = format!("access.{index}");
-    let networks = reader.list(&format!("{path}.networks"), parse::network).unwrap_or_default();
-    if networks.is_empty() {
+    let before = reader.problems.len();
+    let network = |text: &str| parse::network(text).map_err(|error| if is_word(text) { ACCESS_WORD.into() } else { error });
+    let networks = reader.list(&format!("{path}.networks"), network).unwrap_or_default();
+    let is_section = reader.tree.at(&path).is_some_and(|node| node.as_text().is_none());
+    if networks.is_empty() && is_section && reader.problems.len() == before {
         reader.problem(&path, format!("{path} has no networks; say from where, or 0.0.0.0/0 and ::/0 for everywhere"));
     }
+    let before = reader.problems.len();
     let repositories = reader.list(&format!("{path}.repositories"), parse::of);
-    if repositories.as_ref().is_some_and(Vec::is_empty) {
+    if repositories.as_ref().is_some_and(Vec::is_empty) && reader.problems.len() == before {
         reader.problem(&path, format!("{path}.repositories is empty, so the rule allows nothing; name some, or leave the key out for all"));
     }
     AccessRule {
@@ -102,13 +114,18 @@ fn access_rule(reader: &mut Reader<'_>, index: usize) -> AccessRule {
     }
 }
 
+/// Nothing that could be meant for an address.
+fn is_word(text: &str) -> bool {
+    text.chars().all(char::is_alphabetic) && !text.is_empty()
+}
+
 fn admin(reader: &mut Reader<'_>, sources: &Sources) -> Option<AdminConfig> {
     reader.section("admin");
     let off = reader.read("admin.off", parse::switch).unwrap_or(false);
     let default = parse::address("127.0.0.1:5001").expect("our own default");
     let token = reader.read("admin.token", parse::filled::<String>).map(|text| Secret::new(&text));
     let config = AdminConfig {
-        address: reader.read("admin.address", parse::address).unwrap_or(default),
+        address: address(reader, "admin.address", default),
         open_metrics: reader.read("admin.open_metrics", parse::switch).unwrap_or(false),
         token: token.or_else(|| token_file(reader, sources)),
     };
@@ -116,7 +133,7 @@ fn admin(reader: &mut Reader<'_>, sources: &Sources) -> Option<AdminConfig> {
 }
 
 fn token_file(reader: &mut Reader<'_>, sources: &Sources) -> Option<Secret> {
-    let path: PathBuf = reader.read("admin.token_file", parse::filled)?;
+    let path = reader.read("admin.token_file", parse::path)?;
     match (sources.read)(&path) {
         Ok(text) => match text.lines().next().map(str::trim).filter(|line| !line.is_empty()) {
             Some(line) => return Some(Secret::new(line)),
@@ -137,7 +154,7 @@ fn headers(reader: &mut Reader<'_>) -> Vec<(HeaderName, HeaderValue)> {
             }
             (Ok(name), Ok(value)) => headers.push((name, value)),
             (Err(_), _) => reader.problem_at(node.origin, format!("headers: {name:?} is no header's name")),
-            (_, Err(_)) => reader.problem_at(node.origin, format!("headers: the value of {name} holds what no header may hold")),
+            (_, Err(_)) => {} // A control character, which is told of every setting.
         }
     }
     if !headers.iter().any(|(name, _)| *name == http::header::X_CONTENT_TYPE_OPTIONS) {
@@ -146,7 +163,7 @@ fn headers(reader: &mut Reader<'_>) -> Vec<(HeaderName, HeaderValue)> {
     headers
 }
 
-fn limits(reader: &mut Reader<'_>) -> LimitsConfig {
+fn limits(reader: &mut Reader<'_>, drop_in: bool) -> LimitsConfig {
     reader.section("limits");
     let buffers = |text: &str| match parse::of::<ByteSize>(text)? {
         size if size.0 >= 1 << 20 => Ok(size),
@@ -155,9 +172,18 @@ fn limits(reader: &mut Reader<'_>) -> LimitsConfig {
     LimitsConfig {
         buffers: reader.read("limits.buffers", buffers).unwrap_or(ByteSize(16 << 20)),
         connections: reader.read("limits.connections", parse::count).unwrap_or(4096),
-        drain: reader.read("limits.drain", parse::duration).unwrap_or(Duration::from_secs(30)),
+        drain: reader.read("limits.drain", parse::duration).unwrap_or(if drop_in { DROP_IN_DRAIN } else { DRAIN }),
         upstream_blobs: reader.read("limits.upstream_blobs", parse::count).unwrap_or(32),
         upstream_manifests: reader.read("limits.upstream_manifests", parse::count).unwrap_or(32),
+        upstream_min_rate: reader.read_or_off("limits.upstream_min_rate", Some(ByteSize(64)), rate),
+    }
+}
+
+/// Bytes a second.
+fn rate(text: &str) -> Result<ByteSize, String> {
+    match parse::of::<ByteSize>(text)? {
+        ByteSize(0) => Err("must be more than zero".to_owned()),
+        rate => Ok(rate),
     }
 }
 
@@ -195,17 +221,13 @@ fn store(reader: &mut Reader<'_>, sources: &Sources) -> StoreConfig {
     for section in ["store", "store.deleted_tags", "store.health"] {
         reader.section(section);
     }
-    let max_size = |text: &str| match parse::of::<Limit>(text)? {
+    let max_size = |text: &str| match limit(text)? {
         Limit::Percent(0) | Limit::Bytes(ByteSize(0)) => Err("must be more than zero".into()),
         limit => Ok(limit),
     };
-    let min_free = |text: &str| match parse::of::<Limit>(text)? {
+    let min_free = |text: &str| match limit(text)? {
         Limit::Percent(100) => Err("leaves no room for anything".into()),
         limit => Ok(limit),
-    };
-    let scrub_rate = |text: &str| match parse::of::<ByteSize>(text)? {
-        ByteSize(0) => Err("must be more than zero".to_owned()),
-        rate => Ok(rate),
     };
     let then = |text: &str| match text {
         "keep" => Ok(true),
@@ -225,8 +247,18 @@ fn store(reader: &mut Reader<'_>, sources: &Sources) -> StoreConfig {
         keep_unused: reader.read_or_off("store.keep_unused", None, parse::interval),
         max_size: reader.read_or_off("store.max_size", None, max_size),
         min_free: reader.read("store.min_free", min_free).unwrap_or(Limit::Percent(5)),
-        root: reader.read("store.path", parse::filled::<PathBuf>).unwrap_or_else(|| default_root(sources)),
-        scrub_rate: reader.read_or_off("store.scrub_rate", Some(ByteSize(4 << 20)), scrub_rate),
+        root: reader.read("store.path", parse::path).unwrap_or_else(|| default_root(sources)),
+        scrub_rate: reader.read_or_off("store.scrub_rate", Some(ByteSize(4 << 20)), rate),
+    }
+}
+
+/// A bare number is taken for bytes elsewhere; of a disk it is a slip: `5` for `5%`, `20` for `20GiB`.
+fn limit(text: &str) -> Result<Limit, String> {
+    match parse::of::<Limit>(text)? {
+        Limit::Bytes(ByteSize(1..)) if text.trim().bytes().all(|byte| byte.is_ascii_digit()) => {
+            Err("not a size: the unit is missing; write 20GiB, or 80% of the file system".into())
+        }
+        limit => Ok(limit),
     }
 }
 
@@ -243,12 +275,11 @@ fn default_root(sources: &Sources) -> PathBuf {
     data.or_else(home).unwrap_or_else(|| "/var/tmp".into()).join("chandler/cache")
 }
 
-/// Whether the node says anything, or is an empty section.
-pub(super) fn is_said(node: Option<&Node>) -> bool {
-    node.is_some_and(|node| !matches!(node.value, Value::Null))
-}
-
+const ACCESS_WORD: &str = "not a network; write networks, such as 10.0.0.0/8, or the one word `open` and nothing beside it";
 const DAY: Duration = Duration::from_hours(24);
+const DRAIN: Duration = Duration::from_secs(30);
+/// A container is killed 10 s after it was asked to stop, and some of that goes to what comes after the drain.
+const DROP_IN_DRAIN: Duration = Duration::from_secs(8);
 
 /// What only the protocol decides; a challenge above all would make engines send their users' passwords.
 const OUR_HEADERS: &[&str] = &[

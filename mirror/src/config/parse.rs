@@ -1,6 +1,7 @@
 //! Text → value, one function a kind. An error says what would have been right; it never repeats the text, which may be a secret.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -45,8 +46,15 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
+    if text.contains("://") {
+        return Err(format!("not an address but a URL: leave the scheme out; {mend}"));
+    }
+    if text.matches(':').count() > 1 && !text.starts_with('[') {
+        return Err("not an address: IPv6 stands in brackets before the port, such as [::1]:5000".into());
+    }
     let Some((host, port)) = text.rsplit_once(':') else {
-        return Err(format!("not an address: the port is missing; {mend}"));
+        let missing = if text.parse::<u16>().is_ok() { "a port alone" } else { "the port is missing" };
+        return Err(format!("not an address: {missing}; {mend}"));
     };
     let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     let port: u16 =
@@ -67,6 +75,9 @@ pub(super) fn upstream_url(text: &str) -> Result<Url, String> {
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err("holds a `?` or `#`; write scheme, host, port and path only".into());
+    }
+    if url.path().trim_end_matches('/').ends_with("/v2") {
+        return Err("ends in /v2, which is where every registry's API is: leave it out".into());
     }
     Ok(url)
 }
@@ -110,6 +121,14 @@ where
     T::Err: std::fmt::Display,
 {
     text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+/// A file or folder. No shell reads it, so that `~` would be a folder's name.
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+    if text == "~" || text.starts_with("~/") {
+        return Err("is not expanded; write the whole path in the place of `~`".into());
+    }
+    filled(text)
 }
 
 /// A text that must not be empty.

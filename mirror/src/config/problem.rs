@@ -57,6 +57,18 @@ pub struct Problem {
     pub text: String,
 }
 
+impl Problem {
+    /// In the order in which a person goes through them: down the file, then variables, then flags.
+    pub(super) fn place(&self) -> (u8, usize, usize) {
+        match self.origin {
+            Origin::File { line, column, .. } => (0, line, column),
+            Origin::Variable(_) => (1, 0, 0),
+            Origin::Flag(_) => (2, 0, 0),
+            Origin::Default => (3, 0, 0),
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {

@@ -18,14 +18,7 @@ impl<'a> Reader<'a> {
 
     /// Where the value at `path` was said, or the section around it.
     pub(super) fn origin(&self, path: &str) -> Origin {
-        let mut path = path;
-        loop {
-            match (self.tree.at(path), path.rsplit_once('.')) {
-                (Some(node), _) => return node.origin.clone(),
-                (None, Some((parent, _))) => path = parent,
-                (None, None) => return Origin::Default,
-            }
-        }
+        self.tree.origin_of(path)
     }
 
     pub(super) fn problem(&mut self, path: &str, text: impl Into<String>) {
@@ -150,13 +143,16 @@ impl<'a> Reader<'a> {
     /// The number of items of a list of sections.
     pub(super) fn items(&mut self, path: &str) -> usize {
         let Some(node) = self.tree.at(path) else { return 0 };
-        if let Value::List(items) = &node.value {
-            for index in 0..items.len() {
-                self.section(&format!("{path}.{index}"));
+        match &node.value {
+            Value::List(items) => {
+                for index in 0..items.len() {
+                    self.section(&format!("{path}.{index}"));
+                }
+                return items.len();
             }
-            return items.len();
+            Value::Null => self.problem(path, format!("{path} has no value; write a list, or leave the key out")),
+            Value::Map(_) | Value::Text(_) => self.problem(path, format!("{path} is a list; begin each item with `- `")),
         }
-        self.problem(path, format!("{path} is a list; begin each item with `- `"));
         0
     }
 }
@@ -171,7 +167,7 @@ fn describe(path: &str, text: &str, error: &str) -> String {
         return format!("{path} {error}");
     }
     let shown = text.chars().take(MOST_SHOWN).collect::<String>();
-    let verb = ["holds ", "is ", "leaves ", "must "].iter().any(|verb| error.starts_with(verb));
+    let verb = ["ends ", "holds ", "is ", "leaves ", "must "].iter().any(|verb| error.starts_with(verb));
     match error {
         _ if error.starts_with("not ") => format!("{path}: {shown:?} is {error}"),
         _ if verb => format!("{path}: {shown:?} {error}"),

@@ -7,10 +7,11 @@
 mod keys;
 mod variables;
 
-use super::lower::{authority, is_hub_host, is_said, name_of};
+use super::lower::{authority, is_hub_host, name_of};
 use super::problem::{Note, Origin, Problem};
 use super::tree::{Node, Value};
 use keys::{Fate, TABLE, Verdict};
+use variables::Meant;
 
 pub use variables::{config_path, is_drop_in};
 
@@ -26,8 +27,9 @@ pub(super) fn translate(mut file: Node, environment: &[(String, String)]) -> Tra
     let mut translation =
         Translation { out: Translated { tree: Node::empty(), problems: Vec::new(), notes: Vec::new() }, unknown: Vec::new() };
     let unknown = variables::apply(&mut file, environment);
-    translation.unknown.extend(unknown);
+    translation.unknown.extend(unknown.into_iter().map(|name| (name, Origin::Default)));
     translation.walk(&file, "");
+    translation.memory(&file);
     translation.upstream(&file, environment);
     translation.name_unknown();
     translation.out
@@ -35,8 +37,8 @@ pub(super) fn translate(mut file: Node, environment: &[(String, String)]) -> Tra
 
 struct Translation {
     out: Translated,
-    /// Path or variable of what is neither used nor refused.
-    unknown: Vec<String>,
+    /// Path or variable of what is neither used nor refused, and where it is in the file.
+    unknown: Vec<(String, Origin)>,
 }
 
 impl Translation {
@@ -51,17 +53,24 @@ impl Translation {
             match TABLE.iter().find(|(key, _)| *key == path) {
                 Some((_, fate)) if !(is_map && is_section(&path)) => self.meet(&path, fate, &entry.node),
                 // Never passed over as unknown: `access` guards.
-                None if OWN.contains(&path.as_str()) => self.refuse(&path, &entry.origin, OWN_KEY),
+                None if OWN.contains(&path.as_str()) => self.refuse(&path, &entry.origin, &own_key(&path)),
                 None if path.starts_with("storage.") && !is_section(&path) && path.matches('.').count() == 1 => {
                     self.refuse(&path, &entry.node.origin, OTHER_DRIVER);
                 }
                 _ if is_map && is_section(&path) => self.walk(&entry.node, &path),
                 _ if is_section(&path) => self.problem(&entry.node.origin, format!("{path} is a section of keys, not a single value")),
                 _ => self.unknown.push(match &entry.node.origin {
-                    Origin::Variable(name) => name.to_string(),
-                    _ => path,
+                    Origin::Variable(name) => (name.to_string(), Origin::Default),
+                    _ => (path, entry.origin.clone()),
                 }),
             }
+        }
+    }
+
+    /// The driver that keeps all in memory has no keys, so that nothing under its name says that it is meant.
+    fn memory(&mut self, file: &Node) {
+        if let Some(node) = file.at("storage.inmemory").filter(|node| is_nothing(node)) {
+            self.refuse("storage.inmemory", &node.origin, OTHER_DRIVER);
         }
     }
 
@@ -71,19 +80,19 @@ impl Translation {
             Fate::Refused(mend) => self.refuse(path, &node.origin, mend),
             Fate::Map(key) => self.put(key, node),
             Fate::Judged(judge) => match node.as_text() {
-                Some(text) => self.judge(path, judge(text), &node.origin),
+                Some(text) => self.judge(path, text, judge(text), &node.origin),
                 None => self.problem(&node.origin, format!("{path} is a single value")),
             },
         }
     }
 
-    fn judge(&mut self, path: &str, verdict: Verdict, origin: &Origin) {
+    fn judge(&mut self, path: &str, text: &str, verdict: Verdict, origin: &Origin) {
         match verdict {
             Verdict::Means(key, text) => self.put(key, &Node::text(text, origin)),
             Verdict::Quiet => {}
             Verdict::Noted(text) => self.out.notes.push(Note { origin: origin.clone(), text: format!("{path} {text}") }),
             Verdict::Refused(mend) => self.refuse(path, origin, mend),
-            Verdict::Wrong(error) => self.problem(origin, format!("{path} is {error}")),
+            Verdict::Wrong(error) => self.problem(origin, format!("{path}: {text:?} is {error}")),
         }
     }
 
@@ -93,6 +102,8 @@ impl Translation {
         let own = environment.iter().any(|(name, _)| name.starts_with("CHANDLER_UPSTREAMS"));
         match said("proxy.remoteurl") {
             Some(node) => self.remote(node),
+            // A section that is none was told.
+            None if file.at("proxy").is_some_and(|proxy| proxy.as_text().is_some_and(|text| !text.is_empty())) => {}
             None if !own => self.problem(
                 &file.at("proxy").map_or(Origin::Default, |node| node.origin.clone()),
                 "proxy.remoteurl (REGISTRY_PROXY_REMOTEURL) is missing: chandler mirrors a registry and takes no pushes; \
@@ -115,11 +126,12 @@ impl Translation {
             }
             (Some(user), None) => self.problem(&user.origin, without("username", "password", "REGISTRY_PROXY_PASSWORD")),
             (None, Some(password)) => self.problem(&password.origin, without("password", "username", "REGISTRY_PROXY_USERNAME")),
-            (None, None) if is_said(file.at("proxy.username")) => {
-                let origin = file.at("proxy.username").map_or(Origin::Default, |node| node.origin.clone());
-                self.out.notes.push(Note { origin, text: "proxy.username is empty: pulls are anonymous".into() });
+            (None, None) => {
+                if let Some(empty) = file.at("proxy.username").filter(|node| !matches!(node.value, Value::Null)) {
+                    let text = "proxy.username is empty: pulls are anonymous".into();
+                    self.out.notes.push(Note { origin: empty.origin.clone(), text });
+                }
             }
-            (None, None) => {}
         }
     }
 
@@ -146,9 +158,23 @@ impl Translation {
         }
     }
 
+    /// Harmless ones in one note. A name that is nearly one of the image's was meant to be it, and what it was to say is lost: a problem where
+    /// that guards something or says where data lives, or where there are problems that may come of it.
     fn name_unknown(&mut self) {
-        if !self.unknown.is_empty() {
-            let text = format!("not used by chandler, and harmless: {}", self.unknown.join(", "));
+        let unknown = std::mem::take(&mut self.unknown);
+        let mut may_cause = !self.out.problems.is_empty();
+        let mut harmless = Vec::new();
+        for (name, origin) in unknown {
+            let Some(Meant { written, key, fate }) = variables::meant_by(&name) else {
+                harmless.push(name);
+                continue;
+            };
+            let note = Note { origin, text: format!("{name} is not used: did you mean {written}?") };
+            may_cause |= matches!(fate, Fate::Refused(_)) || GUARDS.iter().any(|section| key.starts_with(section));
+            if may_cause { self.out.problems.push(note) } else { self.out.notes.push(note) }
+        }
+        if !harmless.is_empty() {
+            let text = format!("not used by chandler, and harmless: {}", harmless.join(", "));
             self.out.notes.push(Note { origin: Origin::Default, text });
         }
     }
@@ -180,16 +206,54 @@ fn is_nothing(node: &Node) -> bool {
     }
 }
 
+/// What is said of a key of ours in the image's file, and never passed over: `access` guards.
+fn own_key(key: &str) -> String {
+    let variable = key.to_ascii_uppercase();
+    format!(
+        "is a key of chandler's own file, not of the registry image's config.yml; set it as a variable (CHANDLER_{variable}…), \
+         or write all of it in chandler's own keys and name the file with `chandler mirror --config`"
+    )
+}
+
+/// What is said of a value of the image's, in its words: our keys have other names.
+pub(super) fn in_its_words(problem: &mut Problem) {
+    let is_its = match &problem.origin {
+        Origin::File { .. } => true,
+        Origin::Variable(name) => variables::is_ours(name),
+        Origin::Default | Origin::Flag(_) => false,
+    };
+    if is_its {
+        for (ours, its) in WORDS {
+            problem.text = problem.text.replace(ours, its);
+        }
+    }
+}
+
 fn is_section(path: &str) -> bool {
     TABLE.iter().any(|(key, _)| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }
 
 /// Keys of ours that the image's file has no other meaning for.
 const OWN: [&str; 8] = ["access", "admin", "limits", "listeners", "store", "tag_window", "trusted_proxies", "upstreams"];
-const OWN_KEY: &str = "is a key of chandler's own file, not of the registry image's config.yml; set it as a variable (CHANDLER_ACCESS=…), \
-                       or write all of it in chandler's own keys and name the file with `chandler mirror --config`";
 const OTHER_DRIVER: &str = "names another storage driver: chandler keeps plain files on a disk of its own; \
                             write storage.filesystem.rootdirectory (REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY) instead";
+
+/// Sections that guard something, or say where data lives.
+const GUARDS: [&str; 3] = ["http.tls.", "proxy.", "storage.filesystem."];
+/// Our keys, the longest first, and what the image calls them.
+const WORDS: &[(&str, &str)] = &[
+    ("listeners.0.tls.certificate (--tls-cert)", "http.tls.certificate (REGISTRY_HTTP_TLS_CERTIFICATE)"),
+    ("listeners.0.tls.key (--tls-key)", "http.tls.key (REGISTRY_HTTP_TLS_KEY)"),
+    ("listeners.0.address", "http.addr"),
+    ("listeners.0", "http"),
+    ("upstreams.0.account.user", "proxy.username"),
+    ("upstreams.0.account.password", "proxy.password"),
+    ("upstreams.0.url", "proxy.remoteurl"),
+    ("admin.address", "http.debug.addr"),
+    ("store.path", "storage.filesystem.rootdirectory"),
+    ("store.health", "health.storagedriver"),
+    ("limits.drain", "http.draintimeout"),
+];
 
 #[cfg(test)]
 mod tests;

@@ -90,6 +90,11 @@ impl Resolved {
     pub fn show(&self) -> String {
         show::with_origins(&self.config, &self.tree)
     }
+
+    /// Something that is wrong with what `key` says, with where it was said. The key is a path such as `listeners.0.tls`.
+    pub fn problem(&self, key: &str, text: impl std::fmt::Display) -> Problem {
+        Problem { origin: self.tree.origin_of(key), text: format!("{key}: {text}") }
+    }
 }
 
 /// Makes the configuration.
@@ -108,11 +113,20 @@ pub fn resolve(sources: &Sources) -> Result<Resolved, Problems> {
     for (path, node) in settings.iter().map(|setting| (setting.path.as_str(), &setting.node)).chain(flags) {
         apply(&mut tree, path, node, &mut problems);
     }
+    tree.tidy("", &mut |path, origin| {
+        let text =
+            format!("{} holds a line break or another control character, which no setting may; write it on one line", path.escape_debug());
+        problems.push(Problem { origin: origin.clone(), text });
+    });
     let mut reader = Reader::new(&tree);
     let mut config = lower::config(&mut reader, sources);
     rules::check(&mut reader, &mut config);
     problems.append(&mut reader.problems);
     notes.append(&mut reader.notes);
+    if sources.drop_in {
+        problems.iter_mut().chain(&mut notes).for_each(registry::in_its_words);
+    }
+    problems.sort_by_key(Problem::place);
     if problems.is_empty() { Ok(Resolved { config, notes, tree }) } else { Err(Problems(problems)) }
 }
 
@@ -213,7 +227,9 @@ fn report_unknown(tree: &Node, problems: &mut Vec<Problem>) {
     keys::unknown(tree, "", &mut |section, entry| {
         let names = keys::names_under(&keys::pattern_of(section));
         let place = if section.is_empty() { String::new() } else { format!(" in {section}") };
+        let deeper = keys::deeper(&keys::pattern_of(section), &entry.name);
         let text = match keys::nearest(&entry.name, names.iter().copied()) {
+            _ if deeper.is_some() => format!("unknown key `{}`{place}; it stands further in: {}", entry.name, deeper.unwrap_or_default()),
             Some(meant) => format!("unknown key `{}`{place}; did you mean `{meant}`?", entry.name),
             None if names.is_empty() => format!("unknown key `{}`{place}; it takes a value, not keys", entry.name),
             None => format!("unknown key `{}`{place}; there are {}", entry.name, names.join(", ")),

@@ -12,6 +12,7 @@ pub(super) fn check(reader: &mut Reader<'_>, config: &mut Config) {
     names(reader, config);
     listeners(reader, config);
     admin(reader, config);
+    rules_for_nobody(reader, config);
     for (index, upstream) in config.upstreams.iter().enumerate() {
         plaintext_password(reader, index, upstream);
     }
@@ -91,6 +92,24 @@ fn clash(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
+/// A pattern whose first part is no upstream's name fits nothing, above all where that part was left out: `acme/*`.
+fn rules_for_nobody(reader: &mut Reader<'_>, config: &Config) {
+    let Access::Rules(rules) = &config.access else { return };
+    for (index, rule) in rules.iter().enumerate() {
+        for pattern in &rule.repositories {
+            let first = pattern.as_str().split('/').next().unwrap_or_default();
+            let is_plain = !first.contains(['*', '?', '[', '{', '\\']);
+            if is_plain && config.upstreams.iter().all(|upstream| upstream.name.as_str() != first) {
+                let (pattern, name) = (pattern.as_str(), config.upstreams.first().map_or("docker.io", |upstream| upstream.name.as_str()));
+                let text = format!(
+                    "access.{index}.repositories: {pattern} allows nothing, since no upstream is called {first}; a pattern is upstream/repository, such as {name}/{pattern}"
+                );
+                reader.note(&format!("access.{index}.repositories"), text);
+            }
+        }
+    }
+}
+
 fn plaintext_password(reader: &mut Reader<'_>, index: usize, upstream: &UpstreamConfig) {
     let local = match upstream.url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
@@ -107,7 +126,9 @@ fn plaintext_password(reader: &mut Reader<'_>, index: usize, upstream: &Upstream
 /// An account's private images must not become everybody's without somebody saying so.
 fn open_accounts(reader: &mut Reader<'_>, config: &Config) {
     let Some(listener) = config.listeners.iter().position(|listener| !listener.address.ip().is_loopback()) else { return };
-    let Access::Open = config.access else { return };
+    if config.access_said || config.access != Access::Open {
+        return;
+    }
     let address = config.listeners[listener].address;
     for upstream in &config.upstreams {
         let Some(account) = &upstream.account else { continue };
@@ -115,13 +136,13 @@ fn open_accounts(reader: &mut Reader<'_>, config: &Config) {
             continue;
         }
         let (user, name) = (&account.user, &upstream.name);
-        if config.drop_in && !reader.has("access") {
+        if config.drop_in {
             let text = format!(
                 "private images of {user} at {name} are open to everybody who reaches {address}; \
                  CHANDLER_ACCESS=10.0.0.0/8,… names who may read, CHANDLER_UPSTREAMS_0_PRIVATE=… which of them, CHANDLER_ACCESS=open ends this warning"
             );
             reader.notes.push(super::Note { origin: Origin::Default, text });
-        } else if !config.drop_in && !reader.has("access") {
+        } else {
             let text = format!(
                 "{address} is reached by others, who could then read the private images of {user} at {name}: \
                  say who may (access: [10.0.0.0/8], --allow 10.0.0.0/8), or that everybody may (access: open, --allow open), \

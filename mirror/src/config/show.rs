@@ -1,34 +1,84 @@
-//! [`Config`] → the tree and the file that would say it.
+//! [`Config`] → the YAML file that would say it.
+//!
+//! A document of typed values is made of it, which `serde_yaml` writes: what must be quoted is its knowledge. Our own reader then says on which
+//! line each value came to stand, and the value's origin is put there as a comment.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
+use serde_yaml::{Mapping, Value};
+
 use super::problem::Origin;
-use super::tree::{Node, Value, print};
-use super::{Access, Config, LogFormat, PasswordSource, Secret, UpstreamConfig};
+use super::tree::{self, Node};
+use super::{
+    Access, AccessRule, AccountConfig, AdminConfig, Config, LimitsConfig, ListenerConfig, LogConfig, LogFormat, PasswordSource, Pattern,
+    Secret, StoreConfig, UpstreamConfig,
+};
 
 /// A YAML file that resolves to `config`; passwords and tokens are in it.
 pub fn render(config: &Config) -> String {
-    print(&tree(config, Secrets::Written), &|_, _| String::new())
+    write(&document(config, Secrets::Written))
 }
 
 /// The same without secrets, and each value's origin as a comment.
 pub(super) fn with_origins(config: &Config, said: &Node) -> String {
-    print(&tree(config, Secrets::Hidden), &|path, _| origin(said, path).to_string())
+    let text = write(&document(config, Secrets::Hidden));
+    let mut comments = HashMap::new();
+    // Without positions there are no comments; a test proves that what is written is always read.
+    if let Ok(written) = tree::parse(Path::new("shown"), &text) {
+        find_lines(&written, &mut Vec::new(), &mut |line, path| {
+            comments.insert(line, origin(said, path));
+        });
+    }
+    let with_comment = |(line, text): (usize, &str)| match comments.get(&line) {
+        Some(origin) => format!("{text}  # {origin}\n"),
+        None => format!("{text}\n"),
+    };
+    (1..).zip(text.lines()).map(with_comment).collect()
 }
 
-fn origin(said: &Node, path: &str) -> Origin {
-    // What was resolved to a value was said under another key.
-    let aliases = [(".password", ".password_env"), ("admin.token", "admin.token_file")];
-    let alias = aliases.iter().find(|(key, _)| path.ends_with(key)).map(|(key, other)| path.replace(key, other));
-    let node = said.at(path).or_else(|| said.at(&alias?));
+fn write(document: &Value) -> String {
+    serde_yaml::to_string(document).expect("texts, numbers and switches in maps and lists are YAML")
+}
+
+/// Calls `found` with each value's line and path. A list of texts is one value, on the line of its key.
+fn find_lines(node: &Node, path: &mut Vec<String>, found: &mut impl FnMut(usize, &[String])) {
+    let tree::Value::Map(entries) = &node.value else { return };
+    for entry in entries {
+        path.push(entry.name.clone());
+        match &entry.node.value {
+            tree::Value::Map(inner) if !inner.is_empty() => find_lines(&entry.node, path, found),
+            tree::Value::List(items) if items.iter().any(|item| item.as_text().is_none()) => {
+                for (index, item) in items.iter().enumerate() {
+                    path.push(index.to_string());
+                    find_lines(item, path, found);
+                    path.pop();
+                }
+            }
+            _ => {
+                if let Origin::File { line, .. } = entry.origin {
+                    found(line, path);
+                }
+            }
+        }
+        path.pop();
+    }
+}
+
+fn origin(said: &Node, path: &[String]) -> Origin {
+    let Some((name, sections)) = path.split_last() else { return Origin::Default };
+    let section = sections.iter().try_fold(said, |node, name| node.child(name));
+    // What was resolved to a value may have been said under another key, and a header's name in other letters.
+    let node = section.and_then(|section| {
+        let alias = || ALIASES.iter().find(|(key, _)| key == name).and_then(|(_, other)| section.child(other));
+        section.child_in_any_case(name).or_else(alias)
+    });
     // A window of the top level holds for each upstream.
-    let inherited = || path.ends_with(".tag_window").then(|| said.at("tag_window")).flatten();
-    let header = || said.at("headers")?.child_in_any_case(path.strip_prefix("headers.")?);
-    node.or_else(inherited)
-        .or_else(header)
-        .filter(|node| !matches!(node.value, Value::Null))
-        .map_or(Origin::Default, |node| node.origin.clone())
+    let inherited = || said.child(name).filter(|_| name == "tag_window");
+    let node = node.or_else(inherited).filter(|node| !matches!(node.value, tree::Value::Null));
+    node.map_or(Origin::Default, |node| node.origin.clone())
 }
 
 #[derive(Clone, Copy)]
@@ -37,158 +87,164 @@ enum Secrets {
     Written,
 }
 
-struct Writer {
-    tree: Node,
-    secrets: Secrets,
-}
-
-fn tree(config: &Config, secrets: Secrets) -> Node {
-    let mut writer = Writer { tree: Node::empty(), secrets };
-    for (index, listener) in config.listeners.iter().enumerate() {
-        let at = |key: &str| format!("listeners.{index}.{key}");
-        writer.put(&at("address"), listener.address);
-        if let Some(tls) = &listener.tls {
-            writer.put(&at("tls.certificate"), tls.certificate.display());
-            writer.put(&at("tls.key"), tls.key.display());
+impl Secrets {
+    fn show(self, secret: &Secret) -> Value {
+        match self {
+            Self::Hidden => text("(secret)"),
+            Self::Written => text(secret.expose()),
         }
-        writer.put(&at("proxy_protocol"), listener.proxy_protocol);
-    }
-    for (index, upstream) in config.upstreams.iter().enumerate() {
-        writer.upstream(&format!("upstreams.{index}"), upstream);
-    }
-    writer.store(config);
-    writer.access(&config.access);
-    writer.list("trusted_proxies", &config.trusted_proxies);
-    writer.headers(config);
-    writer.admin(config);
-    writer.log(config);
-    writer.put("limits.connections", config.limits.connections);
-    writer.put("limits.buffers", config.limits.buffers);
-    writer.put("limits.drain", duration(config.limits.drain));
-    writer.put("limits.upstream_blobs", config.limits.upstream_blobs);
-    writer.put("limits.upstream_manifests", config.limits.upstream_manifests);
-    writer.tree
-}
-
-impl Writer {
-    fn put(&mut self, path: &str, value: impl fmt::Display) {
-        self.set(path, &Node::text(value.to_string(), &Origin::Default));
-    }
-
-    fn list<T: ToString>(&mut self, path: &str, values: &[T]) {
-        self.set(path, &Node::texts(values.iter().map(ToString::to_string), &Origin::Default));
-    }
-
-    fn set(&mut self, path: &str, node: &Node) {
-        self.tree.set(path, node).expect("items are written in the order of their numbers");
-    }
-
-    fn secret(&mut self, path: &str, secret: &Secret) {
-        match self.secrets {
-            Secrets::Hidden => self.put(path, "(secret)"),
-            Secrets::Written => self.put(path, secret.expose()),
-        }
-    }
-
-    fn upstream(&mut self, path: &str, upstream: &UpstreamConfig) {
-        let at = |key: &str| format!("{path}.{key}");
-        self.put(&at("name"), &upstream.name);
-        self.put(&at("url"), address(&upstream.url));
-        self.list(&at("answers_to"), &upstream.answers_to);
-        self.put(&at("hub"), upstream.hub);
-        if let Some(account) = &upstream.account {
-            self.put(&at("account.user"), &account.user);
-            match &account.password {
-                PasswordSource::File(file) => self.put(&at("account.password_file"), file.display()),
-                PasswordSource::Helper(words) => self.list(&at("account.credential_helper"), words),
-                PasswordSource::Value(secret) => self.secret(&at("account.password"), secret),
-            }
-        }
-        if let Some(ca) = &upstream.ca {
-            self.put(&at("ca"), ca.display());
-        }
-        if let Some(proxy) = &upstream.proxy {
-            self.put(&at("proxy"), self.proxy(proxy));
-        }
-        let alternates: Vec<_> = upstream.alternates.iter().map(address).collect();
-        self.list(&at("alternates"), &alternates);
-        self.list(&at("realms"), &upstream.realms);
-        for (key, patterns) in [("repositories", &upstream.repositories), ("private", &upstream.private)] {
-            let Some(patterns) = patterns else { continue };
-            let texts: Vec<_> = patterns.iter().map(super::Pattern::as_str).collect();
-            self.list(&at(key), &texts);
-        }
-        self.put(&at("tag_window"), duration(upstream.tag_window));
     }
 
     /// A proxy's URL may hold a password.
-    fn proxy(&self, proxy: &url::Url) -> String {
-        match self.secrets {
-            Secrets::Hidden => super::without_password(proxy),
-            Secrets::Written => proxy.to_string(),
+    fn show_proxy(self, proxy: &url::Url) -> Value {
+        match self {
+            Self::Hidden => text(super::without_password(proxy)),
+            Self::Written => text(proxy),
         }
     }
+}
 
-    fn store(&mut self, config: &Config) {
-        let store = &config.store;
-        let off = || "off".to_owned();
-        self.put("store.path", store.root.display());
-        self.put("store.max_size", store.max_size.map_or_else(off, |limit| limit.to_string()));
-        self.put("store.min_free", store.min_free);
-        self.put("store.keep_unused", store.keep_unused.map_or_else(off, duration));
-        self.put("store.deleted_tags.grace", duration(store.deleted_tags.grace));
-        self.put("store.deleted_tags.then", if store.deleted_tags.keep { "keep" } else { "remove" });
-        self.put("store.health.enabled", store.health.enabled);
-        self.put("store.health.interval", duration(store.health.interval));
-        self.put("store.health.threshold", store.health.threshold);
-        self.put("store.scrub_rate", store.scrub_rate.map_or_else(off, |rate| rate.to_string()));
-    }
+fn document(config: &Config, secrets: Secrets) -> Value {
+    section([
+        ("listeners", config.listeners.iter().map(listener).collect()),
+        ("upstreams", config.upstreams.iter().map(|one| upstream(one, secrets)).collect()),
+        ("store", store(&config.store)),
+        ("access", access(&config.access)),
+        ("trusted_proxies", texts(&config.trusted_proxies)),
+        ("headers", headers(config)),
+        ("admin", admin(config.admin.as_ref(), secrets)),
+        ("log", log(&config.log)),
+        ("limits", limits(&config.limits)),
+    ])
+}
 
-    fn access(&mut self, access: &Access) {
-        let Access::Rules(rules) = access else { return self.put("access", "open") };
-        for (index, rule) in rules.iter().enumerate() {
-            let at = |key: &str| format!("access.{index}.{key}");
-            self.put(&at("name"), &rule.name);
-            self.list(&at("networks"), &rule.networks);
-            let patterns: Vec<_> = rule.repositories.iter().map(super::Pattern::as_str).collect();
-            if !patterns.is_empty() {
-                self.list(&at("repositories"), &patterns);
-            }
-        }
-    }
+fn listener(listener: &ListenerConfig) -> Value {
+    let tls =
+        listener.tls.as_ref().map(|tls| section([("certificate", text(tls.certificate.display())), ("key", text(tls.key.display()))]));
+    section([("address", text(listener.address)), ("tls", tls.unwrap_or_default()), ("proxy_protocol", listener.proxy_protocol.into())])
+}
 
-    fn headers(&mut self, config: &Config) {
-        for (name, _) in &config.headers {
-            let values: Vec<_> =
-                config.headers.iter().filter(|(other, _)| other == name).filter_map(|(_, value)| value.to_str().ok()).collect();
-            self.list(&format!("headers.{name}"), &values);
-        }
-    }
+fn upstream(upstream: &UpstreamConfig, secrets: Secrets) -> Value {
+    let patterns = |patterns: &Option<Vec<Pattern>>| patterns.as_deref().map(list_of_patterns).unwrap_or_default();
+    section([
+        ("name", text(&upstream.name)),
+        ("url", text(address(&upstream.url))),
+        ("answers_to", texts(&upstream.answers_to)),
+        ("hub", upstream.hub.into()),
+        ("account", upstream.account.as_ref().map(|one| account(one, secrets)).unwrap_or_default()),
+        ("ca", upstream.ca.as_ref().map(|path| text(path.display())).unwrap_or_default()),
+        ("proxy", upstream.proxy.as_ref().map(|proxy| secrets.show_proxy(proxy)).unwrap_or_default()),
+        ("alternates", texts(upstream.alternates.iter().map(address))),
+        ("realms", texts(&upstream.realms)),
+        ("repositories", patterns(&upstream.repositories)),
+        ("private", patterns(&upstream.private)),
+        ("tag_window", duration(upstream.tag_window)),
+    ])
+}
 
-    fn admin(&mut self, config: &Config) {
-        let Some(admin) = &config.admin else { return self.put("admin.off", true) };
-        self.put("admin.address", admin.address);
-        if let Some(token) = &admin.token {
-            self.secret("admin.token", token);
-        }
-        self.put("admin.open_metrics", admin.open_metrics);
-    }
+fn account(account: &AccountConfig, secrets: Secrets) -> Value {
+    let (key, password) = match &account.password {
+        PasswordSource::File(file) => ("password_file", text(file.display())),
+        PasswordSource::Helper(words) => ("credential_helper", texts(words)),
+        PasswordSource::Value(secret) => ("password", secrets.show(secret)),
+    };
+    section([("user", text(&account.user)), (key, password)])
+}
 
-    fn log(&mut self, config: &Config) {
-        let log = &config.log;
-        self.put("log.level", &log.level);
-        self.put("log.format", if log.format == LogFormat::Json { "json" } else { "text" });
-        self.put("log.output", if log.to_stdout { "stdout" } else { "stderr" });
-        self.put("log.access", log.access);
-        let mut fields = Node::empty();
-        if let Value::Map(entries) = &mut fields.value {
-            entries.extend(log.fields.iter().map(|(name, value)| {
-                let node = Node::text(value, &Origin::Default);
-                super::tree::Entry { name: name.clone(), origin: Origin::Default, node }
-            }));
-        }
-        self.set("log.fields", &fields);
+fn store(store: &StoreConfig) -> Value {
+    let health = &store.health;
+    section([
+        ("path", text(store.root.display())),
+        ("max_size", store.max_size.map_or_else(off, text)),
+        ("min_free", text(store.min_free)),
+        ("keep_unused", store.keep_unused.map_or_else(off, duration)),
+        (
+            "deleted_tags",
+            section([
+                ("grace", duration(store.deleted_tags.grace)),
+                ("then", text(if store.deleted_tags.keep { "keep" } else { "remove" })),
+            ]),
+        ),
+        (
+            "health",
+            section([("enabled", health.enabled.into()), ("interval", duration(health.interval)), ("threshold", health.threshold.into())]),
+        ),
+        ("scrub_rate", store.scrub_rate.map_or_else(off, text)),
+    ])
+}
+
+fn access(access: &Access) -> Value {
+    match access {
+        Access::Open => text("open"),
+        Access::Rules(rules) => rules.iter().map(access_rule).collect(),
     }
+}
+
+fn access_rule(rule: &AccessRule) -> Value {
+    let repositories = if rule.repositories.is_empty() { Value::Null } else { list_of_patterns(&rule.repositories) };
+    section([("name", text(&rule.name)), ("networks", texts(&rule.networks)), ("repositories", repositories)])
+}
+
+/// Each name once, with all its values.
+fn headers(config: &Config) -> Value {
+    let values = |name| config.headers.iter().filter(move |(other, _)| other == name).filter_map(|(_, value)| value.to_str().ok());
+    section(config.headers.iter().map(|(name, _)| (name.as_str(), texts(values(name)))))
+}
+
+fn admin(admin: Option<&AdminConfig>, secrets: Secrets) -> Value {
+    let Some(admin) = admin else { return section([("off", true.into())]) };
+    section([
+        ("address", text(admin.address)),
+        ("token", admin.token.as_ref().map(|token| secrets.show(token)).unwrap_or_default()),
+        ("open_metrics", admin.open_metrics.into()),
+    ])
+}
+
+fn log(log: &LogConfig) -> Value {
+    section([
+        ("level", text(&log.level)),
+        ("format", text(if log.format == LogFormat::Json { "json" } else { "text" })),
+        ("output", text(if log.to_stdout { "stdout" } else { "stderr" })),
+        ("access", log.access.into()),
+        ("fields", section(log.fields.iter().map(|(name, value)| (name.as_str(), text(value))))),
+    ])
+}
+
+fn limits(limits: &LimitsConfig) -> Value {
+    section([
+        ("connections", limits.connections.into()),
+        ("buffers", text(limits.buffers)),
+        ("drain", duration(limits.drain)),
+        ("upstream_blobs", limits.upstream_blobs.into()),
+        ("upstream_manifests", limits.upstream_manifests.into()),
+        ("upstream_min_rate", limits.upstream_min_rate.map_or_else(off, text)),
+    ])
+}
+
+/// A map without the keys that have nothing to say.
+fn section<'a>(entries: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
+    let entries = entries.into_iter().filter(|(_, value)| !value.is_null());
+    Value::Mapping(entries.map(|(name, value)| (Value::from(name), value)).collect::<Mapping>())
+}
+
+fn text(value: impl fmt::Display) -> Value {
+    Value::String(value.to_string())
+}
+
+fn texts<T: fmt::Display>(values: impl IntoIterator<Item = T>) -> Value {
+    values.into_iter().map(text).collect()
+}
+
+fn list_of_patterns(patterns: &[Pattern]) -> Value {
+    texts(patterns.iter().map(Pattern::as_str))
+}
+
+fn off() -> Value {
+    text("off")
+}
+
+fn duration(value: Duration) -> Value {
+    text(humantime::format_duration(value))
 }
 
 /// A URL as people write it: without the slash of an empty path.
@@ -196,6 +252,5 @@ fn address(url: &url::Url) -> &str {
     if url.path() == "/" { url.as_str().trim_end_matches('/') } else { url.as_str() }
 }
 
-fn duration(value: Duration) -> String {
-    humantime::format_duration(value).to_string()
-}
+/// What is shown, and under which key it may have been said.
+const ALIASES: [(&str, &str); 2] = [("password", "password_env"), ("token", "token_file")];

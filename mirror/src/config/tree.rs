@@ -4,12 +4,10 @@
 //! is decided by the key it stands under. Paths are the keys joined by dots, list items by their number: `upstreams.0.account.user`.
 //! Nothing here knows a key by name. There is no `Debug`, since a tree holds passwords.
 
-mod print;
 mod yaml;
 
 use super::problem::Origin;
 
-pub(super) use print::print;
 pub(super) use yaml::parse;
 
 /// A value and where it was said.
@@ -73,12 +71,28 @@ impl Node {
         path.split('.').try_fold(self, |node, name| node.child(name))
     }
 
+    /// Where the value at `path` was said, or the section around it.
+    pub(super) fn origin_of(&self, mut path: &str) -> Origin {
+        loop {
+            match (self.at(path), path.rsplit_once('.')) {
+                (Some(node), _) => return node.origin.clone(),
+                (None, Some((parent, _))) => path = parent,
+                (None, None) => return Origin::Default,
+            }
+        }
+    }
+
     /// The number of items, where this is a list.
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         match &self.value {
             Value::List(items) => items.len(),
             _ => 0,
         }
+    }
+
+    /// Whether this is a list in which nothing is.
+    pub(super) fn is_empty_list(&self) -> bool {
+        matches!(&self.value, Value::List(items) if items.is_empty())
     }
 
     /// The text, where this is one.
@@ -94,6 +108,31 @@ impl Node {
     pub(super) fn set(&mut self, path: &str, node: &Self) -> Result<(), usize> {
         let Some((name, rest)) = path.split_once('.') else { return self.put(path, "", node) };
         self.put(name, rest, node)
+    }
+
+    /// Takes line breaks off the end of each text: a `|` block ends in one, and so does many a variable that was filled from a file. `report` is
+    /// called with the path and place of texts and names that hold another control character.
+    pub(super) fn tidy(&mut self, path: &str, report: &mut impl FnMut(&str, &Origin)) {
+        let child = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        match &mut self.value {
+            Value::Map(entries) => {
+                for entry in entries {
+                    let path = child(&entry.name);
+                    if entry.name.contains(is_control) {
+                        report(&path, &entry.origin);
+                    }
+                    entry.node.tidy(&path, report);
+                }
+            }
+            Value::List(items) => (0..).zip(items).for_each(|(index, item)| item.tidy(&child(&usize::to_string(&index)), report)),
+            Value::Text(text) => {
+                text.truncate(text.trim_end_matches(['\r', '\n']).len());
+                if text.contains(is_control) {
+                    report(path, &self.origin);
+                }
+            }
+            Value::Null => {}
+        }
     }
 
     fn put(&mut self, name: &str, rest: &str, node: &Self) -> Result<(), usize> {
@@ -137,6 +176,11 @@ impl Node {
         });
         &mut entries[index].node
     }
+}
+
+/// Breaks the line or worse, on some reader's side; a tab is in many a header.
+fn is_control(c: char) -> bool {
+    (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 #[cfg(test)]

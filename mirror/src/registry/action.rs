@@ -9,7 +9,7 @@
 //! | `/v2/docker.io/library/alpine/manifests/X`, maybe with `ns` | Podman, CRI-O, `BuildKit` with a path |
 //! | `/docker.io/v2/library/alpine/manifests/X`, maybe with `ns` | a mirror URL with a path in dockerd or containerd |
 //! | `//v2/…`, `/v2/alpine/…`, `ns=index.docker.io` | configurations with a stray slash or a short name |
-//! | `ns=` of a registry that is not mirrored | refused: wrong content for a name is worse than none |
+//! | `ns=` of a registry that is not mirrored, or its name as the first component | refused: wrong content for a name is worse than none |
 
 use std::borrow::Cow;
 
@@ -152,7 +152,14 @@ impl Names {
         {
             return Err(ActionError::UnknownNamespace(namespace.unwrap_or_default().into_owned()));
         }
-        let (upstream, name) = self.strip_host(from_prefix.or(from_namespace), name);
+        let said = from_prefix.or(from_namespace);
+        let asked = name;
+        let (upstream, name) = self.strip_host(said, asked);
+        if let Some((first, _)) = name.split_once('/')
+            && self.is_foreign(first, upstream, said.is_some() || name != asked)
+        {
+            return Err(ActionError::UnknownNamespace(first.to_owned()));
+        }
         let name =
             if self.upstreams[upstream].hub && !name.contains('/') { Cow::Owned(format!("library/{name}")) } else { Cow::Borrowed(name) };
         let repo = name.parse().map_err(ActionError::Name)?;
@@ -169,9 +176,46 @@ impl Names {
         }
     }
 
+    /// Whether a first component that is no name of `upstream` is a registry that is not mirrored, so that nobody need be asked.
+    ///
+    /// The Hub's first components are letters, digits, `-` and `_`: one with a dot is a host. Elsewhere (Harbor, Nexus, GitLab) a project may be called
+    /// `team.app`, or even `quay.io`. So there a host must be beyond doubt, and the client must not have `said` which registry it means.
+    fn is_foreign(&self, first: &str, upstream: usize, said: bool) -> bool {
+        let ends = |end: fn(&str) -> Option<char>| end(first).is_some_and(|end| end.is_ascii_alphanumeric()); // `..` is no host.
+        let is_name = ends(|first| first.chars().next()) && ends(|first| first.chars().next_back());
+        let is_host = first == "localhost" || (is_name && first.contains(':'));
+        if self.upstreams[upstream].hub {
+            is_host || (is_name && first.contains('.'))
+        } else {
+            !said && (is_host || is_public_registry(first))
+        }
+    }
+
     fn find(&self, name: &str) -> Option<usize> {
         self.upstreams.iter().position(|known| known.names.iter().any(|own| own.eq_ignore_ascii_case(name)))
     }
+}
+
+/// The registries that people pull from by name. A list that lacks one costs a question at the first upstream, no more.
+fn is_public_registry(host: &str) -> bool {
+    const HOSTS: [&str; 14] = [
+        "docker.elastic.co",
+        "docker.io",
+        "gcr.io",
+        "ghcr.io",
+        "index.docker.io",
+        "k8s.gcr.io",
+        "mcr.microsoft.com",
+        "nvcr.io",
+        "public.ecr.aws",
+        "quay.io",
+        "registry-1.docker.io",
+        "registry.gitlab.com",
+        "registry.k8s.io",
+        "registry.redhat.io",
+    ];
+    const DOMAINS: [&str; 4] = [".amazonaws.com", ".azurecr.io", ".gcr.io", ".pkg.dev"];
+    HOSTS.contains(&host) || DOMAINS.iter().any(|domain| host.ends_with(domain))
 }
 
 /// Decodes `%3A` and its kin and drops doubled slashes. Borrows where nothing is to be done, which is nearly always.

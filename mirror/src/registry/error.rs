@@ -71,12 +71,27 @@ impl RegistryError {
 
     /// What a client is told. Whose account it is, and why it is refused, is for the operator.
     fn told(&self) -> String {
+        let account = "this mirror's account cannot be used; its operator finds the reason in /readyz";
         match self {
-            Self::Cache(CacheError::Upstream { what, source: FetchError::AccountRefused { .. } }) => {
-                format!("{what} is not cached, and the upstream refuses this mirror's account; its operator finds the reason in /readyz")
-            }
+            Self::Cache(CacheError::Upstream { what, .. }) if self.is_about_account() => format!("{what} is not cached, and {account}"),
+            _ if self.is_about_account() => format!("{self}: {account}"),
             _ => self.chain(),
         }
+    }
+
+    /// Whether the account is at the bottom of it, however deep: a download that went wrong half way has its cause further down.
+    fn is_about_account(&self) -> bool {
+        let is_refusal = |error: &(dyn Error + 'static)| matches!(error.downcast_ref(), Some(FetchError::AccountRefused { .. }));
+        // What an `Arc` holds is no link of the chain by itself.
+        let mut cause: Option<&(dyn Error + 'static)> =
+            if let Self::Cache(CacheError::Flight { source, .. }) = self { Some(source.as_ref()) } else { self.source() };
+        while let Some(error) = cause {
+            if is_refusal(error) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
     }
 
     /// The error and its causes, in one line.
@@ -168,6 +183,23 @@ mod tests {
                 let (status, _) = error.status(subject, "x");
                 assert!(status != StatusCode::UNAUTHORIZED && status != StatusCode::TOO_MANY_REQUESTS, "{error}");
             }
+        }
+    }
+
+    #[test]
+    fn no_client_is_told_whose_account_it_is_however_deep_the_refusal_lies() {
+        let refusal = || FetchError::AccountRefused {
+            subject: crate::upstream::Subject::new(&"docker.io".parse().expect("a name"), "a/b:1"),
+            user: "shipyard".into(),
+            reason: "auth.docker.io answered 401".into(),
+        };
+        let digest = crate::oci::Digest::of(crate::oci::Algorithm::Sha256, b"x");
+        let deep = CacheError::Upstream { what: "a".into(), source: refusal() };
+        let flights = [Arc::new(refusal()) as Arc<dyn Error + Send + Sync>, Arc::new(deep)];
+        let flights = flights.map(|source| CacheError::Flight { digest: digest.clone(), source });
+        for error in flights.into_iter().chain([CacheError::fetch("a/b:1", refusal())]) {
+            let body = RegistryError::from(error).body("UNAVAILABLE", "r-1");
+            assert!(!body.contains("shipyard") && !body.contains("answered") && body.contains("/readyz"), "{body}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Answers that are content: the headers each carries, and the body.
 //!
-//! Every answer about an object has `Content-Length`, `Docker-Content-Digest` and `ETag`: without the first two containerd asks a second time.
+//! Every answer about an object has `Content-Length`, `Docker-Content-Digest` and `ETag`: without the first two containerd asks a second time. Only a
+//! blob's size that nobody tells is left out: no length is better than a wrong one.
 //! None has `WWW-Authenticate`, `Location` or `Content-Encoding`.
 
 use std::io;
@@ -30,6 +31,8 @@ pub enum RegistryBody {
     Blob(BlobBody),
     /// In memory, until it is sent.
     Full(Option<Bytes>),
+    /// Not made: the object is only described. What its length would be is the headers' to say, and nobody's where they do not.
+    Unmade,
 }
 
 /// Writes answers.
@@ -40,13 +43,16 @@ pub(crate) struct Replies {
 }
 
 impl Replies {
-    /// With the headers that are configured besides ours.
+    /// With the headers that are configured besides ours, or in their place.
     pub(crate) fn new(configured: &[(HeaderName, HeaderValue)]) -> Self {
         let mut base = HeaderMap::with_capacity(16);
         base.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
         base.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        for (name, _) in configured {
+            base.remove(name);
+        }
         for (name, value) in configured {
-            base.insert(name, value.clone());
+            base.append(name, value.clone()); // A header may have several values.
         }
         Self { base }
     }
@@ -64,12 +70,12 @@ impl Replies {
         *response.headers_mut() = finished.clone();
         name_space(response.headers_mut(), target);
         if let Some(warning) = answer.warning {
-            response.headers_mut().insert(WARNING, HeaderValue::from_static(warning_text(warning)));
+            response.headers_mut().insert(WARNING, warning_value(warning));
         }
         if asked.get(IF_NONE_MATCH).is_some_and(|known| lists(known, &object.etag)) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             response.headers_mut().remove(CONTENT_LENGTH);
-            *response.body_mut() = RegistryBody::Full(None);
+            *response.body_mut() = RegistryBody::Unmade;
         }
         response
     }
@@ -98,7 +104,7 @@ impl Replies {
             headers
         });
         let bytes = object.bytes.clone().unwrap_or_default();
-        let mut response = Response::new(RegistryBody::Full(None));
+        let mut response = Response::new(RegistryBody::Unmade);
         *response.headers_mut() = finished.clone();
         name_space(response.headers_mut(), target);
         *response.body_mut() = RegistryBody::Full(Some(match wanted(asked, object) {
@@ -130,7 +136,7 @@ impl Replies {
         response
     }
 
-    /// An object of a canary.
+    /// An object of a canary, which is the same under every name: [`named`] says under which it was asked for.
     pub(crate) fn canary(
         &self,
         digest: &Digest,
@@ -170,8 +176,8 @@ impl Replies {
         {
             headers.insert(LINK, link);
         }
-        if list.stale {
-            headers.insert(WARNING, HeaderValue::from_static(warning_text(Warning::Stale)));
+        if let Some(warning) = list.warning {
+            headers.insert(WARNING, warning_value(warning));
         }
         name_space(headers, target);
         response
@@ -232,10 +238,16 @@ impl Replies {
     }
 
     fn empty(&self) -> Response<RegistryBody> {
-        let mut response = Response::new(RegistryBody::Full(None));
+        let mut response = Response::new(RegistryBody::Unmade);
         *response.headers_mut() = self.base.clone();
         response
     }
+}
+
+/// The answer to a client that may have asked for `target` by a name space.
+pub(crate) fn named(mut response: Response<RegistryBody>, target: &Target) -> Response<RegistryBody> {
+    name_space(response.headers_mut(), target);
+    response
 }
 
 /// The entity tag of content is its digest.
@@ -272,12 +284,18 @@ fn empty_index() -> Value {
     json!({ "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": [] })
 }
 
-fn warning_text(warning: Warning) -> &'static str {
-    match warning {
-        Warning::Deleted => "299 - \"the upstream no longer has this tag; this is what it was\"",
-        Warning::RateLimited => "299 - \"the upstream limits requests; this is the last known answer\"",
-        Warning::Stale => "299 - \"the upstream does not answer; this is the last known answer\"",
-    }
+/// Some clients show it to their user. What an operator must know besides, such as why an account is refused, is in `/readyz`.
+fn warning_value(warning: Warning) -> HeaderValue {
+    let why = match warning {
+        Warning::AccountRefused => "the upstream refuses this mirror's account; this is the last known answer",
+        Warning::Deleted => "the upstream no longer has this tag; this is what it was",
+        Warning::Failing(status) => &format!("the upstream answers {}; this is the last known answer", status.as_u16()),
+        Warning::RateLimited => "the upstream limits requests; this is the last known answer",
+        Warning::Silent => "the upstream does not answer; this is the last known answer",
+        Warning::Untrusted => "the upstream names a token service that this mirror does not trust; this is the last known answer",
+        Warning::Useless => "the upstream's answer makes no sense; this is the last known answer",
+    };
+    HeaderValue::from_str(&format!("299 - \"{why}\"")).expect("plain ASCII")
 }
 
 impl Body for RegistryBody {
@@ -288,6 +306,7 @@ impl Body for RegistryBody {
         match &mut *self {
             Self::Blob(body) => Pin::new(body).poll_frame(context),
             Self::Full(bytes) => Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Unmade => Poll::Ready(None),
         }
     }
 
@@ -295,6 +314,7 @@ impl Body for RegistryBody {
         match self {
             Self::Blob(body) => body.is_end_stream(),
             Self::Full(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Self::Unmade => true,
         }
     }
 
@@ -302,6 +322,7 @@ impl Body for RegistryBody {
         match self {
             Self::Blob(body) => body.size_hint(),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Unmade => SizeHint::default(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +17,6 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -28,7 +27,7 @@ use super::keeper::Keeper;
 use super::outgoing::Outgoing;
 use super::proxy_protocol::{self, Header, ProxyError};
 use super::wire::{Line, Order, Turn, Wire};
-use super::{Metrics, Peer, Socket, Times};
+use super::{Metrics, Peer, Socket, Times, TrustedProxies};
 use crate::tls;
 
 /// What all connections share: the service and how HTTP is spoken.
@@ -40,7 +39,7 @@ pub(super) struct Http<S> {
     metrics: Metrics,
     service: S,
     times: Times,
-    trusted: Box<[IpNet]>,
+    trusted: TrustedProxies,
 }
 
 /// One listener's connections.
@@ -53,10 +52,41 @@ pub(super) struct Lane<S> {
 }
 
 impl<S> Http<S> {
-    pub(super) fn new(service: S, trusted: &[IpNet], keeper: Keeper, times: Times, metrics: Metrics) -> Self {
+    pub(super) fn new(service: S, trusted: &TrustedProxies, keeper: Keeper, times: Times, metrics: Metrics) -> Self {
         let any = builder();
         let (http1, http2) = (any.clone().http1_only(), any.clone().http2_only());
-        Self { any, http1, http2, keeper, metrics, service, times, trusted: trusted.into() }
+        Self { any, http1, http2, keeper, metrics, service, times, trusted: trusted.clone() }
+    }
+}
+
+impl<S, F, B> Http<S>
+where
+    S: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<B>>,
+    B: Body<Data = Bytes, Error = io::Error> + Unpin,
+{
+    /// One request's answer: the service's, or 500 where that panics.
+    fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        peer: Peer,
+        line: &Arc<Line>,
+    ) -> impl Future<Output = Result<Response<Outgoing<B>>, Infallible>> + use<S, F, B> {
+        let turn = Turn::start(line, request.version() == Version::HTTP_2);
+        let head = request.method() == Method::HEAD;
+        request.extensions_mut().insert(peer);
+        let started = catch_unwind(AssertUnwindSafe(|| (self.service)(request)));
+        async move {
+            let response = match started {
+                Ok(answering) => unless_it_panics(answering).await,
+                Err(_) => None,
+            };
+            let Some(response) = response else {
+                turn.panicked();
+                return Ok(Outgoing::panicked(head, turn));
+            };
+            Ok(Outgoing::answer(response, head, turn))
+        }
     }
 }
 
@@ -106,22 +136,23 @@ impl<S> Lane<S> {
         }
     }
 
-    async fn establish(&self, mut tcp: TcpStream, mut address: SocketAddr, line: &Arc<Line>) -> Result<Established, Failure> {
+    async fn establish(&self, mut tcp: TcpStream, address: SocketAddr, line: &Arc<Line>) -> Result<Established, Failure> {
         tcp.set_nodelay(true).map_err(Failure::Tcp)?;
+        let mut peer = Peer { address, tls: self.tls.is_some(), unnamed: false };
         let mut ahead = Vec::new();
         if self.proxied {
-            if !self.http.trusted.iter().any(|network| network.contains(&address.ip())) {
+            if !self.http.trusted.contains(address.ip()) {
                 return Err(Failure::Untrusted);
             }
             let header = timeout(self.http.times.proxy_header, read_proxy_header(&mut tcp)).await.map_err(|_| Failure::ProxySlow)?;
             let (source, rest) = header?;
-            address = source.map_or(address, canonical);
+            peer = Peer { address: source.map_or(address, canonical), unnamed: source.is_none(), ..peer };
             ahead = rest;
         }
         let wire = Wire::new(tcp, ahead, Arc::clone(line));
-        let Some(acceptor) = &self.tls else { return Ok(Established::Plain(wire, Peer { address, tls: false })) };
+        let Some(acceptor) = &self.tls else { return Ok(Established::Plain(wire, peer)) };
         let stream = timeout(self.http.times.handshake, acceptor.accept(wire)).await.map_err(|_| Failure::HandshakeSlow)?;
-        Ok(Established::Tls(Box::new(stream.map_err(Failure::Handshake)?), Peer { address, tls: true }))
+        Ok(Established::Tls(Box::new(stream.map_err(Failure::Handshake)?), peer))
     }
 
     async fn speak<I, F, B>(&self, builder: &auto::Builder<TokioExecutor>, io: I, peer: Peer, line: &Arc<Line>)
@@ -131,43 +162,16 @@ impl<S> Lane<S> {
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data = Bytes, Error = io::Error> + Send + Unpin + 'static,
     {
-        let http = Arc::clone(&self.http);
-        let turns = Arc::clone(line);
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            let turn = Turn::start(&turns, request.version() == Version::HTTP_2);
-            let head = request.method() == Method::HEAD;
-            request.extensions_mut().insert(peer);
-            let started = catch_unwind(AssertUnwindSafe(|| (http.service)(request)));
-            async move {
-                let response = match started {
-                    Ok(answering) => unless_it_panics(answering).await,
-                    Err(_) => None,
-                };
-                let Some(response) = response else {
-                    turn.panicked();
-                    return Ok::<_, Infallible>(Outgoing::panicked(head, turn));
-                };
-                Ok(Outgoing::answer(response, head, turn))
-            }
-        });
+        let (http, turns) = (Arc::clone(&self.http), Arc::clone(line));
+        let service = service_fn(move |request| http.answer(request, peer, &turns));
         let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
-        let (mut listening, mut draining) = (false, false);
-        let outcome = std::future::poll_fn(|cx| {
-            if !std::mem::replace(&mut listening, true) {
-                line.listen(cx.waker());
-            }
-            match line.ordered() {
-                Order::Serve => {}
-                Order::Drain if draining => {}
-                Order::Drain => {
-                    draining = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                Order::Cut => return Poll::Ready(Ok(())),
+        let outcome = until_cut(line, |cx, drains| {
+            if drains {
+                connection.as_mut().graceful_shutdown();
             }
             connection.as_mut().poll(cx)
         });
-        if let Err(error) = outcome.await {
+        if let Some(Err(error)) = outcome.await {
             tracing::debug!(client.address = %peer.address, error = error.as_ref() as &dyn std::error::Error, "a connection ended early");
         }
     }
@@ -245,6 +249,22 @@ async fn until_ordered<T>(line: &Line, mut work: Pin<&mut impl Future<Output = T
     .await
 }
 
+/// What `poll` comes to, or `None` when the keeper cuts it. The flag tells `poll`, once, that the keeper wants what runs to be the last.
+async fn until_cut<T>(line: &Line, mut poll: impl FnMut(&mut Context<'_>, bool) -> Poll<T>) -> Option<T> {
+    let (mut listening, mut draining) = (false, false);
+    std::future::poll_fn(|cx| {
+        if !std::mem::replace(&mut listening, true) {
+            line.listen(cx.waker());
+        }
+        match line.ordered() {
+            Order::Cut => Poll::Ready(None),
+            Order::Serve => poll(cx, false).map(Some),
+            Order::Drain => poll(cx, !std::mem::replace(&mut draining, true)).map(Some),
+        }
+    })
+    .await
+}
+
 /// Its output, or `None` if it panicked; it is not polled again then.
 async fn unless_it_panics<F: Future>(future: F) -> Option<F::Output> {
     let mut future = pin!(future);
@@ -263,7 +283,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 /// Of a request's head, and of what HTTP/1.1 queues for a reader. hyper's own 400 KiB a connection are memory without use.
 const MAX_BUFFER: usize = 64 << 10;
 /// What HTTP/2 queues for one stream's reader.
-const MAX_STREAM_BUFFER: usize = 256 << 10;
-const MAX_STREAMS: u32 = 256;
+const MAX_STREAM_BUFFER: usize = 64 << 10;
+const MAX_STREAMS: u32 = 100;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);

@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::*;
 use crate::config::{ByteSize, TlsFiles};
@@ -76,7 +76,18 @@ struct Setup {
     proxied: bool,
     times: Option<Times>,
     tls: Option<TlsFiles>,
-    trusted: Vec<IpNet>,
+    trusted: TrustedProxies,
+}
+
+fn limits() -> LimitsConfig {
+    LimitsConfig {
+        buffers: ByteSize(1 << 20),
+        connections: 100,
+        drain: Duration::ZERO,
+        upstream_blobs: 1,
+        upstream_manifests: 1,
+        upstream_min_rate: None,
+    }
 }
 
 impl Running {
@@ -88,8 +99,7 @@ impl Running {
         let server = Server::bind(&[config], Vec::new()).expect("bound");
         let (address, metrics, resolver) = (server.addresses()[0], server.metrics().clone(), server.resolvers().pop());
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
-        let limits =
-            LimitsConfig { buffers: ByteSize(1 << 20), connections: 100, drain: setup.drain, upstream_blobs: 1, upstream_manifests: 1 };
+        let limits = LimitsConfig { drain: setup.drain, ..limits() };
         server.spawn_with(service, &limits, &setup.trusted, &tasks, &cancel, setup.times.unwrap_or_default());
         Self { address, cancel, metrics, resolver, tasks }
     }
@@ -212,6 +222,16 @@ async fn a_head_has_a_length_and_no_body_on_both_protocols() {
 }
 
 #[tokio::test]
+async fn a_head_of_what_has_no_known_length_says_none() {
+    let server = Running::start(&Setup::default(), async |_| Response::new(TestBody { gate: None, pieces: [].into(), length: None }));
+    let (mut one, mut two) = (server.http1().await, server.http2().await);
+    for answer in [one.send_request(head("/")).await.expect("1.1"), two.send_request(head("http://m.test/")).await.expect("2")] {
+        assert_eq!(answer.headers().get(CONTENT_LENGTH), None, "{:?}", answer.version());
+        assert_eq!(within(text(answer)).await, "");
+    }
+}
+
+#[tokio::test]
 async fn a_panic_is_one_answer_500_and_the_connection_goes_on() {
     let server = Running::start(&Setup::default(), async |request: Request<Incoming>| match request.uri().path() {
         "/panic" => panic!("a bug"),
@@ -285,23 +305,24 @@ async fn a_slow_answer_of_ours_is_no_stall_of_the_client() {
 
 #[tokio::test]
 async fn the_peer_is_whom_a_trusted_proxy_names() {
-    let trusted = vec!["127.0.0.0/8".parse().expect("a network")];
+    let trusted = TrustedProxies::new(&["127.0.0.0/8".parse().expect("a network")]);
     let setup = Setup { proxied: true, times: Some(quick()), trusted, ..Setup::default() };
-    let (seen, mut peers) = watch::channel(None);
+    let (seen, mut peers) = mpsc::unbounded_channel();
     let server = Running::start(&setup, move |request: Request<Incoming>| {
-        seen.send_replace(request.extensions().get::<Peer>().copied());
+        seen.send(request.extensions().get::<Peer>().copied()).expect("the test listens");
         std::future::ready(whole("done"))
     });
-    let mut client = server.connect().await;
-    client
-        .write_all(b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 443\r\nGET / HTTP/1.1\r\nhost: m\r\nconnection: close\r\n\r\n")
-        .await
-        .expect("sent");
-    let mut all = Vec::new();
-    within(client.read_to_end(&mut all)).await.expect("answered");
-    assert!(all.ends_with(b"done"));
-    let expected = Peer { address: "192.0.2.7:4711".parse().expect("an address"), tls: false };
-    assert_eq!(*within(peers.wait_for(Option::is_some)).await.expect("seen"), Some(expected));
+    for (named, unnamed) in [("TCP4 192.0.2.7 10.0.0.1 4711 443", false), ("UNKNOWN", true)] {
+        let mut client = server.connect().await;
+        let own = client.local_addr().expect("its address");
+        let request = format!("PROXY {named}\r\nGET / HTTP/1.1\r\nhost: m\r\nconnection: close\r\n\r\n");
+        client.write_all(request.as_bytes()).await.expect("sent");
+        let mut all = Vec::new();
+        within(client.read_to_end(&mut all)).await.expect("answered");
+        assert!(all.ends_with(b"done"));
+        let address = if unnamed { own } else { "192.0.2.7:4711".parse().expect("an address") };
+        assert_eq!(within(peers.recv()).await, Some(Some(Peer { address, tls: false, unnamed })));
+    }
 
     for bytes in [&b"GET / HTTP/1.1\r\nhost: m\r\n\r\n"[..], b"PROXY TC"] {
         let mut client = server.connect().await;
@@ -311,7 +332,7 @@ async fn the_peer_is_whom_a_trusted_proxy_names() {
         assert_eq!(all, b"", "no header, or half of one, is no connection");
     }
 
-    let stranger = Running::start(&Setup { trusted: Vec::new(), ..setup }, async |_| whole("never"));
+    let stranger = Running::start(&Setup { trusted: TrustedProxies::default(), ..setup }, async |_| whole("never"));
     let mut client = stranger.connect().await;
     let _ = client.write_all(b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 443\r\n").await;
     let _ = within(client.read_to_end(&mut Vec::new())).await;
@@ -405,8 +426,7 @@ async fn a_filter_is_served_as_it_answers() {
     let server = Server::bind(&[ListenerConfig { address: ([127, 0, 0, 1], 0).into(), proxy_protocol: false, tls: None }], Vec::new())
         .expect("bound");
     let address = server.addresses()[0];
-    let limits = LimitsConfig { buffers: ByteSize(1), connections: 1, drain: Duration::ZERO, upstream_blobs: 1, upstream_manifests: 1 };
-    server.spawn(serve_filter(filter), &limits, &[], &TaskTracker::new(), &CancellationToken::new());
+    server.spawn(serve_filter(filter), &limits(), &TrustedProxies::default(), &TaskTracker::new(), &CancellationToken::new());
     let mut client = http1_over(TcpStream::connect(address).await.expect("connects")).await;
     let answer = within(client.send_request(get("/"))).await.expect("an answer");
     assert_eq!(text(answer).await, "from a filter");

@@ -53,15 +53,15 @@ impl Account {
 
     /// How many bytes must go before `need` more may come, with `free` bytes free on the file system.
     pub(super) fn shortage(&self, need: u64, free: u64) -> u64 {
-        let over_cap = self.cap.map_or(0, |cap| (self.used() + need + slack(need)).saturating_sub(cap));
+        let over_cap = self.cap.map_or(0, |cap| self.used().saturating_add(need).saturating_add(slack(need)).saturating_sub(cap));
         let free = free.saturating_sub(self.promised.load(Ordering::Relaxed));
-        over_cap.max((need + self.min_free).saturating_sub(free))
+        over_cap.max(need.saturating_add(self.min_free).saturating_sub(free))
     }
 }
 
 /// Whole blocks, as every file system allocates them.
 pub(super) fn in_blocks(bytes: u64) -> u64 {
-    bytes.next_multiple_of(4096)
+    bytes.checked_next_multiple_of(4096).unwrap_or(u64::MAX)
 }
 
 /// Room for what a write takes besides its bytes: a folder's growth, a file's map of extents.
@@ -82,5 +82,6 @@ mod tests {
         assert_eq!(account.shortage(1 << 20, 1 << 30), (1 << 19) + slack(1 << 20), "the cap");
         account.promise(5000);
         assert_eq!(account.shortage(0, 5000), 1000, "what is promised is not free");
+        assert!(account.shortage(u64::MAX, 1 << 30) > 1 << 62, "a size that somebody made up does not wrap around to little");
     }
 }

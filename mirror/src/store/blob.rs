@@ -1,10 +1,12 @@
 //! A stored blob that somebody reads.
 
 use std::fs::{File, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
 use super::disk::{self, Claim, Disk, is_of_nothing};
 use super::index::Seconds;
@@ -38,6 +40,17 @@ impl Stored {
         Self::new(disk, digest, lease.kind, Arc::new(file), lease.generation, &metadata)
     }
 
+    /// Opens `digest` where the index knows it and the kernel has its name and its file in memory.
+    pub(super) fn open_at_once(disk: &Arc<Disk>, digest: &Digest, used: Seconds) -> Option<Self> {
+        let lease = disk.index.lease(digest, Some(used))?;
+        let cached = open_cached(&disk.layout.content(lease.kind, digest)).and_then(|file| Some((file.metadata().ok()?, file)));
+        let Some((metadata, file)) = cached.filter(|(metadata, _)| metadata.is_file() && metadata.size() > 0) else {
+            disk.give_up(&Claim::Lease(digest.clone(), lease.generation));
+            return None;
+        };
+        Some(Self::published(disk, digest, lease.kind, Arc::new(file), lease.generation, metadata.size()))
+    }
+
     /// A file that was just published with one reader, which is this.
     pub(super) fn published(disk: &Arc<Disk>, digest: &Digest, kind: ChildKind, file: Arc<File>, generation: u16, size: u64) -> Self {
         Self { digest: digest.clone(), disk: Arc::clone(disk), file, generation, kind, size }
@@ -50,11 +63,27 @@ impl Stored {
         Self::new(disk, digest, kind, Arc::new(file), generation, &metadata)
     }
 
-    /// Moves this very file aside, so that its content is fetched again. A newer file under the same name, whoever published it meanwhile, stays.
+    /// A full read computed another hash, or met the file's end too early.
     pub fn quarantine(&self) {
+        self.put_aside("a full read computed another hash");
+    }
+
+    /// A read failed: the health check hears of it, and what the disk does not give is put aside, so that it is fetched again.
+    pub fn failed(&self, error: &io::Error) {
+        tracing::warn!(blob.digest = %self.digest, error = %error, "cannot read a stored file");
+        if error.raw_os_error().is_some() {
+            self.disk.health.failed(error); // And not a file that lost its end: that disk answers.
+        }
+        if is_of_the_file(error) {
+            self.put_aside("the disk does not give its bytes");
+        }
+    }
+
+    /// Moves this very file aside, so that its content is fetched again. A newer file under the same name, whoever published it meanwhile, stays.
+    fn put_aside(&self, reason: &str) {
         let same = |there: &Metadata| self.file.metadata().is_ok_and(|here| (here.dev(), here.ino()) == (there.dev(), there.ino()));
         if open(&self.disk, self.kind, &self.digest).is_some_and(|(_, there)| same(&there)) {
-            self.disk.quarantine(&self.digest, "a full read computed another hash");
+            self.disk.quarantine(&self.digest, reason);
         }
     }
 
@@ -88,13 +117,27 @@ impl Stored {
         self.disk.index.mark_verified(&self.digest, self.generation);
     }
 
-    /// Notes a use; the file itself learns of it at most once a minute.
+    /// Notes a use.
     pub fn touch(&self) {
-        let now = disk::now();
-        if self.disk.index.touch(&self.digest, now).is_some_and(|(_, due)| due) {
-            // A use that is not noted makes the blob a little older than it is: nothing to fail for.
-            let _ = rustix::fs::futimens(&self.file, &used_at(now));
-        }
+        self.disk.touch(&self.digest, disk::now());
+    }
+
+    /// As it is on a disk that no longer gives the file's bytes.
+    #[cfg(test)]
+    pub(crate) fn unreadable(mut self) -> Self {
+        let file = File::options().write(true).open(self.disk.layout.content(self.kind, &self.digest));
+        self.file = Arc::new(file.expect("it is stored"));
+        self
+    }
+
+    /// What it should be.
+    pub(super) fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Notes that a check has read so many bytes.
+    pub(super) fn count_checked(&self, bytes: u64) {
+        self.disk.metrics.checked_bytes.inc_by(bytes);
     }
 
     /// What it is stored as.
@@ -109,11 +152,11 @@ impl Drop for Stored {
     }
 }
 
-/// Notes a use of `digest` without opening it.
-pub(super) fn touch(disk: &Disk, digest: &Digest, now: Seconds) {
-    if let Some((kind, true)) = disk.index.touch(digest, now) {
-        let _ = rustix::fs::utimensat(CWD, disk.layout.content(kind, digest), &used_at(now), AtFlags::SYMLINK_NOFOLLOW);
-    }
+/// Whether the file is at fault, rather than the moment: a stop, too little memory, a network file system that lost its handle.
+fn is_of_the_file(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, OutOfMemory, StaleNetworkFileHandle, TimedOut, UnexpectedEof, WouldBlock};
+    let is_told = error.raw_os_error().is_some() || error.kind() == UnexpectedEof;
+    is_told && !matches!(error.kind(), Interrupted | OutOfMemory | StaleNetworkFileHandle | TimedOut | WouldBlock)
 }
 
 fn open(disk: &Disk, kind: ChildKind, digest: &Digest) -> Option<(File, Metadata)> {
@@ -122,7 +165,8 @@ fn open(disk: &Disk, kind: ChildKind, digest: &Digest) -> Option<(File, Metadata
     Some((file, metadata))
 }
 
-fn used_at(now: Seconds) -> Timestamps {
-    let time = Timespec { tv_sec: i64::from(now), tv_nsec: 0 };
-    Timestamps { last_access: time, last_modification: time }
+/// Fails rather than wait for a disk. Where the system has no such way (before Linux 5.12, or where a container's rules forbid it) it always fails.
+fn open_cached(path: &Path) -> Option<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok().map(File::from)
 }

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::disk::{Disk, ScanState};
 use super::index::Seconds;
-use super::layout::{BLOBS, MANIFESTS, STATE, TAGS, file_name};
+use super::layout::{BLOBS, DAMAGED_STATE, MANIFESTS, STATE, TAGS, file_name};
 use super::repository::{Repositories, Repository};
 use crate::config::UpstreamName;
 use crate::oci::RepoName;
@@ -28,22 +28,24 @@ pub(super) struct Cleanup {
 }
 
 impl Cleanup {
-    /// Cleans up until cancelled: room each few seconds, for the disk has other users; age each hour.
+    /// Cleans up until cancelled: room each few seconds, for the disk has other users; age each hour. Last uses reach their files on the way, and at the end.
     pub(super) async fn watch(self, cancel: CancellationToken) {
         let mut ticks = 0_u64;
         while tokio::time::timeout(TRIM_EVERY, cancel.cancelled()).await.is_err() {
             ticks += 1;
             let (this, stop) = (self.clone(), cancel.clone());
             let aged = ticks.is_multiple_of(TRIMS_A_CLEANUP);
-            // A panic in it is reported by the runtime's hook; the next round starts anew.
-            let _ = tokio::task::spawn_blocking(move || {
+            let round = tokio::task::spawn_blocking(move || {
+                this.disk.save_uses();
                 this.disk.trim();
                 if aged {
                     this.run(super::disk::now(), &stop);
                 }
-            })
-            .await;
+            });
+            // A panic in it is reported by the runtime's hook; the next round starts anew. A disk that hangs does not hold up a stop.
+            let _ = cancel.run_until_cancelled(round).await;
         }
+        let _ = tokio::time::timeout(MOMENT, tokio::task::spawn_blocking(move || self.disk.save_uses())).await;
     }
 
     /// One round, at the time `now`; blocking.
@@ -59,7 +61,10 @@ impl Cleanup {
             if cancel.is_cancelled() {
                 return;
             }
-            records += self.remove_records(&self.repositories.get(&self.disk, &upstream, &name), oldest);
+            match self.repositories.get(&self.disk, &upstream, &name) {
+                Ok(repository) => records += self.remove_records(&repository, oldest),
+                Err(error) => warn!(repo.name = %name, error = &*error as &dyn std::error::Error, "nothing of it is cleaned up"),
+            }
         }
         remove_empty(&self.disk, &self.disk.layout.repos());
         if content + records > 0 {
@@ -96,6 +101,7 @@ impl Cleanup {
         let state = folder.join(STATE);
         // Last, and never alone: what is left of a closed repository must stay closed.
         if repository.linked().0.is_empty() && repository.tags().is_empty() && !repository.state().closed && is_older(&state, oldest) {
+            self.disk.tree.remove(&self.disk, &folder.join(DAMAGED_STATE));
             self.disk.tree.remove(&self.disk, &state);
             removed += 1;
         }
@@ -146,6 +152,8 @@ fn is_older(path: &Path, oldest: SystemTime) -> bool {
     fs::symlink_metadata(path).and_then(|file| file.modified()).is_ok_and(|written| written < oldest)
 }
 
+/// What a stop waits for the last uses to be saved.
+const MOMENT: Duration = Duration::from_secs(1);
 /// Between two looks at the cap and the free space.
 const TRIM_EVERY: Duration = Duration::from_secs(10);
 const TRIMS_A_CLEANUP: u64 = 360;

@@ -26,6 +26,7 @@ use super::lock::Lock;
 use super::metrics::Metrics;
 use super::quarantine::{self, Damaged, Quarantine};
 use super::tree::Tree;
+use super::uses::Uses;
 use crate::oci::{Algorithm, ChildKind, Digest};
 
 /// The store's inside.
@@ -39,6 +40,7 @@ pub(super) struct Disk {
     pub(super) quarantine: Quarantine,
     pub(super) temporaries: Temporaries,
     pub(super) tree: Tree,
+    pub(super) uses: Uses,
     admission: Mutex<Queue>,
     readers: Readers,
     scan: (Mutex<ScanState>, Condvar),
@@ -66,6 +68,7 @@ impl Disk {
             quarantine: parts.quarantine,
             temporaries: parts.temporaries,
             tree: Tree::default(),
+            uses: Uses::default(),
             admission: Mutex::new(Queue::new(EVICTION_BATCH)),
             readers: Readers::default(),
             scan: (Mutex::new(ScanState::Waiting), Condvar::new()),

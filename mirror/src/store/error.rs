@@ -1,4 +1,4 @@
-//! What can go wrong in the store. Reading is not here: content that cannot be read is content that is not there.
+//! What can go wrong in the store. Reading content is not here: what cannot be read is not there.
 
 use std::io;
 use std::path::PathBuf;
@@ -73,7 +73,7 @@ impl OpenError {
     }
 }
 
-/// Why something was not written. What was there before is there still.
+/// Why something was not written, or a repository's records not read. What was there before is there still; who has bytes that pass streams them past the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// No room under the cap or on the disk, and nothing left to evict.
@@ -93,38 +93,6 @@ pub enum StoreError {
     /// The health check failed, so nothing new is written.
     #[error("the store is unhealthy: {0}")]
     Unhealthy(String),
-}
-
-/// Why bytes cannot be kept while they pass: the caller streams past the store.
-#[derive(Debug, thiserror::Error)]
-pub enum SpoolError {
-    /// No room under the cap or on the disk, and nothing left to evict.
-    #[error("no room in the store for {0} more bytes")]
-    Full(u64),
-    /// The system refused.
-    #[error("cannot {doing} `{}`", path.display())]
-    Io {
-        /// The operation, as a verb.
-        doing: &'static str,
-        /// Its subject.
-        path: PathBuf,
-        /// The system's word.
-        #[source]
-        source: io::Error,
-    },
-    /// The health check failed, so nothing new is written.
-    #[error("the store is unhealthy: {0}")]
-    Unhealthy(String),
-}
-
-impl From<SpoolError> for StoreError {
-    fn from(error: SpoolError) -> Self {
-        match error {
-            SpoolError::Full(bytes) => Self::Full(bytes),
-            SpoolError::Io { doing, path, source } => Self::Io { doing, path, source },
-            SpoolError::Unhealthy(reason) => Self::Unhealthy(reason),
-        }
-    }
 }
 
 /// Whether the system says that there is no space, which is no illness.

@@ -1,4 +1,4 @@
-//! Whether the store's disk works: a small write, read and removal now and then, and what real writes meet in between.
+//! Whether the store's disk works: a small write, read and removal now and then, and what real writes and reads meet in between.
 //!
 //! A full disk is not ill. So many failures in a row make the store unhealthy: then nothing new is written, and what is stored is still read.
 //! A check that hangs, as a dead network file system makes it, counts as failed, and no second one is started beside it.
@@ -58,7 +58,7 @@ impl Monitor {
         }
     }
 
-    /// A write failed. A full disk is no illness, and neither is a process with too many open files.
+    /// A write failed, or a read. A full disk is no illness, and neither is a process with too many open files.
     pub(super) fn failed(&self, error: &io::Error) {
         let descriptors = matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE));
         if is_full(error) || descriptors {

@@ -151,6 +151,11 @@ impl Index {
         }
     }
 
+    /// Which file of `digest` there is, where this process has hashed it.
+    pub(super) fn verified(&self, digest: &Digest) -> Option<u16> {
+        self.shard(digest).get(digest).filter(|entry| entry.verified).map(|entry| entry.generation)
+    }
+
     pub(super) fn contains(&self, digest: &Digest) -> bool {
         self.kind(digest).is_some()
     }
@@ -229,11 +234,9 @@ impl Index {
         }
     }
 
-    /// The last use of an entry that nobody reads, and its place in the order.
-    fn idle_since(&self, digest: &Digest) -> Option<(Seconds, u64)> {
-        let shard = self.shard(digest);
-        let entry = shard.get(digest).filter(|entry| entry.readers == 0)?;
-        Some((entry.last_use, place(entry.kind(), entry.last_use)))
+    /// The place in the order of an entry that nobody reads.
+    fn idle_place(&self, digest: &Digest) -> Option<u64> {
+        self.shard(digest).get(digest).filter(|entry| entry.readers == 0).map(|entry| place(entry.kind(), entry.last_use))
     }
 
     fn shard(&self, digest: &Digest) -> MutexGuard<'_, HashMap<Digest, Entry>> {
@@ -247,7 +250,8 @@ impl Index {
 #[derive(Debug)]
 pub(super) struct Queue {
     batch: usize,
-    candidates: VecDeque<(Seconds, Digest)>,
+    /// With the place that each had when it was queued: one that came back as another kind has another.
+    candidates: VecDeque<(u64, Digest)>,
 }
 
 impl Queue {
@@ -262,11 +266,11 @@ impl Queue {
             self.candidates.clear();
         }
         loop {
-            while let Some((last_use, digest)) = self.candidates.pop_front() {
-                match index.idle_since(&digest) {
-                    Some((now, _)) if now == last_use => return Some(digest),
+            while let Some((queued, digest)) = self.candidates.pop_front() {
+                match index.idle_place(&digest) {
+                    Some(now) if now == queued => return Some(digest),
                     // Used since, and still older than some that are queued.
-                    Some((_, place)) if place <= index.horizon.load(Ordering::Relaxed) => self.candidates.clear(),
+                    Some(now) if now <= index.horizon.load(Ordering::Relaxed) => self.candidates.clear(),
                     _ => {}
                 }
             }
@@ -278,8 +282,9 @@ impl Queue {
 
     fn refill(&mut self, index: &Index) -> bool {
         for kind in [ChildKind::Blob, ChildKind::Manifest] {
-            self.candidates = index.oldest(kind, self.batch);
-            index.horizon.store(self.candidates.back().map_or(0, |(last_use, _)| place(kind, *last_use)), Ordering::Relaxed);
+            self.candidates =
+                index.oldest(kind, self.batch).into_iter().map(|(last_use, digest)| (place(kind, last_use), digest)).collect();
+            index.horizon.store(self.candidates.back().map_or(0, |(place, _)| *place), Ordering::Relaxed);
             if !self.candidates.is_empty() {
                 return true;
             }

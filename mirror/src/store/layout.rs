@@ -164,6 +164,8 @@ pub(super) const MANIFESTS: &str = "_manifests";
 pub(super) const BLOBS: &str = "_blobs";
 /// In a repository's folder: whether it is private, and whether it is closed.
 pub(super) const STATE: &str = "_state";
+/// In a repository's folder: a state that could not be understood, for whoever wants to know.
+pub(super) const DAMAGED_STATE: &str = "_state.damaged";
 
 fn kind_folder(kind: ChildKind) -> &'static str {
     match kind {

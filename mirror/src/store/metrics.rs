@@ -15,6 +15,8 @@ pub struct Metrics {
     pub blobs: Gauge,
     /// Most bytes that the store may take; 0: no cap.
     pub cap: Gauge,
+    /// Bytes that were hashed because a part of a stored blob was asked for that was not hashed since the start.
+    pub checked_bytes: Counter,
     /// Stored files that were removed for room or for age.
     pub evicted: Counter,
     /// Bytes of those.
@@ -55,6 +57,11 @@ impl Metrics {
         );
         registry.register(BLOBS, "Stored layers and configs", self.blobs.clone());
         registry.register(CAP, "Most bytes that the store may take, 0 without a cap", self.cap.clone());
+        registry.register(
+            CHECKED_BYTES,
+            "Bytes hashed because a part of a stored blob was asked for that was not hashed since the start",
+            self.checked_bytes.clone(),
+        );
         registry.register(EVICTED, "Stored files removed for room or for age", self.evicted.clone());
         registry.register(EVICTED_BYTES, "Bytes of the files removed for room or for age", self.evicted_bytes.clone());
         registry.register(FREE, "Bytes free on the store's file system", self.free.clone());
@@ -71,6 +78,7 @@ impl Metrics {
 const ALLOCATED: &str = "chandler_store_allocated_bytes";
 const BLOBS: &str = "chandler_store_blobs";
 const CAP: &str = "chandler_store_cap_bytes";
+const CHECKED_BYTES: &str = "chandler_store_checked_bytes";
 const EVICTED: &str = "chandler_store_evicted";
 const EVICTED_BYTES: &str = "chandler_store_evicted_bytes";
 const FREE: &str = "chandler_store_free_bytes";

@@ -1,7 +1,7 @@
 //! What the files of a repository hold: small versioned JSON documents.
 //!
 //! A manifest's record never changes: it lists what the manifest names, with sizes, and so proves that the repository holds it. A document that does
-//! not read back is worth nothing: it is logged and removed, and the upstream is asked again.
+//! not read back is worth nothing: it is logged and removed, and the upstream is asked again. A state that does not counts as closed.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,7 +1,7 @@
 //! What is known of one repository: which content it holds, where its tags point, whether it is private.
 //!
-//! All reads are from memory, after one load at its first use. Writes go to the disk and then to memory; when the disk refuses, memory learns
-//! all the same and the caller is told, so that pulls go on while a disk is full. What only memory knows is written when it is told again.
+//! All reads are from memory, after one load at its first use (one that fails is tried again at the next), and what is learned is in memory at once: pulls go on while a disk is slow or full.
+//! [`Repository::save`] writes what only memory knows; [`Repository::is_behind`] tells that there is something, for the price of a look.
 //!
 //! That a digest is *held* is a proof, not a guess: a manifest linked here names it, or the upstream itself said so. Content that was
 //! evicted stays held: that is the answer to a cold HEAD.
@@ -12,14 +12,14 @@ mod load;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use self::known::Known;
-use super::blob;
 use super::disk::{self, Disk, locked};
 use super::error::StoreError;
-use super::layout::{BLOBS, MANIFESTS, STATE, TAGS, file_name};
-use super::records::{self, BlobRecord, ManifestRecord, RepositoryState, TagRecord};
+use super::layout::{BLOBS, MANIFESTS, TAGS, file_name};
+use super::records::{ManifestRecord, RepositoryState, TagRecord};
 use crate::config::UpstreamName;
 use crate::oci::{ChildKind, Digest, MediaType, RepoName, Tag};
 
@@ -36,10 +36,12 @@ pub struct Held {
 
 /// One repository of one upstream.
 pub struct Repository {
+    /// Memory knows something that the disk does not.
+    behind: AtomicBool,
     disk: Arc<Disk>,
     folder: PathBuf,
     known: RwLock<Known>,
-    /// One writer at a time, so that memory and disk change in the same order.
+    /// One writer at a time: what is written last is what was known last.
     writes: Mutex<()>,
 }
 
@@ -54,31 +56,62 @@ impl Repository {
         self.read().manifests.contains_key(digest)
     }
 
+    /// One of the manifests that are linked.
+    pub fn some_manifest(&self) -> Option<Digest> {
+        self.read().manifests.keys().next().cloned()
+    }
+
     /// The record of a manifest that is linked.
     pub fn record(&self, digest: &Digest) -> Option<ManifestRecord> {
         self.read().manifests.get(digest).map(|linked| linked.record.clone())
     }
 
-    /// Notes that the repository holds a manifest, and so all that it names.
-    pub fn link_manifest(&self, record: &ManifestRecord) -> Result<(), StoreError> {
-        let _writing = locked(&self.writes);
-        if self.read().manifests.get(&record.digest).is_some_and(|linked| linked.saved && linked.record == *record) {
-            return Ok(());
+    /// Learns that the repository holds a manifest, and so all that it names.
+    pub fn learn_manifest(&self, record: &ManifestRecord) {
+        let mut known = self.change();
+        if known.manifests.get(&record.digest).is_none_or(|linked| linked.record != *record) {
+            known.link(record.clone(), false);
+            self.behind.store(true, Ordering::Release);
         }
-        let written = self.write(MANIFESTS, &file_name(&record.digest), &records::write(record));
-        self.change().link(record.clone(), written.is_ok());
-        written
     }
 
-    /// Notes that the upstream itself said that the repository holds a blob of `size` bytes.
-    pub fn link_blob(&self, digest: &Digest, size: u64) -> Result<(), StoreError> {
+    /// Learns that the upstream itself said that the repository holds a blob of `size` bytes.
+    pub fn learn_blob(&self, digest: &Digest, size: u64) {
+        let mut known = self.change();
+        if known.blobs.get(digest).is_none_or(|(known, _)| *known != size) {
+            known.blobs.insert(digest.clone(), (size, false));
+            self.behind.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether memory knows something that [`save`](Self::save) has still to write.
+    pub fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Relaxed)
+    }
+
+    /// Writes what only memory knows, each kind after what it builds on, and tells the first failure. One record that fails does not keep the others
+    /// of its kind from being written.
+    pub fn save(&self) -> Result<(), StoreError> {
         let _writing = locked(&self.writes);
-        if self.read().blobs.get(digest) == Some(&(size, true)) {
+        if !self.behind.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
-        let written = self.write(BLOBS, &file_name(digest), &records::write(&BlobRecord { size }));
-        self.change().blobs.insert(digest.clone(), (size, written.is_ok()));
-        written
+        let unsaved = self.read().unsaved();
+        let mut outcome = Ok(());
+        for kind in unsaved.chunk_by(|one, next| one.folder() == next.folder()) {
+            let records: Vec<_> = kind.iter().map(|fact| (self.folder.join(fact.path()), fact.document())).collect();
+            let (written, failure) = self.disk.tree.write_all(&self.disk, &records);
+            let mut known = self.change();
+            kind.iter().zip(written).filter(|(_, written)| *written).for_each(|(fact, _)| known.saved(fact));
+            outcome = failure;
+            if outcome.is_err() {
+                break;
+            }
+        }
+        if outcome.is_err() {
+            self.behind.store(true, Ordering::Release);
+        }
+        outcome
     }
 
     /// Forgets that the repository holds `digest`, and whatever only this manifest proved.
@@ -97,15 +130,13 @@ impl Repository {
         self.read().tags.get(tag).map(|(record, _)| record.clone())
     }
 
-    /// Points `tag` somewhere. What it points to should be stored and linked before.
-    pub fn set_tag(&self, tag: &Tag, record: &TagRecord) -> Result<(), StoreError> {
-        let _writing = locked(&self.writes);
-        if self.read().tags.get(tag).is_some_and(|(known, saved)| *saved && known == record) {
-            return Ok(());
+    /// Learns where `tag` points. What it points to should be stored and linked before.
+    pub fn learn_tag(&self, tag: &Tag, record: &TagRecord) {
+        let mut known = self.change();
+        if known.tags.get(tag).is_none_or(|(known, _)| known != record) {
+            known.tags.insert(tag.clone(), (record.clone(), false));
+            self.behind.store(true, Ordering::Release);
         }
-        let written = self.write(TAGS, tag.as_str(), &records::write(record));
-        self.change().tags.insert(tag.clone(), (record.clone(), written.is_ok()));
-        written
     }
 
     /// Forgets a tag.
@@ -126,37 +157,30 @@ impl Repository {
         self.read().state.0
     }
 
-    /// Notes what is known of the repository as a whole.
-    pub fn set_state(&self, state: RepositoryState) -> Result<(), StoreError> {
-        self.change_state(|_| state)
-    }
-
-    /// Changes a part of it; nobody else changes another part meanwhile.
-    pub fn change_state(&self, change: impl FnOnce(RepositoryState) -> RepositoryState) -> Result<(), StoreError> {
-        let _writing = locked(&self.writes);
-        let state = change(self.state());
-        if self.read().state == (state, true) {
-            return Ok(());
+    /// Changes a part of that; nobody else changes another part meanwhile.
+    pub fn learn_state(&self, change: impl FnOnce(RepositoryState) -> RepositoryState) {
+        let mut known = self.change();
+        let state = change(known.state.0);
+        if known.state.0 != state {
+            known.state = (state, false);
+            self.behind.store(true, Ordering::Release);
         }
-        let written = self.disk.tree.write(&self.disk, &self.folder.join(STATE), &records::write(&state));
-        self.change().state = (state, written.is_ok());
-        written
     }
 
     /// Notes a use of a linked manifest and of all that it names, through indexes too, so that a hot image keeps the layers that engines have
-    /// and nobody asks for. At most once a minute a manifest, so a hit may call it each time; then it sets the time of each stored file.
+    /// and nobody asks for. At most once a minute a manifest, so a hit may call it each time.
     pub fn touch_manifest(&self, digest: &Digest) {
         let now = disk::now();
         let used = self.read().use_at(digest, now);
         for digest in used {
-            blob::touch(&self.disk, &digest, now);
+            self.disk.touch(&digest, now);
         }
     }
 
-    pub(super) fn load(disk: &Arc<Disk>, upstream: &UpstreamName, name: &RepoName) -> Self {
+    pub(super) fn load(disk: &Arc<Disk>, upstream: &UpstreamName, name: &RepoName) -> Result<Self, StoreError> {
         let folder = disk.layout.repository(upstream, name);
-        let known = RwLock::new(load::load(disk, &folder));
-        Self { disk: Arc::clone(disk), folder, known, writes: Mutex::new(()) }
+        let known = RwLock::new(load::load(disk, &folder)?);
+        Ok(Self { behind: AtomicBool::new(false), disk: Arc::clone(disk), folder, known, writes: Mutex::new(()) })
     }
 
     /// Every digest that is linked by a record of its own, and every tag with its digest.
@@ -168,10 +192,6 @@ impl Repository {
 
     pub(super) fn folder(&self) -> &std::path::Path {
         &self.folder
-    }
-
-    fn write(&self, folder: &str, name: &str, document: &[u8]) -> Result<(), StoreError> {
-        self.disk.tree.write(&self.disk, &self.folder.join(folder).join(name), document)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Known> {
@@ -204,20 +224,20 @@ impl Repositories {
         Self { alive: Mutex::default(), recent: moka::sync::Cache::new(MOST_RECENT) }
     }
 
-    /// Loads it where nobody has it.
-    pub(super) fn get(&self, disk: &Arc<Disk>, upstream: &UpstreamName, name: &RepoName) -> Arc<Repository> {
+    /// Loads it where nobody has it. What cannot be read is not kept: the next who asks tries again.
+    pub(super) fn get(&self, disk: &Arc<Disk>, upstream: &UpstreamName, name: &RepoName) -> Result<Arc<Repository>, Arc<StoreError>> {
         let key = (upstream.clone(), name.clone());
         if let Some(repository) = self.recent.get(&key) {
-            return repository;
+            return Ok(repository);
         }
-        self.recent.get_with(key.clone(), || self.alive(disk, key))
+        self.recent.try_get_with(key.clone(), || self.alive(disk, key))
     }
 
-    fn alive(&self, disk: &Arc<Disk>, key: Key) -> Arc<Repository> {
+    fn alive(&self, disk: &Arc<Disk>, key: Key) -> Result<Arc<Repository>, StoreError> {
         if let Some(repository) = locked(&self.alive).get(&key).and_then(Weak::upgrade) {
-            return repository;
+            return Ok(repository);
         }
-        let loaded = Arc::new(Repository::load(disk, &key.0, &key.1));
+        let loaded = Arc::new(Repository::load(disk, &key.0, &key.1)?);
         let mut alive = locked(&self.alive);
         if alive.len() > 2 * MOST_RECENT as usize {
             alive.retain(|_, repository| repository.strong_count() > 0);
@@ -225,7 +245,7 @@ impl Repositories {
         let known = alive.get(&key).and_then(Weak::upgrade);
         let repository = known.unwrap_or(loaded);
         alive.insert(key, Arc::downgrade(&repository));
-        repository
+        Ok(repository)
     }
 }
 

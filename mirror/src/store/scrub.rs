@@ -1,4 +1,5 @@
-//! The slow check of stored content: each file is hashed in turn, at so many bytes a second, and a damaged one goes to quarantine.
+//! The slow check of stored content: each file is hashed in turn, at so many bytes a second, and one that is damaged or
+//! cannot be read goes to quarantine.
 //!
 //! It is no use of a blob: it changes no order of eviction. A file that is being checked is not evicted.
 
@@ -8,7 +9,6 @@ use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
 use super::blob::Stored;
 use super::disk::{Disk, now};
@@ -58,7 +58,11 @@ pub(super) async fn check(disk: &Arc<Disk>, digest: &Digest, rate: u64, cancel: 
                 hasher = hashed;
                 read as u64
             }
-            Err(error) => return debug!(blob.digest = %digest, error = %error, "cannot read to check"),
+            Err(error) => {
+                // A panic in it is reported by the runtime's hook.
+                let _ = spawn_blocking(move || stored.failed(&error)).await;
+                return;
+            }
         };
         if read == 0 {
             break;

@@ -81,6 +81,10 @@ fn read(stored: &Stored) -> Vec<u8> {
 }
 
 pub(super) fn repository(store: &Store, name: &str) -> Arc<Repository> {
+    try_repository(store, name).expect("it can be read")
+}
+
+pub(super) fn try_repository(store: &Store, name: &str) -> Result<Arc<Repository>, Arc<StoreError>> {
     store.repository(&"hub".parse().expect("a name"), &name.parse().expect("a name"))
 }
 

@@ -63,8 +63,27 @@ impl Tree {
         Ok((path, file))
     }
 
-    /// Writes a record whole and durably.
-    pub(super) fn write(&self, disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    /// Writes records of one folder, each whole, and all of them durably: the folder is synced once. Says of each whether it is written, and what
+    /// failed first.
+    pub(super) fn write_all(&self, disk: &Disk, records: &[(PathBuf, Vec<u8>)]) -> (Vec<bool>, Result<(), StoreError>) {
+        let mut failure = Ok(());
+        let mut written: Vec<bool> = Vec::with_capacity(records.len());
+        for (path, bytes) in records {
+            let outcome = self.write(disk, path, bytes);
+            written.push(outcome.is_ok());
+            failure = failure.and(outcome);
+        }
+        if let Some(folder) = records.first().map(|(path, _)| folder_of(path)).filter(|_| written.contains(&true))
+            && let Err(source) = sync(folder)
+        {
+            written.fill(false); // None of them is sure to outlive a crash of the machine.
+            failure = failure.and(Err(failed(disk, 0, folder, source)));
+        }
+        (written, failure)
+    }
+
+    /// Writes a record whole. It outlives a crash of the machine once its folder is synced.
+    fn write(&self, disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         if let Some(reason) = disk.health.illness() {
             return Err(StoreError::Unhealthy(reason));
         }
@@ -74,12 +93,9 @@ impl Tree {
             let placed = fill(file, bytes).and_then(|allocated| self.place(disk, &temporary, path, (room, allocated)));
             placed.inspect_err(|_| drop(fs::remove_file(&temporary)))
         });
-        if placed.is_err() {
+        placed.map_err(|source| {
             disk.account.sub(room);
-        }
-        placed.and_then(|()| sync(folder_of(path))).map_err(|source| {
-            disk.health.failed(&source);
-            if is_full(&source) { StoreError::Full(room) } else { StoreError::Io { doing: "write", path: path.to_owned(), source } }
+            failed(disk, room, path, source)
         })
     }
 
@@ -191,6 +207,12 @@ pub(super) fn make(folder: &Path) -> io::Result<()> {
 /// Has a folder's entries on the disk: a file whose name is not there after a crash was never published.
 pub(super) fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// Tells the health check, and the caller what to do.
+fn failed(disk: &Disk, room: u64, path: &Path, source: io::Error) -> StoreError {
+    disk.health.failed(&source);
+    if is_full(&source) { StoreError::Full(room) } else { StoreError::Io { doing: "write", path: path.to_owned(), source } }
 }
 
 /// Writes and syncs a new file; what it takes.

@@ -1,6 +1,7 @@
 //! The outermost layer: each request gets its id and its client, and is counted and logged once, when its answer ends or is dropped.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,7 +17,7 @@ use super::line::Line;
 use super::metrics::{Ended, MethodClass};
 use super::request_id::X_REQUEST_ID;
 use super::{Facts, Lines, Metrics, Origin, Outcome, RequestId, SharedAddress, client_address};
-use crate::server::Peer;
+use crate::server::{Peer, TrustedProxies};
 
 /// Observes requests; cheap to clone.
 #[derive(Clone, Debug)]
@@ -27,13 +28,13 @@ struct Inner {
     lines: Option<Lines>,
     metrics: Metrics,
     shared: SharedAddress,
-    trusted: Box<[IpNet]>,
+    trusted: TrustedProxies,
 }
 
 impl AccessLog {
     /// Counts into `metrics`, and writes a line per request where there are `lines`. `trusted` proxies may name a client and an id.
-    pub fn new(lines: Option<Lines>, trusted: &[IpNet], metrics: Metrics) -> Self {
-        Self(Arc::new(Inner { lines, metrics, shared: SharedAddress::default(), trusted: trusted.into() }))
+    pub fn new(lines: Option<Lines>, trusted: TrustedProxies, metrics: Metrics) -> Self {
+        Self(Arc::new(Inner { lines, metrics, shared: SharedAddress::default(), trusted }))
     }
 
     /// Whether all clients look like one.
@@ -110,7 +111,7 @@ struct Record {
 
 #[derive(Debug)]
 struct Details {
-    client: std::net::IpAddr,
+    client: IpAddr,
     facts: Facts,
     method: Method,
     time: SystemTime,
@@ -120,12 +121,7 @@ struct Details {
 
 impl Record {
     fn start<R>(log: &Arc<Inner>, request: &mut Request<R>) -> Self {
-        let peer = request.extensions().get::<Peer>().map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address.ip());
-        let (mut client, mut id) = (peer, None);
-        if log.trusted.iter().any(|network| network.contains(&peer)) {
-            client = client_address(peer, request.headers(), &log.trusted);
-            id = RequestId::given(request.headers());
-        }
+        let (client, id) = asker(request, &log.trusted.load());
         log.shared.note(client);
         let id = id.unwrap_or_else(RequestId::next);
         let details = log.lines.is_some().then(|| {
@@ -161,40 +157,64 @@ impl Record {
             details.facts.error.get_or_insert_with(|| error.to_string());
         }
     }
+
+    /// The server answers 500 in the handler's place, outside of what is seen here.
+    fn panicked(&mut self) {
+        (self.status, self.outcome, self.whole) = (Some(StatusCode::INTERNAL_SERVER_ERROR), Some(Outcome::Error), true);
+        if let Some(details) = &mut self.details {
+            details.facts.outcome = self.outcome;
+        }
+        self.failed(&io::Error::other("the handler panicked"));
+    }
+
+    fn ended(&self) -> Ended {
+        let aborted = !(self.whole || self.expected == Some(self.bytes));
+        let Self { bytes, method, outcome, started, status, .. } = *self;
+        Ended { aborted, bytes, duration: started.elapsed(), method, outcome, status }
+    }
+}
+
+impl Details {
+    fn line<'a>(&'a self, id: &'a RequestId, ended: &Ended) -> Line<'a> {
+        Line {
+            aborted: ended.aborted,
+            bytes: ended.bytes,
+            client: self.client,
+            duration: ended.duration,
+            facts: &self.facts,
+            id,
+            method: self.method.as_str(),
+            path: self.uri.path(),
+            status: ended.status.map(|status| status.as_u16()),
+            time: self.time,
+            user_agent: self.user_agent.as_ref().map_or(b"", HeaderValue::as_bytes),
+        }
+    }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        // The handler panicked: the server answers 500 in its place, outside of what is seen here.
         if self.status.is_none() && std::thread::panicking() {
-            (self.status, self.outcome, self.whole) = (Some(StatusCode::INTERNAL_SERVER_ERROR), Some(Outcome::Error), true);
-            if let Some(details) = &mut self.details {
-                details.facts.outcome = self.outcome;
-            }
-            self.failed(&io::Error::other("the handler panicked"));
+            self.panicked();
         }
-        let aborted = !(self.whole || self.expected == Some(self.bytes));
-        let (bytes, duration) = (self.bytes, self.started.elapsed());
+        let ended = self.ended();
         let Inner { lines, metrics, .. } = &*self.log;
-        metrics.count(&Ended { aborted, bytes, duration, method: self.method, outcome: self.outcome, status: self.status });
+        metrics.count(&ended);
         let (Some(lines), Some(details)) = (lines, &self.details) else { return };
-        let line = Line {
-            aborted,
-            bytes,
-            client: details.client,
-            duration,
-            facts: &details.facts,
-            id: &self.id,
-            method: details.method.as_str(),
-            path: details.uri.path(),
-            status: self.status.map(|status| status.as_u16()),
-            time: details.time,
-            user_agent: details.user_agent.as_ref().map_or(b"", HeaderValue::as_bytes),
-        };
-        if !lines.write(line.written(lines.format(), lines.fields())) {
+        if !lines.write(details.line(&self.id, &ended).written(lines.format(), lines.fields())) {
             metrics.lines_lost.inc();
         }
     }
+}
+
+/// Who asks, and the id that a trusted proxy gave.
+fn asker<R>(request: &Request<R>, trusted: &[IpNet]) -> (IpAddr, Option<RequestId>) {
+    let Some(peer) = request.extensions().get::<Peer>() else { return (Ipv4Addr::UNSPECIFIED.into(), None) };
+    let address = peer.address.ip();
+    if peer.unnamed || !trusted.iter().any(|network| network.contains(&address)) {
+        return (address, None);
+    }
+    (client_address(address, request.headers(), trusted), RequestId::given(request.headers()))
 }
 
 #[cfg(test)]

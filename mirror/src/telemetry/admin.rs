@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use prometheus_client::registry::Registry;
@@ -17,12 +18,19 @@ use crate::config::Secret;
 pub struct Admin {
     /// `/figures`: the cache's figures at this moment.
     pub figures: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
-    /// `/metrics`, `/healthz` and `/readyz` need no token.
-    pub open_metrics: bool,
+    /// Who may look, at each moment.
+    pub guard: Arc<ArcSwap<Guard>>,
     /// `/readyz`.
     pub readiness: Readiness,
     /// `/metrics`.
     pub registry: Registry,
+}
+
+/// Who may look.
+#[derive(Clone, Debug, Default)]
+pub struct Guard {
+    /// `/metrics`, `/healthz` and `/readyz` need no token.
+    pub open_metrics: bool,
     /// `Authorization: Bearer …`; without one, whoever reaches the listener may look.
     pub token: Option<Secret>,
 }
@@ -38,14 +46,14 @@ pub fn admin(admin: Admin) -> BoxedFilter<(Response,)> {
 
 impl Admin {
     fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response {
-        let is_open = self.open_metrics && matches!(path, "/metrics" | "/healthz" | "/readyz");
-        if !is_open && !self.is_allowed(headers) {
+        if !self.guard.load().lets(path, headers) {
             return plain(StatusCode::UNAUTHORIZED, "this needs the admin token: Authorization: Bearer TOKEN\n".into());
         }
         if method != Method::GET && method != Method::HEAD {
             return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".into());
         }
         match path {
+            "/debug/health" => self.health(),
             "/figures" => typed(StatusCode::OK, "application/json", format!("{}\n", (self.figures)())),
             "/healthz" => plain(StatusCode::OK, "ok\n".into()),
             "/metrics" => self.metrics(),
@@ -54,21 +62,21 @@ impl Admin {
         }
     }
 
-    /// In constant time, so that nobody can feel their way to the token.
-    fn is_allowed(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = &self.token else { return true };
-        let given = headers.get(AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
-        let Some((scheme, given)) = given.split_at_checked(BEARER.len()) else { return false };
-        let is_bearer = scheme.eq_ignore_ascii_case(BEARER);
-        is_bearer && aws_lc_rs::constant_time::verify_slices_are_equal(given, token.expose().as_bytes()).is_ok()
-    }
-
     fn metrics(&self) -> Response {
         let mut text = String::new();
         match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
             Ok(()) => typed(StatusCode::OK, OPEN_METRICS, text),
             Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics cannot be written: {error}\n")),
         }
+    }
+
+    /// As the `registry` image answers at its debug address: an object with what is wrong, empty when nothing is.
+    fn health(&self) -> Response {
+        let report = self.readiness.report();
+        let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let text =
+            if report.ready { "{}".to_owned() } else { serde_json::json!({ "storagedriver_filesystem": report.text() }).to_string() };
+        typed(status, "application/json", text + "\n")
     }
 
     fn ready(&self, headers: &HeaderMap) -> Response {
@@ -84,9 +92,25 @@ impl Admin {
     }
 }
 
+impl Guard {
+    fn lets(&self, path: &str, headers: &HeaderMap) -> bool {
+        let is_open = self.open_metrics && matches!(path, "/metrics" | "/healthz" | "/readyz" | "/debug/health");
+        is_open || self.has_token(headers)
+    }
+
+    /// In constant time, so that nobody can feel their way to the token.
+    fn has_token(&self, headers: &HeaderMap) -> bool {
+        let Some(token) = &self.token else { return true };
+        let given = headers.get(AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
+        let Some((scheme, given)) = given.split_at_checked(BEARER.len()) else { return false };
+        let is_bearer = scheme.eq_ignore_ascii_case(BEARER);
+        is_bearer && aws_lc_rs::constant_time::verify_slices_are_equal(given, token.expose().as_bytes()).is_ok()
+    }
+}
+
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admin").field("open_metrics", &self.open_metrics).finish_non_exhaustive()
+        f.debug_struct("Admin").field("guard", &self.guard).finish_non_exhaustive()
     }
 }
 
@@ -115,7 +139,8 @@ mod tests {
         let mut registry = Registry::default();
         super::super::Metrics::default().register(&mut registry);
         let readiness = Readiness::default();
-        Admin { figures: Box::new(|| serde_json::json!({"blobs": 3})), open_metrics, readiness, registry, token: token.map(Secret::new) }
+        let guard = Guard { open_metrics, token: token.map(Secret::new) };
+        Admin { figures: Box::new(|| serde_json::json!({"blobs": 3})), guard: Arc::new(ArcSwap::from_pointee(guard)), readiness, registry }
     }
 
     async fn ask(admin: &Admin, path: &str, headers: &[(http::HeaderName, &'static str)]) -> (u16, HeaderMap, String) {

@@ -1,13 +1,17 @@
 //! A request's line in the access log: JSON, or for a person. Pure.
 //!
-//! Whatever a client wrote is escaped: no control character, so no line break and no terminal command, passes.
+//! Whatever a client wrote is escaped, once: no control character, so no line break and no terminal command, passes. A JSON line gives back what was
+//! written when it is read, save bytes that are no UTF-8.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use serde::ser::{SerializeMap as _, Serializer as _};
+use serde_json::Serializer;
+use serde_json::ser::Formatter;
 
 use super::{Facts, RequestId};
 use crate::config::LogFormat;
@@ -40,22 +44,22 @@ impl Line<'_> {
 
     fn json(&self, fields: &[(String, String)]) -> Vec<u8> {
         let mut line = Vec::with_capacity(LINE);
-        let written = self.serialize(&mut serde_json::Serializer::new(&mut line), fields);
+        let written = self.serialize(&mut Serializer::with_formatter(&mut line, Plain), fields);
         written.expect("strings and numbers become JSON in memory");
         line.push(b'\n');
         line
     }
 
-    fn serialize(&self, serializer: &mut serde_json::Serializer<&mut Vec<u8>>, fields: &[(String, String)]) -> serde_json::Result<()> {
+    fn serialize(&self, serializer: &mut Serializer<&mut Vec<u8>, Plain>, fields: &[(String, String)]) -> serde_json::Result<()> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("time", &format_args!("{}", humantime::format_rfc3339_millis(self.time)))?;
         for (name, value) in fields {
             map.serialize_entry(name, value)?;
         }
         map.serialize_entry("client", &self.client)?;
-        map.serialize_entry("user_agent", &plain(&String::from_utf8_lossy(self.user_agent)))?;
-        map.serialize_entry("method", self.method)?;
-        map.serialize_entry("path", &plain(self.path))?;
+        map.serialize_entry("user_agent", short(&String::from_utf8_lossy(self.user_agent)))?;
+        map.serialize_entry("method", short(self.method))?;
+        map.serialize_entry("path", short(self.path))?;
         map.serialize_entry("status", &self.status)?;
         map.serialize_entry("upstream", &self.facts.upstream.as_ref().map(crate::config::UpstreamName::as_str))?;
         map.serialize_entry("repository", &self.facts.repo)?;
@@ -66,45 +70,73 @@ impl Line<'_> {
         map.serialize_entry("request_id", &format_args!("{}", self.id))?;
         map.serialize_entry("aborted", &self.aborted)?;
         if let Some(error) = &self.facts.error {
-            map.serialize_entry("error", &plain(error))?;
+            map.serialize_entry("error", error)?;
         }
         map.end()
     }
 
     fn text(&self, fields: &[(String, String)]) -> String {
-        let facts = self.facts;
         let mut line = String::with_capacity(LINE);
-        let status = self.status.map_or("-".into(), |status| status.to_string());
-        let outcome = facts.outcome.map_or("-", super::Outcome::as_str);
-        let time = humantime::format_rfc3339_millis(self.time);
-        let (method, path) = (plain(self.method), plain(self.path));
-        let milliseconds = self.duration.as_micros() as f64 / 1000.0;
-        let mut write = |text: std::fmt::Arguments<'_>| line.write_fmt(text).expect("a string takes all");
-        write(format_args!("{time} {} {method} {path} {status} {outcome} {}B {milliseconds}ms", self.client, self.bytes));
-        if self.aborted {
-            write(format_args!(" aborted"));
-        }
-        if let (Some(upstream), Some(repo)) = (&facts.upstream, &facts.repo) {
-            write(format_args!(" {upstream}/{repo}"));
-        }
-        if let Some(reference) = &facts.reference {
-            write(format_args!(" {reference}"));
-        }
-        write(format_args!(" id={} agent=\"{}\"", self.id, plain(&String::from_utf8_lossy(self.user_agent))));
-        if let Some(error) = &facts.error {
-            write(format_args!(" error=\"{}\"", plain(error)));
-        }
-        for (name, value) in fields {
-            write(format_args!(" {}={}", plain(name), plain(value)));
-        }
+        self.write(&mut line, fields).expect("a string takes all");
         line.push('\n');
         line
     }
+
+    fn write(&self, line: &mut String, fields: &[(String, String)]) -> std::fmt::Result {
+        self.write_answer(line)?;
+        if let (Some(upstream), Some(repo)) = (&self.facts.upstream, &self.facts.repo) {
+            write!(line, " {upstream}/{repo}")?;
+        }
+        if let Some(reference) = &self.facts.reference {
+            write!(line, " {reference}")?;
+        }
+        write!(line, " id={} agent=\"{}\"", self.id, plain(short(&String::from_utf8_lossy(self.user_agent))))?;
+        if let Some(error) = &self.facts.error {
+            write!(line, " error=\"{}\"", plain(error))?;
+        }
+        fields.iter().try_for_each(|(name, value)| write!(line, " {}={}", plain(name), plain(value)))
+    }
+
+    /// What was asked, and how it was answered.
+    fn write_answer(&self, line: &mut String) -> std::fmt::Result {
+        let time = humantime::format_rfc3339_millis(self.time);
+        let (method, path) = (plain(short(self.method)), plain(short(self.path)));
+        let status = self.status.map_or("-".into(), |status| status.to_string());
+        let outcome = self.facts.outcome.map_or("-", super::Outcome::as_str);
+        let milliseconds = self.duration.as_micros() as f64 / 1000.0;
+        write!(line, "{time} {} {method} {path} {status} {outcome} {}B {milliseconds}ms", self.client, self.bytes)?;
+        if self.aborted { line.write_str(" aborted") } else { Ok(()) }
+    }
 }
 
-/// Without control characters (C1 too, which terminals obey and JSON does not escape), line separators, quotes and backslashes.
+/// JSON without the control characters that JSON itself lets stand.
+struct Plain;
+
+impl Formatter for Plain {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, bad)) = rest.char_indices().find(|(_, c)| breaks_a_line(*c)) {
+            writer.write_all(&rest.as_bytes()[..at])?;
+            write!(writer, "\\u{:04x}", u32::from(bad))?;
+            rest = &rest[at + bad.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+/// Control characters (C1 and DEL too, which terminals obey and JSON does not escape) and line separators.
+fn breaks_a_line(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// What a client wrote may be as long as a request's head, and the queue of lines must not be as long as the memory.
+fn short(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST)]
+}
+
+/// For a person's line: without those, quotes and backslashes.
 fn plain(text: &str) -> Cow<'_, str> {
-    let bad = |c: char| c.is_control() || matches!(c, '"' | '\\' | '\u{2028}' | '\u{2029}');
+    let bad = |c: char| breaks_a_line(c) || matches!(c, '"' | '\\');
     if !text.contains(bad) {
         return text.into();
     }
@@ -121,6 +153,8 @@ fn plain(text: &str) -> Cow<'_, str> {
 
 /// Bytes of a usual line.
 const LINE: usize = 512;
+/// Bytes of one thing that a client wrote; names and digests are shorter.
+const LONGEST: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -174,15 +208,24 @@ mod tests {
         }
     }
 
+    /// Any text, with what is escaped in it more often than chance would have it.
+    const ANYTHING: &str = "(\\PC|\\pC|[\\x00-\\x1f\\x7f-\\u{9f}\\u{2028}\\u{2029}\"\\\\]){0,30}";
+
     proptest! {
         #[test]
-        fn every_line_is_one_line_and_every_json_line_is_json(path: String, agent: Vec<u8>, error: String) {
-            let facts = Facts { error: Some(error), ..hit() };
+        fn every_line_is_one_line_and_a_json_line_gives_back_what_was_sent(
+            path in ANYTHING,
+            agent in prop_oneof![prop::collection::vec(any::<u8>(), 0..50), ANYTHING.prop_map(String::into_bytes)],
+            error in ANYTHING,
+        ) {
+            let facts = Facts { error: Some(error.clone()), ..hit() };
             for format in [LogFormat::Json, LogFormat::Text] {
                 let line = String::from_utf8(with(&path, &agent, &facts, |line| line.written(format, &[]))).expect("text");
                 prop_assert!(line.ends_with('\n') && !line.trim_end_matches('\n').chars().any(char::is_control));
                 if format == LogFormat::Json {
-                    prop_assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok());
+                    let read: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+                    let agent = String::from_utf8_lossy(&agent);
+                    prop_assert_eq!([&read["path"], &read["user_agent"], &read["error"]], [&*path, &*agent, &*error]);
                 }
             }
         }

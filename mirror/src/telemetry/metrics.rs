@@ -12,11 +12,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
-use super::Outcome;
+use super::{Outcome, Output};
 
 const ABORTED: &str = "chandler_requests_aborted";
 const DURATION: &str = "chandler_request_duration_seconds";
 const LINES_LOST: &str = "chandler_access_log_lines_lost";
+const LOG_LINES_LOST: &str = "chandler_log_lines_lost";
 const REQUESTS: &str = "chandler_requests";
 const SENT: &str = "chandler_response_bytes";
 
@@ -28,6 +29,7 @@ pub struct Metrics {
     family: Family<Labels, Counter>,
     handles: Arc<Handles>,
     pub(super) lines_lost: Counter,
+    log_lines_lost: Counter,
     sent: Counter,
 }
 
@@ -70,6 +72,12 @@ impl Metrics {
         registry.register(SENT, "Bytes of answers' bodies handed to clients", self.sent.clone());
         registry.register(ABORTED, "Requests whose client left, or was cut, before the answer's end", self.aborted.clone());
         registry.register(LINES_LOST, "Access log lines lost because the log's reader was too slow", self.lines_lost.clone());
+        registry.register(LOG_LINES_LOST, "Other log lines lost because the log's reader was too slow", self.log_lines_lost.clone());
+    }
+
+    /// Shows what the process's own log loses.
+    pub(crate) fn count_losses_of(&mut self, log: &Output) {
+        self.log_lines_lost = log.lost().clone();
     }
 
     pub(super) fn count(&self, ended: &Ended) {

@@ -25,7 +25,7 @@ pub enum AccountStatus {
     Accepted,
     /// No account is configured.
     None,
-    /// It does not, or the password cannot be read.
+    /// It does not, or must not have it.
     Refused {
         /// What it said.
         reason: Arc<str>,
@@ -34,6 +34,25 @@ pub enum AccountStatus {
     },
     /// It was not asked yet.
     Unknown,
+    /// The password cannot be had on this machine, so the upstream was not asked.
+    Unreadable {
+        /// Why not.
+        reason: Arc<str>,
+        /// Since when.
+        since: SystemTime,
+    },
+}
+
+impl fmt::Display for AccountStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted => f.write_str("accepted"),
+            Self::None => f.write_str("none"),
+            Self::Refused { reason, .. } => write!(f, "refused: {reason}"),
+            Self::Unknown => f.write_str("not asked yet"),
+            Self::Unreadable { reason, .. } => write!(f, "not asked: {reason}"),
+        }
+    }
 }
 
 /// A name and its password.
@@ -118,16 +137,26 @@ impl Account {
         })
     }
 
-    /// The upstream did not take it, or it cannot be read. Returns whether that is news.
+    /// The upstream did not take it. Returns whether that is news.
     pub(super) fn refused(&self, reason: &Arc<str>) -> bool {
+        self.failed(|since| AccountStatus::Refused { reason: Arc::clone(reason), since })
+    }
+
+    /// Its password cannot be read. Returns whether that is news.
+    pub(super) fn unreadable(&self, reason: &Arc<str>) -> bool {
+        self.failed(|since| AccountStatus::Unreadable { reason: Arc::clone(reason), since })
+    }
+
+    fn failed(&self, status: impl FnOnce(SystemTime) -> AccountStatus) -> bool {
         self.with(|known| {
             known.refused_at = Some(Instant::now());
             known.credentials = None;
-            if let AccountStatus::Refused { reason: old, .. } = &mut known.status {
-                return std::mem::replace(old, Arc::clone(reason)) != *reason;
-            }
-            known.status = AccountStatus::Refused { reason: Arc::clone(reason), since: SystemTime::now() };
-            true
+            let since = match known.status {
+                AccountStatus::Refused { since, .. } | AccountStatus::Unreadable { since, .. } => since,
+                _ => SystemTime::now(),
+            };
+            let status = status(since);
+            std::mem::replace(&mut known.status, status.clone()) != status
         })
     }
 
@@ -138,7 +167,9 @@ impl Account {
 
     fn not_held_back(&self) -> Result<(), Arc<str>> {
         self.with(|known| match (&known.status, known.refused_at) {
-            (AccountStatus::Refused { reason, .. }, Some(at)) if at.elapsed() < HOLD_BACK => Err(Arc::clone(reason)),
+            (AccountStatus::Refused { reason, .. } | AccountStatus::Unreadable { reason, .. }, Some(at)) if at.elapsed() < HOLD_BACK => {
+                Err(Arc::clone(reason))
+            }
             _ => Ok(()),
         })
     }
@@ -308,6 +339,18 @@ mod tests {
         tokio::time::advance(HOLD_BACK).await;
         assert!(account.turn().await.is_ok());
         assert!(account.accepted() && !account.accepted());
+    }
+
+    #[test]
+    fn a_status_is_said_in_words() {
+        let refused = AccountStatus::Refused { reason: "hub answered 401 Unauthorized".into(), since: SystemTime::UNIX_EPOCH };
+        let unreadable = AccountStatus::Unreadable { reason: "the password file x is empty".into(), since: SystemTime::UNIX_EPOCH };
+        let said =
+            [AccountStatus::Accepted, AccountStatus::None, refused, AccountStatus::Unknown, unreadable].map(|status| status.to_string());
+        assert_eq!(
+            said,
+            ["accepted", "none", "refused: hub answered 401 Unauthorized", "not asked yet", "not asked: the password file x is empty"]
+        );
     }
 
     #[test]

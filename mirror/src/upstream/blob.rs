@@ -1,22 +1,22 @@
 //! Blobs: a stream that goes on by itself where its connection broke.
 //!
-//! A body that breaks off, stalls, or ends before its known size is fetched on from the next byte, with a fresh token, a fresh redirect, and the
+//! A body that breaks off, stalls, drips, or ends before its known size is fetched on from the next byte, with a fresh token, a fresh redirect, and the
 //! alternates where the upstream itself is sick. A part must start at exactly that byte and be of a blob of exactly the known size; a registry that ignores
-//! ranges has the bytes before skipped. Enough tries in a row that bring no byte end it; each byte starts that count anew.
-//! There is no time for the whole: only between two bytes. The digest is not checked here: who writes the bytes hashes them.
+//! ranges has the bytes before skipped. Enough tries in a row that bring no byte end it; each byte starts that count anew. So do a few windows in a row
+//! that bring less than the slowest rate (`rate`). There is no time for the whole: it may take as long as it takes. The digest is not checked here: who writes the bytes hashes them.
 
 use std::fmt;
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::header::CONTENT_RANGE;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::time::{Instant, sleep};
 
 use super::error::{FetchError, Subject};
 use super::exchange::{Ask, FirstByte, malformed};
 use super::lanes::Place;
 use super::metrics::Kind;
+use super::rate::{Meter, TooSlow};
 use super::{Identity, Upstream, body, retry};
 use crate::oci::{Digest, RepoName};
 
@@ -27,6 +27,7 @@ pub struct BlobStream {
     /// Tries in a row that brought no byte.
     idle: u32,
     lost: Option<FetchError>,
+    meter: Meter,
     part: Option<Part>,
     _place: Place,
     position: u64,
@@ -42,6 +43,7 @@ struct Blob {
     identity: Identity,
     repo: RepoName,
     subject: Subject,
+    via: HeaderValue,
 }
 
 /// One answer's share of the blob.
@@ -58,11 +60,11 @@ struct Part {
 impl Upstream {
     /// The size of a blob, where the upstream tells it. Where HEAD does not work (some registries answer 401, 404 or 405 to it), a GET of one byte decides.
     pub async fn head_blob(&self, repo: &RepoName, digest: &Digest, as_: Identity) -> Result<Option<u64>, FetchError> {
-        let deadline = Instant::now() + self.0.tuning.budget;
+        let deadline = Instant::now() + self.inner.tuning.budget;
         let blob = self.named(repo, digest, as_);
         let ask = blob.ask(Method::HEAD, None);
-        let _place = self.0.lanes.manifest(&ask.subject, deadline).await?;
-        match self.0.fetch(&ask, deadline).await {
+        let _place = self.inner.lanes.manifest(&ask.subject, deadline).await?;
+        match self.inner.fetch(&ask, deadline).await {
             Ok(answer) => match body::length(answer.headers()) {
                 Some(size) if body::is_plain(answer.headers()) => return Ok(Some(size)),
                 _ => {}
@@ -73,7 +75,7 @@ impl Upstream {
             Err(error) => return Err(error),
         }
         let ask = blob.ask(Method::GET, Some(FirstByte::Only));
-        let answer = self.0.fetch(&ask, deadline).await?;
+        let answer = self.inner.fetch(&ask, deadline).await?;
         match answer.status() {
             StatusCode::PARTIAL_CONTENT => Ok(range_of(answer.headers()).and_then(|range| range.size)),
             _ => Ok(body::length(answer.headers()).filter(|_| body::is_plain(answer.headers()))),
@@ -82,9 +84,9 @@ impl Upstream {
 
     /// The blob from byte `from` on. Waits for the answer's headers only.
     pub async fn blob(&self, repo: &RepoName, digest: &Digest, from: u64, as_: Identity) -> Result<BlobStream, FetchError> {
-        let deadline = Instant::now() + self.0.tuning.budget;
+        let deadline = Instant::now() + self.inner.tuning.budget;
         let blob = self.named(repo, digest, as_);
-        let place = self.0.lanes.blob(&blob.subject, deadline).await?;
+        let place = self.inner.lanes.blob(&blob.subject, deadline).await?;
         let part = self.part(&blob, from, None, deadline).await?;
         let size = part.size;
         let upstream = self.clone();
@@ -93,6 +95,7 @@ impl Upstream {
             failed: None,
             idle: 0,
             lost: None,
+            meter: Meter::default(),
             part: Some(part),
             _place: place,
             position: from,
@@ -104,26 +107,28 @@ impl Upstream {
 
     async fn part(&self, blob: &Blob, from: u64, size: Option<u64>, deadline: Instant) -> Result<Part, FetchError> {
         let ask = blob.ask(Method::GET, Some(FirstByte::At(from)));
-        let answer = self.0.fetch(&ask, deadline).await?;
+        let answer = self.inner.fetch(&ask, deadline).await?;
         let part = Part::read(answer, from).map_err(|what| malformed(&ask, what));
         let part = part.and_then(|part| match (size, part.size) {
             (Some(known), Some(told)) if known != told => Err(malformed(&ask, format!("it has {told} bytes now, and had {known}"))),
             _ => Ok(part),
         });
-        part.inspect_err(|error| self.0.remember(error))
+        part.inspect_err(|error| self.inner.remember(error))
     }
 
     fn named(&self, repo: &RepoName, digest: &Digest, identity: Identity) -> Blob {
-        Blob { digest: digest.clone(), identity, repo: repo.clone(), subject: self.subject(format_args!("{repo}@{digest}")) }
+        let subject = self.subject(format_args!("{repo}@{digest}"));
+        Blob { digest: digest.clone(), identity, repo: repo.clone(), subject, via: self.via.clone() }
     }
 }
 
 impl Blob {
     fn ask(&self, method: Method, from: Option<FirstByte>) -> Ask<'_> {
-        let Blob { digest, identity, repo, subject } = self;
+        let Blob { digest, identity, repo, subject, via } = self;
         let kind = if method == Method::HEAD { Kind::BlobHead } else { Kind::Blob };
         let path = format!("/v2/{repo}/blobs/{digest}");
-        Ask { accept: "*/*", from, identity: *identity, kind, method, path, repo: Some(repo), subject: subject.clone() }
+        let (subject, via) = (subject.clone(), via.clone());
+        Ask { accept: "*/*", from, identity: *identity, kind, method, path, repo: Some(repo), subject, via }
     }
 }
 
@@ -153,19 +158,29 @@ impl BlobStream {
     }
 
     async fn advance(&mut self) -> Result<Option<Bytes>, FetchError> {
-        let stall = self.upstream.0.tuning.stall;
+        let (stall, floor) = (self.upstream.inner.tuning.stall, self.upstream.inner.floor);
         loop {
             if self.size.is_some_and(|size| self.position >= size) {
                 self.part = None;
                 return Ok(None);
+            }
+            if let Err(slow) = self.meter.judge(floor) {
+                self.lose_slow(slow)?;
             }
             let Some(part) = &mut self.part else {
                 self.resume().await?;
                 continue;
             };
             let since = *self.waiting_since.get_or_insert_with(Instant::now);
-            match part.next(&self.blob.subject, since, stall).await {
-                Ok(Some(bytes)) => return self.take(bytes).map(Some),
+            match body::next(&mut part.answer, &self.blob.subject, since, stall).await {
+                Ok(Some(piece)) => {
+                    self.meter.note(piece.len(), since.elapsed());
+                    self.waiting_since = None;
+                    let bytes = part.without_skipped(piece);
+                    if !bytes.is_empty() {
+                        return self.take(bytes).map(Some);
+                    }
+                }
                 Ok(None) if self.size.is_none() && part.end.is_none_or(|end| self.position >= end) => {
                     self.size = Some(self.position); // All that can be known of an end without a length; the digest tells whether it was one.
                 }
@@ -177,9 +192,8 @@ impl BlobStream {
 
     fn take(&mut self, bytes: Bytes) -> Result<Bytes, FetchError> {
         self.idle = 0;
-        self.waiting_since = None;
         self.position += bytes.len() as u64;
-        self.upstream.0.received.inc_by(bytes.len() as u64);
+        self.upstream.inner.received.inc_by(bytes.len() as u64);
         if self.size.is_some_and(|size| self.position > size) {
             return Err(FetchError::Malformed { subject: self.blob.subject.clone(), what: "more bytes came than it has".into() });
         }
@@ -187,15 +201,23 @@ impl BlobStream {
     }
 
     fn lose(&mut self, error: FetchError) {
-        self.upstream.0.remember(&error);
+        self.upstream.inner.remember(&error);
         self.lost = Some(error);
         self.part = None;
         self.waiting_since = None;
     }
 
+    /// Another connection may be faster, unless several were not. The tries that bring no byte do not end this: each byte starts their count anew.
+    fn lose_slow(&mut self, slow: TooSlow) -> Result<(), FetchError> {
+        let TooSlow { bytes, in_a_row, waited } = slow;
+        let error = FetchError::Slow { subject: self.blob.subject.clone(), bytes, waited };
+        self.lose(error.clone());
+        if retry::is_worth_waiting(in_a_row) { Ok(()) } else { Err(error) }
+    }
+
     /// A new part from the next byte on, after a pause; or why there is none.
     async fn resume(&mut self) -> Result<(), FetchError> {
-        let Upstream(inner) = &self.upstream;
+        let inner = &self.upstream.inner;
         let Some(wait) = retry::before_resume(self.idle, inner.tuning.pace) else {
             return Err(self.lost.clone().unwrap_or_else(|| FetchError::Cut { subject: self.blob.subject.clone(), source: None }));
         };
@@ -254,17 +276,12 @@ impl Part {
         Ok(Self { end: Some(end), skip: 0, size: range.size, answer })
     }
 
-    async fn next(&mut self, subject: &Subject, mut since: Instant, stall: Duration) -> Result<Option<Bytes>, FetchError> {
-        loop {
-            let Some(mut bytes) = body::next(&mut self.answer, subject, since, stall).await? else { return Ok(None) };
-            since = Instant::now(); // What is skipped shows that the upstream lives.
-            let skipped = self.skip.min(bytes.len() as u64);
-            self.skip -= skipped;
-            bytes.advance(skipped as usize);
-            if !bytes.is_empty() {
-                return Ok(Some(bytes));
-            }
-        }
+    /// What of the next piece was asked for.
+    fn without_skipped(&mut self, mut piece: Bytes) -> Bytes {
+        let skipped = self.skip.min(piece.len() as u64);
+        self.skip -= skipped;
+        piece.advance(skipped as usize);
+        piece
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, VIA};
+use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{Client, Proxy, redirect};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
@@ -44,9 +44,6 @@ pub enum BuildError {
     /// Anything else.
     #[error("the HTTP client cannot be made")]
     Client(#[source] reqwest::Error),
-    /// The instance's id has letters that no header may have.
-    #[error("`{0}` cannot stand in a Via header")]
-    Instance(String),
     /// Not an `http` or `https` proxy.
     #[error("the proxy's address must start with http:// or https://, not {0}://")]
     Proxy(String),
@@ -55,8 +52,8 @@ pub enum BuildError {
     Tls(#[source] rustls::Error),
 }
 
-/// The client for `config`; requests say that they come `via` this instance.
-pub(super) fn build(config: &UpstreamConfig, via: &str, tuning: &Tuning) -> Result<Client, BuildError> {
+/// The client for `config`.
+pub(super) fn build(config: &UpstreamConfig, tuning: &Tuning) -> Result<Client, BuildError> {
     let builder = Client::builder()
         .tls_backend_preconfigured(tls(config.ca.as_deref())?)
         .http1_only()
@@ -69,7 +66,7 @@ pub(super) fn build(config: &UpstreamConfig, via: &str, tuning: &Tuning) -> Resu
         .tcp_keepalive(KEEPALIVE)
         .tcp_nodelay(true)
         .user_agent(concat!("chandler/", env!("CARGO_PKG_VERSION")))
-        .default_headers(headers(via)?);
+        .default_headers(headers());
     let builder = match &config.proxy {
         Some(proxy) if !matches!(proxy.scheme(), "http" | "https") => return Err(BuildError::Proxy(proxy.scheme().to_owned())),
         Some(proxy) => builder.proxy(Proxy::all(proxy.clone()).map_err(client_error)?),
@@ -83,10 +80,9 @@ fn client_error(error: reqwest::Error) -> BuildError {
     BuildError::Client(error.without_url()) // A proxy's address may hold a password.
 }
 
-fn headers(via: &str) -> Result<HeaderMap, BuildError> {
-    let via = HeaderValue::from_str(&format!("1.1 chandler-{via}")).map_err(|_| BuildError::Instance(via.to_owned()))?;
+fn headers() -> HeaderMap {
     // A CDN that compresses would have us hash other bytes than the digest's.
-    Ok(HeaderMap::from_iter([(VIA, via), (ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
+    HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))])
 }
 
 fn tls(ca: Option<&Path>) -> Result<ClientConfig, BuildError> {

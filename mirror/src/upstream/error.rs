@@ -14,8 +14,8 @@ use crate::oci::Digest;
 /// Why something could not be fetched from an upstream.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The upstream's token service, or the upstream, does not take our account's password. The caller may go on as [`Anonymous`](super::Identity).
-    #[error("{subject}: the upstream refuses the account `{user}` ({reason})")]
+    /// The upstream's token service, or the upstream, does not take our account's password, or there is none to be had. The caller may go on as [`Anonymous`](super::Identity).
+    #[error("{subject}: the account `{user}` cannot be used ({reason})")]
     AccountRefused {
         /// What was asked for.
         subject: Subject,
@@ -72,8 +72,8 @@ pub enum FetchError {
         /// What came.
         actual: Digest,
     },
-    /// The request came back to a mirror that it had passed.
-    #[error("{subject}: the upstream leads back to this mirror")]
+    /// The request came back to a mirror that it had passed: us, or one further on.
+    #[error("{subject}: the upstream is one of a ring of mirrors, each of which asks the next (508)")]
     Loop {
         /// What was asked for.
         subject: Subject,
@@ -93,7 +93,7 @@ pub enum FetchError {
         subject: Subject,
     },
     /// 429: a quota is used up, or we ask too fast.
-    #[error("{subject}: the upstream limits how much it is asked{}", Waiting(*retry_after))]
+    #[error("{subject}: the upstream takes no more requests for now: a quota is spent, or they are too many (429){}", Waiting(*retry_after))]
     RateLimited {
         /// What was asked for.
         subject: Subject,
@@ -117,6 +117,16 @@ pub enum FetchError {
         /// How long it was waited for the next byte.
         after: Duration,
     },
+    /// A body that came so slowly that it may as well have stopped.
+    #[error("{subject}: no more than {bytes} bytes came within {} s", waited.as_secs_f32())]
+    Slow {
+        /// What was asked for.
+        subject: Subject,
+        /// What came.
+        bytes: u64,
+        /// How long it was waited for that.
+        waited: Duration,
+    },
     /// A status that says nothing better.
     #[error("{subject}: {host} answered {status}")]
     Status {
@@ -137,7 +147,8 @@ pub enum FetchError {
         /// How long it was waited.
         after: Duration,
     },
-    /// The upstream names a token service that must not have our password, nor (over plain HTTP) our requests.
+    /// The upstream names a token service that must not have our password, nor (over plain HTTP, or inside of our network) our requests. Unless it is
+    /// the latter, the caller may go on as [`Anonymous`](super::Identity).
     #[error("{subject}: the upstream's token service {realm} is not trusted (list its host under the upstream's `realms` if it is right)")]
     UntrustedRealm {
         /// What was asked for.
@@ -148,6 +159,29 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    /// Whether the upstream spoke at all: a "not now" is an answer, if none that helps.
+    pub fn is_answer(&self) -> bool {
+        match self {
+            Self::BreakerOpen { .. }
+            | Self::Busy { .. }
+            | Self::Connect { .. }
+            | Self::Cut { .. }
+            | Self::Stalled { .. }
+            | Self::Timeout { .. } => false,
+            Self::AccountRefused { .. }
+            | Self::Denied { .. }
+            | Self::DigestMismatch { .. }
+            | Self::Loop { .. }
+            | Self::Malformed { .. }
+            | Self::NotFound { .. }
+            | Self::RateLimited { .. }
+            | Self::Redirect { .. }
+            | Self::Slow { .. }
+            | Self::Status { .. }
+            | Self::UntrustedRealm { .. } => true,
+        }
+    }
+
     /// What was asked for.
     pub fn subject(&self) -> &Subject {
         match self {
@@ -163,11 +197,17 @@ impl FetchError {
             | Self::NotFound { subject }
             | Self::RateLimited { subject, .. }
             | Self::Redirect { subject, .. }
+            | Self::Slow { subject, .. }
             | Self::Stalled { subject, .. }
             | Self::Status { subject, .. }
             | Self::Timeout { subject, .. }
             | Self::UntrustedRealm { subject, .. } => subject,
         }
+    }
+
+    /// Whether it is only our account that cannot be used: as nobody in particular the same may be had.
+    pub fn is_about_account(&self) -> bool {
+        matches!(self, Self::AccountRefused { .. } | Self::UntrustedRealm { .. })
     }
 
     /// Whether the same request may well succeed later: the upstream or the way there is sick, or we ask too much of it.
@@ -179,6 +219,7 @@ impl FetchError {
             | Self::Cut { .. }
             | Self::Malformed { .. }
             | Self::RateLimited { .. }
+            | Self::Slow { .. }
             | Self::Stalled { .. }
             | Self::Timeout { .. } => true,
             // 401 and 403 arrive here only from where a redirect led: a signature that ran out, and the next redirect has a new one.
@@ -202,7 +243,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    pub(super) fn new(upstream: &UpstreamName, what: impl fmt::Display) -> Self {
+    pub(crate) fn new(upstream: &UpstreamName, what: impl fmt::Display) -> Self {
         Self { text: format!("{upstream}/{what}").into(), upstream: upstream.clone() }
     }
 

@@ -11,15 +11,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, LOCATION, RANGE, WWW_AUTHENTICATE};
-use http::{HeaderMap, Method, StatusCode};
+use http::header::{ACCEPT, CONTENT_TYPE, LOCATION, RANGE, VIA, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
 
-use super::breaker::Silence;
+use super::account::AccountStatus;
+use super::breaker::{Pass, Silence};
 use super::error::{Cause, FetchError, Subject};
-use super::login::{Authorization, Origin};
+use super::limit::Sign;
+use super::login::Authorization;
 use super::metrics::{self, Kind};
+use super::origin::Origin;
 use super::quota::{Quota, retry_after};
 use super::redirect::{follow, is_redirect, same_origin};
 use super::{Identity, Inner, body, challenge, retry};
@@ -38,6 +41,8 @@ pub(super) struct Ask<'a> {
     /// Whose token it takes; `None`: a token for nothing in particular.
     pub(super) repo: Option<&'a RepoName>,
     pub(super) subject: Subject,
+    /// The mirrors that this request has passed, us last.
+    pub(super) via: HeaderValue,
 }
 
 /// A `Range` that asks for the rest from a byte on, or for the very first byte alone.
@@ -68,7 +73,8 @@ impl Inner {
         Ok(body)
     }
 
-    async fn fetch_somewhere(&self, ask: &Ask<'_>, deadline: Instant) -> Result<reqwest::Response, FetchError> {
+    /// [`fetch`](Self::fetch), of which nothing is remembered.
+    pub(super) async fn fetch_somewhere(&self, ask: &Ask<'_>, deadline: Instant) -> Result<reqwest::Response, FetchError> {
         let mut tries = 0;
         loop {
             let error = match self.fetch_once(ask, deadline).await {
@@ -114,7 +120,7 @@ impl Inner {
         loop {
             let (answer, at_home) = self.travel(origin, ask, &authorization, deadline).await?;
             if answer.status() != StatusCode::UNAUTHORIZED || !at_home {
-                self.note(origin, &authorization, ask, answer.headers());
+                self.note(origin, &authorization, ask, &answer);
                 return judge(answer, at_home, ask).inspect(|_| self.let_in(&authorization));
             }
             if logins == MOST_LOGINS {
@@ -145,17 +151,23 @@ impl Inner {
                 return Ok((answer, at_home));
             }
             let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
-            let to = follow(&trail, location).map_err(|source| FetchError::Redirect { subject: ask.subject.clone(), source })?;
+            let is_blob = matches!(ask.kind, Kind::Blob | Kind::BlobHead);
+            let to = follow(&trail, location, is_blob).map_err(|source| FetchError::Redirect { subject: ask.subject.clone(), source })?;
             trail.push(to);
         }
     }
 
+    /// The request as it goes to `url`; with an `authorization`, be it none at all, to the origin that was asked and nowhere else.
     fn request(&self, url: &Url, ask: &Ask<'_>, authorization: Option<&Authorization>) -> reqwest::RequestBuilder {
         let mut request = self.http.request(ask.method.clone(), url.clone()).header(ACCEPT, ask.accept);
         match ask.from {
             Some(FirstByte::At(from)) if from > 0 => request = request.header(RANGE, format!("bytes={from}-")),
             Some(FirstByte::Only) => request = request.header(RANGE, "bytes=0-0"),
             Some(FirstByte::At(_)) | None => {}
+        }
+        // A CDN need not know of mirrors; but what a redirect leads to may be one.
+        if authorization.is_some() || is_of_registry(url, &ask.path) {
+            request = request.header(VIA, ask.via.clone());
         }
         match authorization {
             Some(Authorization::Basic { credentials, .. }) => request.basic_auth(&credentials.user, Some(credentials.password.expose())),
@@ -175,13 +187,13 @@ impl Inner {
     ) -> Result<reqwest::Response, FetchError> {
         let host = host_of(url);
         let began = Instant::now();
-        if !self.breakers.admits(&host, began) {
+        let Some(pass) = self.breakers.admit(&host, began) else {
             return Err(FetchError::BreakerOpen { subject: subject.clone(), host });
-        }
+        };
         let limit = deadline.min(began + self.tuning.headers);
         let error = match timeout_at(limit, request.send()).await {
             Ok(Ok(answer)) => {
-                self.breakers.answered(&host, Instant::now());
+                pass.answered(Instant::now());
                 self.metrics.breaker(&self.config.name, &host, false);
                 self.metrics.request(&self.config.name, kind, metrics::class(answer.status()));
                 return Ok(answer);
@@ -189,36 +201,50 @@ impl Inner {
             Ok(Err(error)) => unsent(error, &host, subject),
             Err(_) => FetchError::Timeout { subject: subject.clone(), host: Arc::clone(&host), after: began.elapsed() },
         };
-        self.count_failure(&error, &host, kind, began);
+        self.count_failure(&error, &host, kind, pass);
         Err(error)
     }
 
-    fn count_failure(&self, error: &FetchError, host: &str, kind: Kind, began: Instant) {
+    fn count_failure(&self, error: &FetchError, host: &str, kind: Kind, pass: Pass<'_>) {
         let (ended, silence) = match error {
             FetchError::Connect { .. } => ("connect", Some(Silence::Brief)),
             // What was cut short by the budget alone says less.
             FetchError::Timeout { after, .. } if *after >= self.tuning.headers / 2 => ("timeout", Some(Silence::Long)),
             FetchError::Timeout { .. } => ("timeout", Some(Silence::Brief)),
-            FetchError::Malformed { .. } => ("malformed", None),
-            _ => ("cut", None),
+            FetchError::Malformed { .. } => ("malformed", None), // Nonsense is an answer too.
+            _ => ("cut", Some(Silence::Cut)),
         };
         self.metrics.request(&self.config.name, kind, ended);
-        if let Some(silence) = silence {
-            let open = self.breakers.silent(host, began, Instant::now(), silence);
-            self.metrics.breaker(&self.config.name, host, open);
-        }
+        let is_open = if let Some(silence) = silence {
+            pass.silent(Instant::now(), silence)
+        } else {
+            pass.answered(Instant::now());
+            false
+        };
+        self.metrics.breaker(&self.config.name, host, is_open);
     }
 
-    /// Keeps what an answer's headers tell of our quota.
-    fn note(&self, origin: &Origin, authorization: &Authorization, ask: &Ask<'_>, headers: &HeaderMap) {
+    /// Keeps what an answer tells of our quota, and of limits.
+    fn note(&self, origin: &Origin, authorization: &Authorization, ask: &Ask<'_>, answer: &reqwest::Response) {
         let is_about_pulls = matches!(ask.kind, Kind::Manifest | Kind::ManifestHead);
         if !is_about_pulls || !std::ptr::eq(origin, &raw const self.origins[0]) {
             return;
         }
-        if let Some(quota) = Quota::read(headers) {
+        let quota = Quota::read(answer.headers());
+        if let Some(quota) = quota {
             self.metrics.quota(&self.config.name, authorization.is_ours(), &quota);
             self.keep_quota(authorization.is_ours(), quota);
         }
+        // While the account is good, what nobody in particular may pull is no limit of ours.
+        if !authorization.is_ours() && self.account.as_ref().is_some_and(|account| account.status() == AccountStatus::Accepted) {
+            return;
+        }
+        let sign = match answer.status() {
+            StatusCode::TOO_MANY_REQUESTS => Sign::Refused(retry_after(answer.headers())),
+            status if status.is_success() => Sign::Accepted,
+            _ => return,
+        };
+        self.keep_limit(ask.kind == Kind::Manifest, sign, quota);
     }
 }
 
@@ -278,9 +304,15 @@ fn hyper_error(error: &reqwest::Error) -> Option<&hyper::Error> {
     None
 }
 
+/// Whether an address that a redirect leads to is a registry's: it ends in what was asked, which no CDN's does.
+fn is_of_registry(url: &Url, asked: &str) -> bool {
+    let asked = asked.split('?').next().unwrap_or_default();
+    url.path().ends_with(asked.strip_prefix("/v2").unwrap_or(asked))
+}
+
 /// Captive portals and broken proxies answer everything with a page.
 fn is_page(headers: &HeaderMap) -> bool {
-    let media_type = headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    let media_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     media_type.len() >= 9 && media_type[..9].eq_ignore_ascii_case(b"text/html")
 }
 

@@ -10,6 +10,7 @@ use url::Url;
 use super::account::{Account, AccountStatus};
 use super::error::FetchError;
 use super::exchange::{Ask, malformed};
+use super::manifest::Described;
 use super::metrics::Kind;
 use super::{Identity, Upstream};
 use crate::oci::{Digest, MediaType, Reference, RepoName, Tag};
@@ -19,25 +20,14 @@ use crate::oci::{Digest, MediaType, Reference, RepoName, Tag};
 pub struct TagPage {
     /// The upstream's JSON: an object with `tags`.
     pub body: Bytes,
-    /// Where the list goes on.
-    pub next: Option<NextPage>,
-}
-
-/// The query of the next page, as the upstream's `Link` tells it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct NextPage {
-    /// `last`, decoded; some registries have a word of their own instead.
-    pub last: Option<String>,
-    /// `n`.
-    pub n: Option<u64>,
-    /// All of it, as it was written: what the next request's query must be.
-    pub query: String,
+    /// Where the list goes on: the next request's query, as the upstream's `Link` has it. Some registries have a word of their own instead of `last`.
+    pub next: Option<String>,
 }
 
 impl Upstream {
-    /// A page of the tags of `repo`, as `identity` sees it. `query` goes to the upstream as it is (`n=…&last=…`, or a [`NextPage::query`]).
+    /// A page of the tags of `repo`, as `identity` sees it. `query` goes to the upstream as it is (`n=…&last=…`, or a [`TagPage::next`]).
     pub async fn tags(&self, repo: &RepoName, query: &str, identity: Identity) -> Result<TagPage, FetchError> {
-        let deadline = Instant::now() + self.0.tuning.budget;
+        let deadline = Instant::now() + self.inner.tuning.budget;
         let path = format!("/v2/{repo}/tags/list{}{query}", if query.is_empty() { "" } else { "?" });
         let ask = Ask { identity, ..self.listing_ask(Kind::Tags, path, repo, format_args!("{repo} (tags)")) };
         let (headers, body) = self.listing(&ask, deadline).await?;
@@ -48,33 +38,22 @@ impl Upstream {
         }
     }
 
-    /// What refers to `digest`, as an OCI index: all of it, or that of `artifact_type` alone (then it is filtered here where the upstream did not).
+    /// What refers to `digest`, as an OCI index: all of it, so that one answer serves whoever wants a part.
     /// An upstream without this API is asked by the tag schema (`sha256-HEX`); `None`: it has nothing there either.
-    pub async fn referrers(
-        &self,
-        repo: &RepoName,
-        digest: &Digest,
-        artifact_type: Option<&str>,
-        identity: Identity,
-    ) -> Result<Option<Bytes>, FetchError> {
-        let deadline = Instant::now() + self.0.tuning.budget;
-        let mut path = format!("/v2/{repo}/referrers/{digest}");
-        if let Some(artifact_type) = artifact_type {
-            let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("artifactType", artifact_type).finish();
-            path = format!("{path}?{query}");
-        }
+    pub async fn referrers(&self, repo: &RepoName, digest: &Digest, identity: Identity) -> Result<Option<Bytes>, FetchError> {
+        let deadline = Instant::now() + self.inner.tuning.budget;
+        let path = format!("/v2/{repo}/referrers/{digest}");
         let ask = Ask { identity, ..self.listing_ask(Kind::Referrers, path, repo, format_args!("{repo}@{digest} (referrers)")) };
         let found = match self.listing(&ask, deadline).await {
-            Ok((_, body)) => index(&body).map(|document| (body, document)),
+            Ok((_, body)) => Some(body).filter(|body| is_index(body)),
             Err(FetchError::NotFound { .. }) => None,
             Err(FetchError::Status { status, .. }) if UNKNOWN_API.contains(&status) => None,
             Err(error) => return Err(error),
         };
-        let found = match found {
-            Some(found) => Some(found),
-            None => self.referrers_by_tag(repo, digest, identity, deadline).await?,
-        };
-        Ok(found.map(|(body, document)| artifact_type.map_or(body, |artifact_type| only(document, artifact_type))))
+        match found {
+            Some(found) => Ok(Some(found)),
+            None => self.referrers_by_tag(repo, digest, identity, deadline).await,
+        }
     }
 
     /// HEAD first: most digests have no such tag, and a GET would cost quota.
@@ -84,35 +63,42 @@ impl Upstream {
         digest: &Digest,
         identity: Identity,
         deadline: Instant,
-    ) -> Result<Option<(Bytes, Value)>, FetchError> {
+    ) -> Result<Option<Bytes>, FetchError> {
         let tag: Tag = format!("{}-{}", digest.algorithm(), digest.hex().get(..64).unwrap_or_default())
             .parse()
             .expect("a digest's letters make a tag");
         let reference = Reference::Tag(tag);
-        let identity = match self.0.account.as_ref().map(Account::status) {
-            Some(AccountStatus::Refused { .. }) => Identity::Anonymous,
+        // The API was just asked, so it is known whether the account is of use.
+        let identity = match self.inner.account.as_ref().map(Account::status) {
+            Some(AccountStatus::Refused { .. } | AccountStatus::Unreadable { .. }) => Identity::Anonymous,
             _ => identity,
         };
-        let fetched = match self.head_manifest_by(repo, &reference, identity, deadline).await {
-            Ok(_) => self.manifest_by(repo, &reference, identity, deadline).await,
+        let fetched = match self.describe_manifest_by(repo, &reference, identity, deadline).await {
+            Ok(Described::Fetched(fetched)) => Ok(fetched),
+            Ok(Described::Head(_)) => self.manifest_by(repo, &reference, identity, deadline).await,
             Err(error) => Err(error),
         };
         match fetched {
-            Ok(manifest) => Ok(index(&manifest.bytes).map(|document| (manifest.bytes, document))),
+            Ok(manifest) => Ok(Some(manifest.bytes).filter(|body| is_index(body))),
             Err(FetchError::NotFound { .. } | FetchError::Denied { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     async fn listing(&self, ask: &Ask<'_>, deadline: Instant) -> Result<(HeaderMap, Bytes), FetchError> {
-        let _place = self.0.lanes.manifest(&ask.subject, deadline).await?;
-        let answer = match self.0.fetch(ask, deadline).await {
-            // What is public is listed all the same.
-            Err(FetchError::AccountRefused { .. }) => self.0.fetch(&Ask { identity: Identity::Anonymous, ..ask.clone() }, deadline).await?,
+        let _place = self.inner.lanes.manifest(&ask.subject, deadline).await?;
+        let answer = match self.inner.fetch(ask, deadline).await {
+            // What is public is listed all the same; what is not is the account's trouble still.
+            Err(refused) if refused.is_about_account() => {
+                match self.inner.fetch(&Ask { identity: Identity::Anonymous, ..ask.clone() }, deadline).await {
+                    Err(FetchError::Denied { .. } | FetchError::NotFound { .. }) => return Err(refused),
+                    answer => answer?,
+                }
+            }
             answer => answer?,
         };
         let headers = answer.headers().clone();
-        Ok((headers, self.0.read(answer, MOST_BYTES, ask, deadline).await?))
+        Ok((headers, self.inner.read(answer, MOST_BYTES, ask, deadline).await?))
     }
 
     fn listing_ask<'a>(&self, kind: Kind, path: String, repo: &'a RepoName, what: std::fmt::Arguments<'_>) -> Ask<'a> {
@@ -126,32 +112,23 @@ impl Upstream {
             path,
             repo: Some(repo),
             subject: self.subject(what),
+            via: self.via.clone(),
         }
     }
 }
 
 /// `</v2/x/tags/list?n=10&last=b>; rel="next"`
-fn next_page(headers: &HeaderMap) -> Option<NextPage> {
+fn next_page(headers: &HeaderMap) -> Option<String> {
     let links = headers.get_all(LINK).into_iter().filter_map(|link| link.to_str().ok());
     let link = links.flat_map(|link| link.split(",<")).find(|link| link.contains("rel=\"next\"") || link.contains("rel=next"))?;
     let (target, _) = link.trim().trim_start_matches('<').split_once('>')?;
     let base: Url = "http://upstream.invalid/".parse().expect("an address");
-    let target = base.join(target).ok()?;
-    let value = |name: &str| target.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
-    Some(NextPage { last: value("last"), n: value("n").and_then(|n| n.parse().ok()), query: target.query()?.to_owned() })
+    base.join(target).ok()?.query().map(str::to_owned)
 }
 
-/// The document, where it is an index.
-fn index(body: &[u8]) -> Option<Value> {
-    let document: Value = serde_json::from_slice(body).ok()?;
-    document.get("manifests")?.is_array().then_some(document)
-}
-
-fn only(mut document: Value, artifact_type: &str) -> Bytes {
-    if let Some(Value::Array(manifests)) = document.get_mut("manifests") {
-        manifests.retain(|manifest| manifest.get("artifactType").and_then(Value::as_str) == Some(artifact_type));
-    }
-    document.to_string().into()
+fn is_index(body: &[u8]) -> bool {
+    let document: Option<Value> = serde_json::from_slice(body).ok();
+    document.is_some_and(|document| document.get("manifests").is_some_and(Value::is_array))
 }
 
 const MOST_BYTES: usize = 16 << 20;
@@ -165,21 +142,20 @@ mod tests {
 
     use super::*;
 
-    fn page(link: &str) -> Option<NextPage> {
+    fn page(link: &str) -> Option<String> {
         next_page(&HeaderMap::from_iter([(LINK, link.parse().expect("a header"))]))
     }
 
     #[test]
     fn the_next_page_is_read_from_any_registrys_link() {
-        let expected = NextPage { last: Some("b+c".to_owned()), n: Some(10), query: "last=b%2Bc&n=10".to_owned() };
         for link in [
             r#"</v2/x/tags/list?last=b%2Bc&n=10>; rel="next""#,
             r#"<https://hub.test/v2/x/tags/list?last=b%2Bc&n=10>; rel="next""#,
             r"</v2/x/tags/list?last=b%2Bc&n=10>;rel=next",
         ] {
-            assert_eq!(page(link).as_ref(), Some(&expected), "{link}");
+            assert_eq!(page(link).as_deref(), Some("last=b%2Bc&n=10"), "{link}");
         }
-        assert_eq!(page(r#"</v2/x/tags/list?next_page=abc>; rel="next""#).expect("a page").query, "next_page=abc");
+        assert_eq!(page(r#"</v2/x/tags/list?next_page=abc>; rel="next""#).as_deref(), Some("next_page=abc"));
         for link in [r#"</v2/x/tags/list?n=1>; rel="prev""#, r#"</v2/x/tags/list>; rel="next""#, "", "<"] {
             assert_eq!(page(link), None, "{link}");
         }

@@ -4,7 +4,7 @@
 //! is refused then is denied. A refusal by the token service is looked into once: where the account may log in but not read this, the repository is
 //! denied and the account is good.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -16,37 +16,18 @@ use super::challenge::{Bearer, Challenge};
 use super::error::FetchError;
 use super::exchange::{Ask, host_of, malformed};
 use super::metrics::Kind;
+use super::origin::{Learned, Origin, Scope};
 use super::quota::retry_after;
 use super::realm::{Trust, trust};
 use super::token::{Grant, Key, Token};
 use super::{Identity, Inner, body};
 use crate::oci::RepoName;
 
-/// One address of the upstream.
-#[derive(Debug)]
-pub(super) struct Origin {
-    /// For errors and logs.
-    pub(super) host: Arc<str>,
-    /// What it asked for last, so that the next request need not be refused first.
-    learned: Mutex<Option<Learned>>,
-    /// The account may be used here: it is the upstream's own address, or of the same owner.
-    pub(super) takes_account: bool,
-    pub(super) url: Url,
-}
-
-#[derive(Clone, Debug)]
-enum Learned {
-    Basic,
-    Bearer { realm: Arc<str>, scope: Scope, service: Option<Arc<str>> },
-}
-
-/// How a scope is made from a repository's name.
-#[derive(Clone, Debug)]
-enum Scope {
-    /// One for everything, as some clouds have it.
-    Fixed(Arc<str>),
-    /// `repository:NAME:pull`, or the same around another word.
-    Of { after: Arc<str>, before: Arc<str> },
+/// A token, as a challenge asks for it.
+struct Wanted {
+    realm: Arc<str>,
+    scope: Arc<str>,
+    service: Option<Arc<str>>,
 }
 
 /// What a request carries to be let in.
@@ -74,43 +55,18 @@ impl Authorization {
     }
 }
 
-impl Origin {
-    pub(super) fn new(url: Url, takes_account: bool) -> Self {
-        Self { host: host_of(&url), learned: Mutex::default(), takes_account, url }
+impl Wanted {
+    fn of(bearer: &Bearer, repo: Option<&RepoName>) -> Self {
+        let scope = match (&bearer.scope, repo) {
+            (Some(scope), _) => scope.as_str().into(),
+            (None, Some(repo)) => format!("repository:{repo}:pull").into(),
+            (None, None) => "".into(),
+        };
+        Self { realm: bearer.realm.as_str().into(), scope, service: bearer.service.as_deref().map(Into::into) }
     }
 
-    /// The full address of `path`, which starts with a slash and is made of parsed names only.
-    pub(super) fn address(&self, path: &str) -> Url {
-        let mut url = self.url.clone();
-        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-        url.set_path(&format!("{}{path}", self.url.path().trim_end_matches('/')));
-        url.set_query(query);
-        url.set_fragment(None);
-        url
-    }
-
-    fn learned(&self) -> Option<Learned> {
-        self.learned.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn learn(&self, learned: Learned) {
-        *self.learned.lock().unwrap_or_else(PoisonError::into_inner) = Some(learned);
-    }
-}
-
-impl Scope {
-    fn learn(scope: &str, repo: &RepoName) -> Self {
-        match scope.split_once(&format!(":{repo}:")) {
-            Some((before, after)) => Self::Of { before: format!("{before}:").into(), after: format!(":{after}").into() },
-            None => Self::Fixed(scope.into()),
-        }
-    }
-
-    fn of(&self, repo: &RepoName) -> Arc<str> {
-        match self {
-            Self::Fixed(scope) => Arc::clone(scope),
-            Self::Of { before, after } => format!("{before}{repo}{after}").into(),
-        }
+    fn is_for(&self, key: &Key) -> bool {
+        key.realm == self.realm && key.scope == self.scope && key.service == self.service
     }
 }
 
@@ -124,12 +80,32 @@ impl Inner {
     pub(super) async fn known_authorization(&self, origin: &Origin, ask: &Ask<'_>, deadline: Instant) -> Result<Authorization, FetchError> {
         match (origin.learned(), ask.repo) {
             (Some(Learned::Basic), _) if self.account_for(origin, ask.identity).is_some() => self.basic(origin, ask, deadline).await,
-            (Some(Learned::Bearer { realm, scope, service }), Some(repo)) => {
-                let scope = scope.of(repo);
-                self.bearer(origin, ask, realm, service, scope, None, deadline).await
-            }
+            (Some(learned @ Learned::Bearer { .. }), Some(repo)) => self.known_bearer(origin, ask, &learned, repo, deadline).await,
             _ => Ok(Authorization::None),
         }
+    }
+
+    /// A token of the service that was named before. Where that is none any more, the address is asked anew, with nothing: it may name another.
+    async fn known_bearer(
+        &self,
+        origin: &Origin,
+        ask: &Ask<'_>,
+        learned: &Learned,
+        repo: &RepoName,
+        deadline: Instant,
+    ) -> Result<Authorization, FetchError> {
+        let Learned::Bearer { realm, scope, service } = learned else { return Ok(Authorization::None) };
+        let wanted = Wanted { realm: Arc::clone(realm), scope: scope.of(repo), service: service.clone() };
+        let error = match self.bearer(origin, ask, wanted, None, deadline).await {
+            Err(error) if is_of_token_service(&error) => error,
+            result => return result,
+        };
+        origin.forget(learned);
+        if Instant::now() >= deadline {
+            return Err(error); // There is no time left to ask.
+        }
+        tracing::debug!(error = %error, upstream.host = %origin.host, "the token service fails, so the upstream is asked for another");
+        Ok(Authorization::None)
     }
 
     /// What `challenges` ask for, after `before` did not do.
@@ -164,18 +140,13 @@ impl Inner {
         began: Instant,
         deadline: Instant,
     ) -> Result<Authorization, FetchError> {
-        let realm: Arc<str> = bearer.realm.as_str().into();
-        let service: Option<Arc<str>> = bearer.service.as_deref().map(Into::into);
-        let scope: Arc<str> = match (&bearer.scope, ask.repo) {
-            (Some(scope), _) => scope.as_str().into(),
-            (None, Some(repo)) => format!("repository:{repo}:pull").into(),
-            (None, None) => "".into(),
-        };
-        if let Some(repo) = ask.repo {
-            origin.learn(Learned::Bearer { realm: Arc::clone(&realm), scope: Scope::learn(&scope, repo), service: service.clone() });
-        }
+        let wanted = Wanted::of(bearer, ask.repo);
+        let learned = ask.repo.map(|repo| {
+            let scope = Scope::learn(&wanted.scope, repo);
+            Learned::Bearer { realm: Arc::clone(&wanted.realm), scope, service: wanted.service.clone() }
+        });
         let rejected = match before {
-            Authorization::Bearer { key, token } if key.realm == realm && key.scope == scope && key.service == service => {
+            Authorization::Bearer { key, token } if wanted.is_for(&key) => {
                 // A token that was made for this does not get better by making it again; a kept one may have been rejected early.
                 let lacks_rights = bearer.error.as_deref() == Some("insufficient_scope") && token.age() < YOUNG;
                 if lacks_rights || token.is_of_after(began) {
@@ -185,33 +156,44 @@ impl Inner {
             }
             _ => None,
         };
-        self.bearer(origin, ask, realm, service, scope, rejected.as_ref(), deadline).await
+        let authorization = self.bearer(origin, ask, wanted, rejected.as_ref(), deadline).await?;
+        // Not before there is a token: a challenge that leads nowhere must not be in the way of the next one.
+        if let Some(learned) = learned {
+            origin.learn(learned);
+        }
+        Ok(authorization)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "they are one challenge, already taken apart into what the key is made of")]
     async fn bearer(
         &self,
         origin: &Origin,
         ask: &Ask<'_>,
-        realm: Arc<str>,
-        service: Option<Arc<str>>,
-        scope: Arc<str>,
+        wanted: Wanted,
         rejected: Option<&Arc<Token>>,
         deadline: Instant,
     ) -> Result<Authorization, FetchError> {
         let account = self.account_for(origin, ask.identity);
-        let address: Url = realm.parse().map_err(|_| malformed(ask, "its token service's address is none"))?;
-        let needed = if account.is_some() { Trust::Account } else { Trust::Anonymous };
-        let given = trust(&origin.url, &address, &self.config.realms);
-        if given != Trust::Account && given != needed {
-            let realm = address.origin().ascii_serialization().into();
-            return Err(FetchError::UntrustedRealm { subject: ask.subject.clone(), realm });
-        }
+        let address: Url = wanted.realm.parse().map_err(|_| malformed(ask, "its token service's address is none"))?;
+        self.check_realm(origin, &address, account, ask)?;
+        let Wanted { realm, scope, service } = wanted;
         let key = Key { account: account.map(|account| Arc::clone(account.user())), realm, scope, service };
         let login = Login { address: &address, ask, deadline, key: &key };
         let token = timeout_at(deadline, self.tokens.get(&key, rejected, || self.grant(login, account))).await;
         let late = |_| FetchError::Timeout { subject: ask.subject.clone(), host: host_of(&address), after: self.tuning.budget };
         Ok(Authorization::Bearer { token: token.map_err(late)??, key })
+    }
+
+    /// Whether the token service may have what would be sent there. That it must not have our account is the account's trouble, and as loud as any.
+    fn check_realm(&self, origin: &Origin, address: &Url, account: Option<&Account>, ask: &Ask<'_>) -> Result<(), FetchError> {
+        let given = trust(&origin.url, address, &self.config.realms);
+        if given == Trust::Account || (given == Trust::Anonymous && account.is_none()) {
+            return Ok(());
+        }
+        let realm: Arc<str> = address.origin().ascii_serialization().into();
+        if let Some(account) = account {
+            self.account_refused(account, format!("its token service {realm} must not have it, unless `realms` lists that host").into());
+        }
+        Err(FetchError::UntrustedRealm { subject: ask.subject.clone(), realm })
     }
 
     /// A new token, for the account where there is one.
@@ -223,7 +205,7 @@ impl Inner {
         let _turn = account.turn().await.map_err(refused)?;
         let mut credentials = match account.credentials().await {
             Ok(credentials) => credentials,
-            Err(reason) => return Err(refused(self.account_refused(account, reason))),
+            Err(reason) => return Err(refused(self.account_unreadable(account, reason))),
         };
         let mut answer = self.ask_token_service(login, Some(&credentials), true).await?;
         if answer.is_err()
@@ -287,7 +269,7 @@ impl Inner {
         let turn = turn.map_err(|_| FetchError::Busy { subject: ask.subject.clone() })?.map_err(refused)?;
         match account.credentials().await {
             Ok(credentials) => Ok(Authorization::Basic { credentials, turn }),
-            Err(reason) => Err(refused(self.account_refused(account, reason))),
+            Err(reason) => Err(refused(self.account_unreadable(account, reason))),
         }
     }
 
@@ -335,6 +317,14 @@ impl Inner {
         }
         reason
     }
+
+    fn account_unreadable(&self, account: &Account, reason: Arc<str>) -> Arc<str> {
+        self.metrics.account(&self.config.name, false);
+        if account.unreadable(&reason) {
+            tracing::warn!(upstream.name = %self.config.name, account = %account.user(), reason = %reason, "the account's password cannot be had, so the upstream is asked as nobody");
+        }
+        reason
+    }
 }
 
 /// What a token is asked for with.
@@ -360,6 +350,22 @@ impl Login<'_> {
             query.append_pair("account", account);
         }
     }
+}
+
+/// Whether the token service itself is at fault, rather than what was asked of it.
+fn is_of_token_service(error: &FetchError) -> bool {
+    matches!(
+        error,
+        FetchError::BreakerOpen { .. }
+            | FetchError::Connect { .. }
+            | FetchError::Cut { .. }
+            | FetchError::Loop { .. }
+            | FetchError::Malformed { .. }
+            | FetchError::Stalled { .. }
+            | FetchError::Status { .. }
+            | FetchError::Timeout { .. }
+            | FetchError::UntrustedRealm { .. }
+    )
 }
 
 const MOST_TOKEN_BYTES: usize = 1 << 20;

@@ -25,6 +25,15 @@ pub struct ManifestHead {
     pub size: Option<u64>,
 }
 
+/// What is known of a manifest after a question that should cost nothing.
+#[derive(Clone, Debug)]
+pub enum Described {
+    /// The registry knows no HEAD, so that the question was a GET: here is all of it.
+    Fetched(FetchedManifest),
+    /// What its headers tell.
+    Head(ManifestHead),
+}
+
 /// A manifest whose bytes are those that its digest names.
 #[derive(Clone, Debug)]
 pub struct FetchedManifest {
@@ -37,27 +46,35 @@ pub struct FetchedManifest {
 }
 
 impl Upstream {
-    /// What `reference` means at present, at no quota. An upstream that refuses HEAD as such is asked by GET.
-    pub async fn head_manifest(&self, repo: &RepoName, reference: &Reference, as_: Identity) -> Result<ManifestHead, FetchError> {
-        self.head_manifest_by(repo, reference, as_, Instant::now() + self.0.tuning.budget).await
+    /// What `reference` means at present, at no quota. An upstream that refuses HEAD as such is asked by GET; what that brought should be kept.
+    pub async fn describe_manifest(&self, repo: &RepoName, reference: &Reference, as_: Identity) -> Result<Described, FetchError> {
+        self.describe_manifest_by(repo, reference, as_, Instant::now() + self.inner.tuning.budget).await
     }
 
-    pub(super) async fn head_manifest_by(
+    /// [`describe_manifest`](Self::describe_manifest), where only the headers are of use.
+    pub async fn head_manifest(&self, repo: &RepoName, reference: &Reference, as_: Identity) -> Result<ManifestHead, FetchError> {
+        Ok(match self.describe_manifest(repo, reference, as_).await? {
+            Described::Fetched(FetchedManifest { bytes, digest, facts }) => {
+                ManifestHead { digest: Some(digest), media_type: Some(facts.media_type), size: Some(bytes.len() as u64) }
+            }
+            Described::Head(head) => head,
+        })
+    }
+
+    pub(super) async fn describe_manifest_by(
         &self,
         repo: &RepoName,
         reference: &Reference,
         as_: Identity,
         deadline: Instant,
-    ) -> Result<ManifestHead, FetchError> {
+    ) -> Result<Described, FetchError> {
         let ask = self.manifest_ask(Method::HEAD, Kind::ManifestHead, repo, reference, as_);
-        let place = self.0.lanes.manifest(&ask.subject, deadline).await?;
-        match self.0.fetch(&ask, deadline).await {
-            Ok(answer) => Ok(head(answer.headers())),
-            Err(FetchError::Status { status: StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED, .. }) => {
+        let place = self.inner.lanes.manifest(&ask.subject, deadline).await?;
+        match self.inner.fetch(&ask, deadline).await {
+            Ok(answer) => Ok(Described::Head(head(answer.headers()))),
+            Err(FetchError::Status { status, .. }) if KNOWS_NO_HEAD.contains(&status) => {
                 drop(place); // One lane of width one must do for both.
-                let fetched = self.manifest_by(repo, reference, as_, deadline).await?;
-                let (digest, media_type, size) = (Some(fetched.digest), Some(fetched.facts.media_type), Some(fetched.bytes.len() as u64));
-                Ok(ManifestHead { digest, media_type, size })
+                self.manifest_by(repo, reference, as_, deadline).await.map(Described::Fetched)
             }
             Err(error) => Err(error),
         }
@@ -65,7 +82,7 @@ impl Upstream {
 
     /// The manifest itself, checked. A GET costs quota at Docker Hub.
     pub async fn manifest(&self, repo: &RepoName, reference: &Reference, as_: Identity) -> Result<FetchedManifest, FetchError> {
-        self.manifest_by(repo, reference, as_, Instant::now() + self.0.tuning.budget).await
+        self.manifest_by(repo, reference, as_, Instant::now() + self.inner.tuning.budget).await
     }
 
     pub(super) async fn manifest_by(
@@ -76,14 +93,21 @@ impl Upstream {
         deadline: Instant,
     ) -> Result<FetchedManifest, FetchError> {
         let ask = self.manifest_ask(Method::GET, Kind::Manifest, repo, reference, as_);
-        let _place = self.0.lanes.manifest(&ask.subject, deadline).await?;
-        let answer = self.0.fetch(&ask, deadline).await?;
+        let _place = self.inner.lanes.manifest(&ask.subject, deadline).await?;
+        let answer = self.inner.fetch(&ask, deadline).await?;
         let headers = answer.headers().clone();
-        let bytes = self.0.read(answer, MAX_MANIFEST_BYTES, &ask, deadline).await?;
-        check(bytes, &headers, reference, &ask).inspect_err(|error| self.0.remember(error))
+        let bytes = self.inner.read(answer, MAX_MANIFEST_BYTES, &ask, deadline).await?;
+        check(bytes, &headers, reference, &ask).inspect_err(|error| self.inner.remember(error))
     }
 
-    fn manifest_ask<'a>(&self, method: Method, kind: Kind, repo: &'a RepoName, reference: &Reference, identity: Identity) -> Ask<'a> {
+    pub(super) fn manifest_ask<'a>(
+        &self,
+        method: Method,
+        kind: Kind,
+        repo: &'a RepoName,
+        reference: &Reference,
+        identity: Identity,
+    ) -> Ask<'a> {
         let separator = if matches!(reference, Reference::Digest(_)) { '@' } else { ':' };
         Ask {
             accept: ACCEPT_MANIFESTS,
@@ -94,6 +118,7 @@ impl Upstream {
             path: format!("/v2/{repo}/manifests/{reference}"),
             repo: Some(repo),
             subject: self.subject(format_args!("{repo}{separator}{reference}")),
+            via: self.via.clone(),
         }
     }
 }
@@ -127,6 +152,8 @@ fn check(bytes: Bytes, headers: &HeaderMap, reference: &Reference, ask: &Ask<'_>
     Ok(FetchedManifest { bytes, digest, facts })
 }
 
+/// What registries answer to a HEAD that they do not know. Only then is a GET, which costs quota, worth trying.
+const KNOWS_NO_HEAD: [StatusCode; 3] = [StatusCode::BAD_REQUEST, StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED];
 /// The canonical list; also what a tag's digest is kept under.
 const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json, */*;q=0.1";

@@ -1,5 +1,6 @@
 //! What Docker Hub says about our quota: `ratelimit-limit: 100;w=21600` and `ratelimit-remaining: 76;w=21600`. Pure.
 
+use std::fmt;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -21,6 +22,16 @@ impl Quota {
         let (limit, window) = figure(headers, "ratelimit-limit")?;
         let remaining = figure(headers, "ratelimit-remaining").map(|(remaining, _)| remaining);
         Some(Self { limit, remaining, window: window.map(Duration::from_secs) })
+    }
+}
+
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.remaining {
+            Some(remaining) => write!(f, "{remaining} of {} pulls left", self.limit)?,
+            None => write!(f, "{} pulls", self.limit)?,
+        }
+        self.window.map_or(Ok(()), |window| write!(f, " in {}", humantime::format_duration(window)))
     }
 }
 
@@ -55,8 +66,10 @@ mod tests {
         assert_eq!(quota, Some(Quota { limit: 100, remaining: Some(76), window: Some(Duration::from_hours(6)) }));
         assert_eq!(Quota::read(&headers(&[])), None);
         assert_eq!(Quota::read(&headers(&[("ratelimit-limit", "unlimited")])), None);
+        assert_eq!(quota.expect("a quota").to_string(), "76 of 100 pulls left in 6h");
         let bare = Quota::read(&headers(&[("ratelimit-limit", " 5 "), ("ratelimit-remaining", "-1")]));
         assert_eq!(bare, Some(Quota { limit: 5, remaining: None, window: None }));
+        assert_eq!(bare.expect("a quota").to_string(), "5 pulls");
     }
 
     #[test]

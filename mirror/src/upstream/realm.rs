@@ -1,8 +1,15 @@
-//! Which token service may have the account's password: the realm trust rule. Pure.
+//! Which token service may have the account's password, and which may be asked at all: the realm trust rule. Pure.
 //!
 //! A registry names its token service itself, so a registry that was broken into (or an attacker on a plain connection) could name their own.
 //! Trusted are the upstream's own registrable domain (`registry-1.docker.io` and `auth.docker.io`), its own address, and what the
-//! configuration lists; and never `http` under an `https` upstream. Anonymous requests give nothing away and need only the last.
+//! configuration lists; and never `http` under an `https` upstream.
+//!
+//! Any other may be asked for an anonymous token, so that public images are had whatever becomes of the account: such a request says nothing of us. Two
+//! things are no token service all the same. One is `http` under `https`, as before. The other is an address further inside than the upstream itself: what
+//! answers there, be it a cloud's metadata service, trusts the machine that asks, and the token that it gave would be handed to the registry. A
+//! name may lead inside too, but what trusts by address alone has no certificate for it.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
@@ -29,8 +36,66 @@ pub(super) fn trust(upstream: &Url, realm: &Url, listed: &[String]) -> Trust {
         Trust::None
     } else if is_akin(&ours, &theirs) || listed.iter().any(|host| is_listed(host, realm)) {
         Trust::Account
+    } else if Place::of(&theirs) > Place::of(&ours) {
+        Trust::None
     } else {
         Trust::Anonymous
+    }
+}
+
+/// How far inside an address lies, as far as its text tells; the innermost last.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Place {
+    Internet,
+    /// A private address, or a name that no public registry gives out.
+    Network,
+    Machine,
+    /// Link-local, where clouds keep what a machine may know of itself.
+    Link,
+}
+
+impl Place {
+    pub(super) fn of(host: &Host<&str>) -> Self {
+        match host {
+            Host::Domain(name) => Self::of_name(&plain(name)),
+            Host::Ipv4(address) => Self::of_ipv4(*address),
+            Host::Ipv6(address) => address.to_ipv4_mapped().map_or_else(|| Self::of_ipv6(*address), Self::of_ipv4),
+        }
+    }
+
+    fn of_name(name: &str) -> Self {
+        if name == "localhost" || name.ends_with(".localhost") {
+            Self::Machine
+        } else if psl::suffix(name.as_bytes()).is_some_and(|suffix| suffix.is_known()) {
+            Self::Internet
+        } else {
+            Self::Network
+        }
+    }
+
+    fn of_ipv4(address: Ipv4Addr) -> Self {
+        let is_shared = matches!(address.octets(), [100, 64..128, ..]); // Between carriers and their customers; one cloud's metadata too.
+        if address.is_link_local() {
+            Self::Link
+        } else if address.is_loopback() || address.is_unspecified() {
+            Self::Machine
+        } else if address.is_private() || is_shared {
+            Self::Network
+        } else {
+            Self::Internet
+        }
+    }
+
+    fn of_ipv6(address: Ipv6Addr) -> Self {
+        if address.is_unicast_link_local() {
+            Self::Link
+        } else if address.is_loopback() || address.is_unspecified() {
+            Self::Machine
+        } else if address.is_unique_local() {
+            Self::Network
+        } else {
+            Self::Internet
+        }
     }
 }
 
@@ -91,6 +156,30 @@ mod tests {
         for realm in ["http://auth.docker.io/token", "http://registry-1.docker.io/token", "ftp://auth.docker.io/", "file:///etc/passwd"] {
             assert_eq!(judge("https://registry-1.docker.io", realm, &["auth.docker.io"]), Trust::None, "{realm}");
         }
+    }
+
+    #[test]
+    fn nobody_further_out_has_us_ask_what_lies_further_inside() {
+        for (upstream, realm, expected) in [
+            ("https://ghcr.io", "https://10.0.0.6/token", Trust::None),
+            ("https://ghcr.io", "https://[fd00::1]/token", Trust::None),
+            ("https://ghcr.io", "https://vault.internal/token", Trust::None),
+            ("https://203.0.113.9", "https://192.168.1.1/token", Trust::None),
+            ("http://10.0.0.5:5000", "http://127.0.0.1:8500/token", Trust::None),
+            ("http://10.0.0.5:5000", "http://localhost/token", Trust::None),
+            ("http://registry.corp", "http://[::ffff:127.0.0.1]/token", Trust::None),
+            ("http://registry.corp", "http://169.254.169.254/latest/token", Trust::None),
+            ("http://127.0.0.1:5000", "http://169.254.169.254/latest/token", Trust::None),
+            ("http://127.0.0.1:5000", "http://[fe80::1]/token", Trust::None),
+            ("https://ghcr.io", "https://100.100.100.200/token", Trust::None),
+            ("http://registry.corp", "http://10.0.0.6/token", Trust::Anonymous),
+            ("http://127.0.0.1:5000", "http://127.0.0.2:5001/token", Trust::Anonymous),
+            ("http://10.0.0.5:5000", "http://auth.example.com/token", Trust::Anonymous),
+            ("https://ghcr.io", "https://203.0.113.9/token", Trust::Anonymous),
+        ] {
+            assert_eq!(judge(upstream, realm, &[]), expected, "{upstream} {realm}");
+        }
+        assert_eq!(judge("https://ghcr.io", "https://10.0.0.6/token", &["10.0.0.6"]), Trust::Account);
     }
 
     #[test]

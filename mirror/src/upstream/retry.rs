@@ -17,6 +17,8 @@ pub(super) struct Tuning {
     pub(super) helper: Duration,
     /// The unit of the waits between tries.
     pub(super) pace: Duration,
+    /// The time over which it is judged whether a body comes too slowly.
+    pub(super) rate_window: Duration,
     /// A body that sends no byte for so long is given up, and fetched on from there.
     pub(super) stall: Duration,
     /// `HTTP_PROXY` and its like hold.
@@ -31,6 +33,7 @@ impl Default for Tuning {
             headers: Duration::from_secs(8),
             helper: Duration::from_secs(5),
             pace: Duration::from_millis(200),
+            rate_window: Duration::from_mins(1),
             stall: Duration::from_secs(20),
             system_proxy: true,
         }
@@ -46,6 +49,11 @@ pub(super) fn before_next(error: &FetchError, tries: u32, pace: Duration, left: 
 /// The wait before a body is fetched on, after `idle` tries in a row that brought no byte; `None`: enough of them.
 pub(super) fn before_resume(idle: u32, pace: Duration) -> Option<Duration> {
     (idle < MOST_IDLE_RESUMES).then(|| pause(idle, pace))
+}
+
+/// Whether a body that came too slowly for so many windows in a row may be gone on with.
+pub(super) fn is_worth_waiting(slow_in_a_row: u32) -> bool {
+    slow_in_a_row < MOST_SLOW
 }
 
 /// Whether another address of the same content may do better than the one that said this.
@@ -72,6 +80,8 @@ fn pause(tries: u32, pace: Duration) -> Duration {
 /// About half a minute of trying, after which a client does better elsewhere.
 const MOST_IDLE_RESUMES: u32 = 8;
 const MOST_REPEATS: u32 = 2;
+/// Three slow minutes in a row, over three connections: it is not the connection.
+const MOST_SLOW: u32 = 3;
 
 #[cfg(test)]
 mod tests {

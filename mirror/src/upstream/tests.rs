@@ -3,7 +3,7 @@
 mod blobs;
 mod login;
 mod manifests;
-mod server;
+pub(crate) mod server;
 mod sickness;
 
 use std::time::Duration;
@@ -14,6 +14,7 @@ use super::retry::Tuning;
 use super::{Identity, Metrics, Upstream};
 use crate::config::{AccountConfig, ByteSize, LimitsConfig, PasswordSource, Secret, UpstreamConfig};
 use crate::oci::{Algorithm, Digest, MediaType, Reference, RepoName};
+use crate::via::{Pseudonym, Via};
 
 /// Long enough for a busy machine; only what must be waited for is shorter.
 fn tuning() -> Tuning {
@@ -26,7 +27,7 @@ fn tuning() -> Tuning {
     }
 }
 
-fn config(server: &Server) -> UpstreamConfig {
+pub(crate) fn config(server: &Server) -> UpstreamConfig {
     UpstreamConfig {
         account: None,
         alternates: Vec::new(),
@@ -43,25 +44,32 @@ fn config(server: &Server) -> UpstreamConfig {
     }
 }
 
-fn with_account(server: &Server, password: PasswordSource) -> UpstreamConfig {
+pub(crate) fn with_account(server: &Server, password: PasswordSource) -> UpstreamConfig {
     UpstreamConfig { account: Some(AccountConfig { password, user: "ship".to_owned() }), ..config(server) }
 }
 
-fn password() -> PasswordSource {
+pub(crate) fn password() -> PasswordSource {
     PasswordSource::Value(Secret::new(PASSWORD))
 }
 
-fn limits() -> LimitsConfig {
+pub(crate) fn limits() -> LimitsConfig {
     let buffers = ByteSize(1 << 20);
-    LimitsConfig { buffers, connections: 100, drain: Duration::from_secs(1), upstream_blobs: 100, upstream_manifests: 100 }
+    LimitsConfig {
+        buffers,
+        connections: 100,
+        drain: Duration::from_secs(1),
+        upstream_blobs: 100,
+        upstream_manifests: 100,
+        upstream_min_rate: Some(ByteSize(64)),
+    }
 }
 
-fn upstream(config: &UpstreamConfig) -> Upstream {
+pub(crate) fn upstream(config: &UpstreamConfig) -> Upstream {
     tuned(config, tuning())
 }
 
 fn tuned(config: &UpstreamConfig, tuning: Tuning) -> Upstream {
-    Upstream::tuned(config, &limits(), "test", &Metrics::default(), tuning).expect("an upstream")
+    Upstream::tuned(config, &limits(), US, &Metrics::default(), tuning).expect("an upstream")
 }
 
 fn repo() -> RepoName {
@@ -72,20 +80,20 @@ fn tag() -> Reference {
     "1".parse().expect("a tag")
 }
 
-fn digest_of(bytes: &[u8]) -> Digest {
+pub(crate) fn digest_of(bytes: &[u8]) -> Digest {
     Digest::of(Algorithm::Sha256, bytes)
 }
 
 /// Bytes that tell their place.
-fn content(length: usize) -> Vec<u8> {
+pub(crate) fn content(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 7 + at / 251) as u8).collect()
 }
 
-fn manifest() -> String {
+pub(crate) fn manifest() -> String {
     format!(r#"{{"schemaVersion":2,"mediaType":"{}","layers":[]}}"#, MediaType::OCI_MANIFEST)
 }
 
-fn manifest_reply() -> Reply {
+pub(crate) fn manifest_reply() -> Reply {
     Reply::ok(manifest()).header("Content-Type", MediaType::OCI_MANIFEST).header("Docker-Content-Digest", digest_of(manifest().as_bytes()))
 }
 
@@ -113,4 +121,6 @@ fn challenge(seen: &Seen) -> Reply {
     Reply::new(401).header("WWW-Authenticate", challenge)
 }
 
+/// Us, among mirrors.
+const US: Pseudonym = Pseudonym::new(0xab);
 const PASSWORD: &str = "hunter2-is-secret";

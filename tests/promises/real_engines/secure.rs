@@ -3,10 +3,11 @@
 use std::fs;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use tests::engine::{Containerd, Crane, Dockerd, MachineConfig, Podman, Release};
+use tests::engine::{BuildKit, Containerd, Crane, Dockerd, MachineConfig, Podman, Release};
 use tests::hub::Hub;
 use tests::program::Program;
 
+use super::buildkit::copies_from;
 use super::client::Client;
 use super::{ACCOUNT, assert_one_download_a_blob, assert_only_the_mirror_asked, stock};
 
@@ -38,6 +39,10 @@ async fn every_engine_pulls_over_https_with_the_mirrors_ca() {
     takes_some(&podman).await;
     let Client::Podman(machine) = podman else { return };
     takes_some(&Client::Skopeo(machine)).await;
+    let Some(buildkit) = BuildKit::start(config()).await else { return };
+    for repository in TAKEN {
+        copies_from(&buildkit, &format!("{repository}:1")).await;
+    }
     let Some(crane) = Crane::find() else { return };
     takes_some(&Client::Crane(crane.trusting(&ca.pem()), mirror.host().to_owned())).await;
 

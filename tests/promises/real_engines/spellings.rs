@@ -43,7 +43,7 @@ async fn docker_takes_the_mirror_with_a_slash_at_its_end_and_29_with_a_path() {
 }
 
 fn behind(site: &Site, form: &str) -> MachineConfig {
-    MachineConfig::behind(format!("{}{form}", site.mirror.url()))
+    MachineConfig::behind(format!("http://{}{form}", site.tap.host()))
 }
 
 async fn takes_a_public_and_a_private_image(client: &Client) {

@@ -159,7 +159,8 @@ impl Contender {
                 { "address": self.https, "tls": { "certificate": yard.certificate, "key": yard.key } },
             ],
             "upstreams": [{ "name": "docker.io", "url": upstream }],
-            "store": { "path": self.store() },
+            // On a fuller disk the default share would have everything streamed past the store.
+            "store": { "path": self.store(), "min_free": "1MiB" },
             "admin": "off",
             "log": { "access": "off", "level": "warn" },
         });

@@ -1,6 +1,5 @@
 //! The upstreams of a tree, with what their names and hosts imply.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use url::{Host, Url};
@@ -13,8 +12,7 @@ use crate::config::{AccountConfig, PasswordSource, Secret, UpstreamConfig, Upstr
 /// Each upstream of the tree; Docker Hub where it names none.
 pub(super) fn upstreams(reader: &mut Reader<'_>, sources: &Sources) -> Vec<UpstreamConfig> {
     let window = reader.read("tag_window", parse::duration).unwrap_or(Duration::from_secs(1));
-    let empty = reader.tree.at("upstreams").is_some_and(|node| matches!(&node.value, Value::List(items) if items.is_empty()));
-    if empty {
+    if reader.tree.at("upstreams").is_some_and(Node::is_empty_list) {
         reader.problem("upstreams", "upstreams is empty: there is nothing to mirror; leave the key out for Docker Hub");
     }
     let count = if reader.has("upstreams") { reader.items("upstreams") } else { 1 };
@@ -32,7 +30,7 @@ fn upstream(reader: &mut Reader<'_>, sources: &Sources, index: usize, window: Du
     let upstream = UpstreamConfig {
         account,
         alternates: reader.list(&at("alternates"), parse::upstream_url).unwrap_or_default(),
-        ca: reader.read(&at("ca"), parse::filled::<PathBuf>),
+        ca: reader.read(&at("ca"), parse::path),
         private: reader.list(&at("private"), parse::of),
         proxy: reader.read(&at("proxy"), parse::web_url),
         realms: reader.list(&at("realms"), parse::host).unwrap_or_default(),
@@ -111,10 +109,10 @@ fn password(reader: &mut Reader<'_>, sources: &Sources, path: &str, key: &str) -
     let path = format!("{path}.{key}");
     match key {
         "password" => reader.text(&path).map(|text| PasswordSource::Value(Secret::new(text))),
-        "password_file" => reader.read(&path, parse::filled::<PathBuf>).map(PasswordSource::File),
+        "password_file" => reader.read(&path, parse::path).map(PasswordSource::File),
         "password_env" => {
             let name = reader.text(&path)?;
-            match sources.variable(name) {
+            match sources.variable(name).map(|value| value.trim_end_matches(['\r', '\n'])) {
                 Some(value) if !value.is_empty() => return Some(PasswordSource::Value(Secret::new(value))),
                 Some(_) => reader.problem(&path, format!("{path}: the variable {name} is empty")),
                 None => reader.problem(&path, format!("{path}: the variable {name} is not set")),

@@ -105,7 +105,7 @@ pub(super) const TABLE: &[(&str, Fate)] = &[
 ];
 
 fn version(text: &str) -> Verdict {
-    if text == "0.1" { Verdict::Quiet } else { Verdict::Wrong("not a version that is known; write 0.1".into()) }
+    if text == "0.1" { Verdict::Quiet } else { Verdict::Wrong("not known; write 0.1".into()) }
 }
 
 fn level(text: &str) -> Verdict {

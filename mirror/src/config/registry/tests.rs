@@ -1,5 +1,7 @@
 //! What people run with the `registry` image runs here, and what would be less safe is refused by name.
 
+mod names;
+
 use std::time::Duration;
 
 use super::is_drop_in;
@@ -32,6 +34,7 @@ fn the_classic_docker_run_line_is_understood() {
     assert_eq!((upstream.name.as_str(), upstream.hub, config.drop_in, &config.access), ("docker.io", true, true, &Access::Open));
     assert_eq!((config.listeners[0].address.to_string(), config.store.root.to_str()), ("[::]:5000".into(), Some("/var/lib/registry")));
     assert!(config.log.to_stdout);
+    assert_eq!(config.limits.drain, Duration::from_secs(8), "`docker stop` kills after 10 s");
     insta::assert_snapshot!(resolved.notes[0], @"private images of acme at docker.io are open to everybody who reaches [::]:5000; CHANDLER_ACCESS=10.0.0.0/8,… names who may read, CHANDLER_UPSTREAMS_0_PRIVATE=… which of them, CHANDLER_ACCESS=open ends this warning");
 }
 
@@ -56,21 +59,25 @@ fn the_same_over_https_is_understood() {
 fn the_config_file_of_an_https_mirror_is_understood() {
     let resolved = right(include_str!("../../../seeds/config/registry-2.1-https.yaml"), &[]);
     assert_eq!(resolved.notes, []);
-    insta::assert_snapshot!(resolved.show(), @r#"
+    insta::assert_snapshot!(resolved.show(), @r"
     listeners:
-      - address: "[::]:5000"  # config.yml:11:9
-        tls:
-          certificate: /certs/proxy.altus5.local.pem  # config.yml:13:18
-          key: /certs/proxy.altus5.local-key.pem  # config.yml:14:10
-        proxy_protocol: false  # default
+    - address: '[::]:5000'  # config.yml:11:9
+      tls:
+        certificate: /certs/proxy.altus5.local.pem  # config.yml:13:18
+        key: /certs/proxy.altus5.local-key.pem  # config.yml:14:10
+      proxy_protocol: false  # default
     upstreams:
-      - name: docker.io  # default
-        url: https://registry-1.docker.io  # config.yml:23:14
-        answers_to: [docker.io, index.docker.io, registry-1.docker.io, registry.hub.docker.com]  # default
-        hub: true  # default
-        alternates: []  # default
-        realms: []  # default
-        tag_window: 1s  # default
+    - name: docker.io  # default
+      url: https://registry-1.docker.io  # config.yml:23:14
+      answers_to:  # default
+      - docker.io
+      - index.docker.io
+      - registry-1.docker.io
+      - registry.hub.docker.com
+      hub: true  # default
+      alternates: []  # default
+      realms: []  # default
+      tag_window: 1s  # default
     store:
       path: /var/lib/registry  # config.yml:9:20
       max_size: off  # default
@@ -87,7 +94,8 @@ fn the_config_file_of_an_https_mirror_is_understood() {
     access: open  # default
     trusted_proxies: []  # default
     headers:
-      x-content-type-options: [nosniff]  # config.yml:16:29
+      x-content-type-options:  # config.yml:16:29
+      - nosniff
     admin:
       address: 127.0.0.1:5001  # default
       open_metrics: false  # default
@@ -101,10 +109,11 @@ fn the_config_file_of_an_https_mirror_is_understood() {
     limits:
       connections: 4096  # default
       buffers: 16MiB  # default
-      drain: 30s  # default
+      drain: 8s  # default
       upstream_blobs: 32  # default
       upstream_manifests: 32  # default
-    "#);
+      upstream_min_rate: 64B  # default
+    ");
 }
 
 #[test]
@@ -277,6 +286,35 @@ fn without_an_upstream_it_says_that_it_takes_no_pushes() {
     ");
     assert!(wrong("", &[("REGISTRY_PROXY_REMOTEURL", "registry-1.docker.io")]).contains("scheme is missing"));
     assert!(stand_in("", &[("CHANDLER_UPSTREAMS", "docker.io")]).is_ok());
+}
+
+#[test]
+fn what_is_wrong_is_said_in_the_images_words() {
+    let variable = ("REGISTRY_HTTP_TLS_CERTIFICATE", "/c");
+    insta::assert_snapshot!(wrong("", &[HUB, variable]), @r"
+    the configuration has a problem
+      REGISTRY_HTTP_TLS_CERTIFICATE: http.tls has a certificate and no key; HTTPS needs both: add http.tls.key (REGISTRY_HTTP_TLS_KEY)
+    ");
+    let file = "http: {addr: 5000, debug: {addr: x:1}, draintimeout: 60}\nproxy: {remoteurl: registry-1.docker.io}\nhealth: {storagedriver: {enabled: sure}}\nlog: {level: loud}\nversion: 1";
+    insta::assert_snapshot!(wrong(file, &[]), @r#"
+    the configuration has 7 problems
+      config.yml:1:14: http.addr: "5000" is not an address: a port alone; write an IP address and a port, such as 127.0.0.1:5000, or :5000 for every interface
+      config.yml:1:34: http.debug.addr: "x:1" is not an address: a host's name does not say on which interface to listen; write an IP address and a port, such as 127.0.0.1:5000, or :5000 for every interface
+      config.yml:1:54: http.draintimeout: "60" is not a duration; write a number with a unit, such as 10s
+      config.yml:2:20: proxy.remoteurl: "registry-1.docker.io" is not a URL: the scheme is missing; write https://HOST or http://HOST
+      config.yml:3:35: health.storagedriver.enabled: "sure" is not true or false
+      config.yml:4:14: log.level: "loud" is not a level; write error, warn, info or debug
+      config.yml:5:10: version: "1" is not known; write 0.1
+    "#);
+}
+
+#[test]
+fn blanks_and_line_breaks_around_a_variable_are_nothing() {
+    let resolved =
+        right("", &[HUB, ("REGISTRY_PROXY_USERNAME", " a "), ("REGISTRY_PROXY_PASSWORD", "hunter2\n"), ("REGISTRY_HTTP_ADDR", ":80 ")]);
+    let account = resolved.config.upstreams[0].account.clone().expect("an account");
+    assert_eq!((account.user.as_str(), account.password), ("a", PasswordSource::Value(Secret::new("hunter2"))));
+    assert_eq!(resolved.config.listeners[0].address.port(), 80);
 }
 
 #[test]

@@ -4,18 +4,15 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
+use super::versions::TEXTS;
 use super::*;
 
+/// What YAML writers get wrong: words that some readers take for something else, and every character that a setting may hold.
 fn text() -> impl Strategy<Value = String> {
-    prop_oneof![
-        "[a-z]{1,8}",
-        "[ -~]{1,12}",
-        Just("no".into()),
-        Just("1e5".into()),
-        Just("null".into()),
-        Just("a: b # c".into()),
-        "\\PC{1,6}"
-    ]
+    let word = proptest::sample::select(TEXTS.to_vec()).prop_filter("an empty one is often no value", |text| !text.is_empty());
+    let any =
+        "\\PC{1,6}|[\t -~]{1,12}".prop_filter("no setting holds a line break", |text: &String| !text.contains(['\u{2028}', '\u{2029}']));
+    prop_oneof!["[a-z]{1,8}", word.prop_map(str::to_owned), any]
 }
 
 fn duration() -> impl Strategy<Value = Duration> {
@@ -108,13 +105,14 @@ fn log() -> impl Strategy<Value = LogConfig> {
 }
 
 fn limits() -> impl Strategy<Value = LimitsConfig> {
-    (size(), 1_usize..9999, duration(), 1_usize..99, 1_usize..99).prop_map(
-        |(buffers, connections, drain, upstream_blobs, upstream_manifests)| LimitsConfig {
+    (size(), 1_usize..9999, duration(), 1_usize..99, 1_usize..99, option::of(size())).prop_map(
+        |(buffers, connections, drain, upstream_blobs, upstream_manifests, upstream_min_rate)| LimitsConfig {
             buffers,
             connections,
             drain,
             upstream_blobs,
             upstream_manifests,
+            upstream_min_rate,
         },
     )
 }
@@ -131,15 +129,25 @@ fn listeners() -> impl Strategy<Value = Vec<ListenerConfig>> {
     })
 }
 
+/// Names may hold dots, and be numbers: neither is a path.
+fn headers() -> impl Strategy<Value = Vec<(HeaderName, HeaderValue)>> {
+    let ours = (http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    option::of(("x[a-z0-9.-]{0,3}|[0-9]{1,3}", vec("[!-~]([ -~]{0,5}[!-~])?", 1..3))).prop_map(move |other| {
+        let (name, values) = other.unwrap_or_default();
+        let other = |value: String| (name.parse().expect("a header's name"), value.parse().expect("a header's value"));
+        std::iter::once(ours.clone()).chain(values.into_iter().map(other)).collect()
+    })
+}
+
 fn config() -> impl Strategy<Value = Config> {
-    let header = (Just(http::header::X_CONTENT_TYPE_OPTIONS), Just(HeaderValue::from_static("nosniff")));
     let parts = (access(), admin(), limits(), listeners(), log(), store());
-    (parts, header, networks(), upstream(0), option::of(upstream(1))).prop_map(
-        |((access, admin, limits, listeners, log, store), header, trusted_proxies, first, second)| Config {
+    (parts, headers(), networks(), upstream(0), option::of(upstream(1))).prop_map(
+        |((access, admin, limits, listeners, log, store), headers, trusted_proxies, first, second)| Config {
             access,
+            access_said: true,
             admin,
             drop_in: false,
-            headers: vec![header],
+            headers,
             limits,
             listeners,
             log,
@@ -204,6 +212,21 @@ fn near_yaml() -> impl Strategy<Value = String> {
     vec(word, 0..40).prop_map(|words| words.concat())
 }
 
+/// Each value with its path.
+fn values(node: &tree::Node) -> Vec<(String, String)> {
+    fn walk(node: &tree::Node, path: &str, found: &mut Vec<(String, String)>) {
+        match &node.value {
+            tree::Value::Map(entries) => entries.iter().for_each(|entry| walk(&entry.node, &format!("{path}.{}", entry.name), found)),
+            tree::Value::List(items) => items.iter().enumerate().for_each(|(index, item)| walk(item, &format!("{path}.{index}"), found)),
+            tree::Value::Null => found.push((path.to_owned(), "null".into())),
+            tree::Value::Text(text) => found.push((path.to_owned(), format!("{text:?}"))),
+        }
+    }
+    let mut found = Vec::new();
+    walk(node, "", &mut found);
+    found
+}
+
 fn read_all_ways(text: &str) {
     for drop_in in [false, true] {
         if let Ok(resolved) = resolve(&Sources { drop_in, ..Sources::yaml(text) }) {
@@ -229,6 +252,20 @@ proptest! {
         let sources = with_environment("", &[(&name, &value)]);
         let _ = resolve(&sources);
         let _ = resolve(&Sources { drop_in: true, ..sources });
+    }
+
+    #[test]
+    fn what_is_shown_is_what_would_be_written_but_for_comments_and_secrets(config in config()) {
+        let shown = show::with_origins(&config, &tree::Node::empty());
+        let bare = shown.lines().map(|line| line.strip_suffix("  # default").unwrap_or(line)).collect::<Vec<_>>().join("\n");
+        let [shown, bare] = [&shown, &bare].map(|text| values(&tree::parse("shown".as_ref(), text).expect("YAML")));
+        prop_assert_eq!(&shown, &bare, "a comment changed a value");
+        let written = values(&tree::parse("written".as_ref(), &render(&config)).expect("YAML"));
+        prop_assert_eq!(shown.len(), written.len());
+        let hidden = |path: &str| keys::is_secret(path.trim_start_matches('.')) || path.rsplit('.').next() == Some("proxy");
+        for ((path, shown), (_, written)) in shown.iter().zip(&written).filter(|((path, _), _)| !hidden(path)) {
+            prop_assert_eq!(shown, written, "{}", path);
+        }
     }
 
     #[test]

@@ -20,7 +20,8 @@ pub(in crate::config) fn parse(path: &Path, text: &str) -> Result<Node, Vec<Prob
             Ok((event, span)) => builder.event(event, span.start),
             Err(error) => {
                 let origin = builder.origin(*error.marker());
-                builder.problem(origin, format!("not YAML: {}", error.info()));
+                let mend = if error.info().contains("tab") { "; indent with spaces" } else { "" };
+                builder.problem(origin, format!("not YAML: {}{mend}", error.info()));
                 break;
             }
         }

@@ -73,8 +73,35 @@ fn a_foreign_namespace_is_refused_and_never_answered_with_the_hubs_content() {
 }
 
 #[test]
-fn a_repository_that_looks_like_a_host_which_is_not_mirrored_is_the_first_upstreams() {
-    assert_eq!(meant("/v2/quay.io/foo/manifests/1"), Some((0, "quay.io/foo".into())));
+fn a_path_that_begins_with_a_registry_which_is_not_mirrored_is_refused_without_a_question() {
+    for (path, host) in [
+        ("/v2/quay.io/foo/manifests/1", "quay.io"),
+        ("/v2/quay.io/foo/bar/tags/list", "quay.io"),
+        ("/v2/quay.io/foo/manifests/1?ns=docker.io", "quay.io"),
+        ("/docker.io/v2/ghcr.io/foo/manifests/1", "ghcr.io"),
+        ("/v2/localhost/foo/manifests/1", "localhost"),
+        ("/v2/localhost:5000/foo/manifests/1", "localhost:5000"),
+        ("/v2/registry%3A5000/foo/manifests/1", "registry:5000"),
+    ] {
+        assert_eq!(get(path), Err(ActionError::UnknownNamespace(host.into())), "{path}");
+    }
+    assert_eq!(meant("/v2/foo/quay.io/manifests/1"), Some((0, "foo/quay.io".into())), "only the first component is a host");
+}
+
+#[test]
+fn a_registry_that_is_not_the_hub_may_have_dots_in_its_projects() {
+    let mut names = names();
+    names.upstreams.rotate_left(2); // Its own first upstream: `corp`.
+    let parse = |path: &str, query| match names.parse(&Method::GET, path, query) {
+        Ok(Action::Manifest(target, _)) => Ok((target.upstream, target.repo.to_string())),
+        other => Err(other),
+    };
+    assert_eq!(parse("/v2/team.app/foo/manifests/1", None), Ok((0, "team.app/foo".into())));
+    assert_eq!(parse("/v2/quay.io/foo/manifests/1", Some("ns=corp")), Ok((0, "quay.io/foo".into())), "the client said whose it is");
+    assert_eq!(parse("/v2/corp/quay.io/foo/manifests/1", None), Ok((0, "quay.io/foo".into())), "so it did here");
+    for path in ["/v2/quay.io/foo/manifests/1", "/v2/x.azurecr.io/foo/manifests/1", "/v2/other:5000/foo/manifests/1"] {
+        assert!(matches!(parse(path, None), Err(Err(ActionError::UnknownNamespace(_)))), "{path}");
+    }
     assert_eq!(
         meant("/v2/docker.io/foo/bar/manifests/1?ns=ghcr.io"),
         Some((1, "docker.io/foo/bar".into())),

@@ -1,15 +1,17 @@
 //! A repository in memory. Pure.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::super::index::Seconds;
-use super::super::records::{ManifestRecord, RepositoryState, TagRecord};
+use super::super::layout::{BLOBS, MANIFESTS, STATE, TAGS, file_name};
+use super::super::records::{self, BlobRecord, ManifestRecord, RepositoryState, TagRecord};
 use super::Held;
 use crate::oci::{ChildKind, Digest, MediaType, Tag};
 
 /// Everything that is known. A flag beside a value says whether the disk knows it too.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Known {
     pub(super) blobs: HashMap<Digest, (u64, bool)>,
     pub(super) manifests: HashMap<Digest, Linked>,
@@ -29,7 +31,91 @@ pub(super) struct Linked {
     used: AtomicU32,
 }
 
+/// Something that only memory knows, as it is to be written.
+#[derive(Clone, Debug)]
+pub(super) enum Fact {
+    Blob(Digest, u64),
+    Manifest(ManifestRecord),
+    State(RepositoryState),
+    Tag(Tag, TagRecord),
+}
+
+impl Fact {
+    /// The folder of its kind; `None`: the repository's own.
+    pub(super) fn folder(&self) -> Option<&'static str> {
+        match self {
+            Self::Blob(..) => Some(BLOBS),
+            Self::Manifest(_) => Some(MANIFESTS),
+            Self::State(_) => None,
+            Self::Tag(..) => Some(TAGS),
+        }
+    }
+
+    /// Where it is written, below the repository's folder.
+    pub(super) fn path(&self) -> PathBuf {
+        let name = match self {
+            Self::Blob(digest, _) => file_name(digest),
+            Self::Manifest(record) => file_name(&record.digest),
+            Self::State(_) => STATE.to_owned(),
+            Self::Tag(tag, _) => tag.to_string(),
+        };
+        self.folder().map(PathBuf::from).unwrap_or_default().join(name)
+    }
+
+    pub(super) fn document(&self) -> Vec<u8> {
+        match self {
+            Self::Blob(_, size) => records::write(&BlobRecord { size: *size }),
+            Self::Manifest(record) => records::write(record),
+            Self::State(state) => records::write(state),
+            Self::Tag(_, record) => records::write(record),
+        }
+    }
+}
+
 impl Known {
+    /// Nothing, as it is on an empty disk.
+    pub(super) fn nothing() -> Self {
+        Self {
+            blobs: HashMap::new(),
+            manifests: HashMap::new(),
+            state: (RepositoryState::default(), true),
+            tags: BTreeMap::new(),
+            children: HashMap::new(),
+            media_types: HashSet::new(),
+        }
+    }
+
+    /// What the disk does not know, each kind together: what closes a repository first, and manifests before the tags that name them.
+    pub(super) fn unsaved(&self) -> Vec<Fact> {
+        let manifests = self.manifests.values().filter(|linked| !linked.saved).map(|linked| Fact::Manifest(linked.record.clone()));
+        let blobs = self.blobs.iter().filter(|(_, (_, saved))| !saved).map(|(digest, (size, _))| Fact::Blob(digest.clone(), *size));
+        let tags = self.tags.iter().filter(|(_, (_, saved))| !saved).map(|(tag, (record, _))| Fact::Tag(tag.clone(), record.clone()));
+        let state = (!self.state.1).then_some(Fact::State(self.state.0));
+        state.into_iter().chain(manifests).chain(blobs).chain(tags).collect()
+    }
+
+    /// The disk knows `fact` now; what was learned since it was written is still to come.
+    pub(super) fn saved(&mut self, fact: &Fact) {
+        match fact {
+            Fact::Blob(digest, size) => {
+                if let Some((_, saved)) = self.blobs.get_mut(digest).filter(|(known, _)| known == size) {
+                    *saved = true;
+                }
+            }
+            Fact::Manifest(record) => {
+                if let Some(linked) = self.manifests.get_mut(&record.digest).filter(|linked| linked.record == *record) {
+                    linked.saved = true;
+                }
+            }
+            Fact::State(state) => self.state.1 |= self.state.0 == *state,
+            Fact::Tag(tag, record) => {
+                if let Some((_, saved)) = self.tags.get_mut(tag).filter(|(known, _)| known == record) {
+                    *saved = true;
+                }
+            }
+        }
+    }
+
     pub(super) fn held(&self, digest: &Digest) -> Option<Held> {
         if let Some(Linked { record, .. }) = self.manifests.get(digest) {
             return Some(Held { kind: ChildKind::Manifest, media_type: record.media_type.clone(), size: record.size });

@@ -1,7 +1,30 @@
-use super::super::tests::{config, digest_of, folder, layer, manifest, opened, repository, tag};
+use super::super::tests::{config, digest_of, folder, layer, manifest, opened, repository, tag, try_repository};
 use super::super::{RepositoryState, Visibility};
 use super::*;
 use crate::oci::Child;
+
+/// Learned and saved in one call.
+impl Repository {
+    pub(in crate::store) fn link_manifest(&self, record: &ManifestRecord) -> Result<(), StoreError> {
+        self.learn_manifest(record);
+        self.save()
+    }
+
+    pub(in crate::store) fn link_blob(&self, digest: &Digest, size: u64) -> Result<(), StoreError> {
+        self.learn_blob(digest, size);
+        self.save()
+    }
+
+    pub(in crate::store) fn set_tag(&self, tag: &Tag, record: &TagRecord) -> Result<(), StoreError> {
+        self.learn_tag(tag, record);
+        self.save()
+    }
+
+    pub(in crate::store) fn set_state(&self, state: RepositoryState) -> Result<(), StoreError> {
+        self.learn_state(|_| state);
+        self.save()
+    }
+}
 
 #[test]
 fn a_repository_holds_what_its_manifests_name_and_what_was_proved() {
@@ -77,12 +100,93 @@ fn a_record_that_cannot_be_understood_is_removed_and_the_others_hold() {
     let path = |digest: &Digest| records.join("_manifests").join(file_name(digest));
     std::fs::copy(path(&good.digest), path(&other.digest)).expect("a record under another's name");
     std::fs::write(records.join("_tags/t"), "{\"version\":1,").expect("cut short");
-    std::fs::write(records.join("_state"), "").expect("no bytes");
     let store = opened(&config(folder.path()));
     let repository = repository(&store, "a");
     assert!(repository.held(&good.digest).is_some());
     assert_eq!((repository.held(&other.digest), repository.tags()), (None, vec![]));
-    assert!(!path(&other.digest).exists() && !records.join("_tags/t").exists() && !records.join("_state").exists());
+    assert!(!path(&other.digest).exists() && !records.join("_tags/t").exists());
+}
+
+#[test]
+fn a_state_that_cannot_be_understood_is_closed_and_its_copy_is_kept() {
+    for damaged in ["", "{\"version\":1,", "{\"version\":2}"] {
+        let folder = folder();
+        let records = folder.path().join("repos/hub/a");
+        std::fs::create_dir_all(&records).expect("ours");
+        std::fs::write(records.join("_state"), damaged).expect("ours");
+        for _ in ["as it was found", "as it was written anew"] {
+            assert!(repository(&opened(&config(folder.path())), "a").state().closed, "{damaged:?}");
+        }
+        assert_eq!(std::fs::read_to_string(records.join("_state.damaged")).expect("a copy"), damaged);
+        let store = opened(&config(folder.path()));
+        repository(&store, "a").set_state(RepositoryState::default()).expect("room");
+        drop(store);
+        assert!(!repository(&opened(&config(folder.path())), "a").state().closed, "its upstream answered for it");
+    }
+}
+
+#[test]
+fn records_that_cannot_be_read_for_a_moment_are_missing_to_nobody_after_it() {
+    let folder = folder();
+    let good = manifest(b"good", vec![]);
+    let state = RepositoryState { closed: true, ..RepositoryState::default() };
+    {
+        let store = opened(&config(folder.path()));
+        let repository = repository(&store, "a");
+        repository.link_manifest(&good).expect("room");
+        repository.link_blob(&digest_of(b"blob"), 4).expect("room");
+        repository.set_tag(&tag("t"), &TagRecord { digest: good.digest.clone(), gone_since: None }).expect("room");
+        repository.set_state(state).expect("room");
+    }
+    let records = folder.path().join("repos/hub/a");
+    let manifest = format!("_manifests/{}", file_name(&good.digest));
+    for part in ["_manifests", "_blobs", "_tags", "_state", "_tags/t", &manifest] {
+        let store = opened(&config(folder.path()));
+        let (path, aside) = (records.join(part), folder.path().join("aside"));
+        std::fs::rename(&path, &aside).expect("ours");
+        std::os::unix::fs::symlink(&path, &path).expect("a link to itself, which even root cannot read");
+        let error = try_repository(&store, "a").expect_err("who knows whether it is closed");
+        assert!(matches!(&*error, StoreError::Io { doing: "read", path: named, .. } if *named == path), "{error:?}");
+        store.cleanup().run(u32::MAX, &tokio_util::sync::CancellationToken::new());
+        std::fs::remove_file(&path).expect("ours");
+        std::fs::rename(&aside, &path).expect("ours");
+        let repository = repository(&store, "a");
+        assert_eq!(
+            (repository.record(&good.digest).as_ref(), repository.tags().len(), repository.state()),
+            (Some(&good), 1, state),
+            "{part}"
+        );
+        assert!(repository.held(&digest_of(b"blob")).is_some(), "{part}");
+    }
+}
+
+#[test]
+fn what_is_learned_is_known_at_once_and_written_when_it_is_saved() {
+    let folder = folder();
+    let store = opened(&config(folder.path()));
+    let (record, proved) = (manifest(b"one", vec![layer(&digest_of(b"layer"), 5)]), digest_of(b"proved"));
+    let first = repository(&store, "a");
+    assert!(!first.is_behind());
+    first.learn_manifest(&record);
+    first.learn_blob(&proved, 6);
+    first.learn_tag(&tag("t"), &TagRecord { digest: record.digest.clone(), gone_since: None });
+    first.learn_state(|state| RepositoryState { closed: true, ..state });
+    assert!(first.is_behind() && first.held(&proved).is_some() && first.held(&digest_of(b"layer")).is_some() && first.state().closed);
+    assert!(!folder.path().join("repos").join("hub").exists(), "nothing is written yet");
+
+    first.save().expect("room");
+    assert!(!first.is_behind());
+    first.learn_manifest(&record);
+    first.learn_blob(&proved, 6);
+    assert!(!first.is_behind(), "what is told again is no news");
+    first.learn_state(|_| RepositoryState::default());
+    assert!(first.is_behind(), "what is as before the first save is news to the disk");
+    first.save().expect("room");
+    drop((first, store));
+    let store = opened(&config(folder.path()));
+    let first = repository(&store, "a");
+    assert_eq!((first.record(&record.digest), first.tags().len(), first.state().closed), (Some(record), 1, false));
+    assert_eq!(first.held(&proved).map(|held| held.size), Some(6));
 }
 
 #[test]

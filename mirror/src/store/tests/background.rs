@@ -33,7 +33,7 @@ async fn a_sick_disk_is_noticed_and_so_is_its_recovery() {
     let aside = mount.path().join("aside");
     fs::rename(mount.path().join("spool"), &aside).expect("ours");
     state.wait_for(|state| *state != Health::Healthy).await.expect("the store lives");
-    assert!(matches!(store.spool(&digest_of(b"new"), Some(1)), Err(SpoolError::Unhealthy(reason)) if reason.contains("No such file")));
+    assert!(matches!(store.spool(&digest_of(b"new"), Some(1)), Err(StoreError::Unhealthy(reason)) if reason.contains("No such file")));
     assert!(matches!(store.put_manifest(&digest_of(b"new"), b"new"), Err(StoreError::Unhealthy(_))));
     assert!(store.blob(&digest).is_some(), "what is stored is served");
     fs::rename(&aside, mount.path().join("spool")).expect("ours");
@@ -51,7 +51,7 @@ async fn without_a_check_the_first_failed_write_counts_and_recovery_is_still_fou
     let store = open(&StoreConfig { health, ..config(folder.path()) });
     let spool = folder.path().join("spool");
     fs::rename(&spool, folder.path().join("aside")).expect("ours");
-    assert!(matches!(store.spool(&digest_of(b"x"), Some(1)), Err(SpoolError::Io { doing: "create", .. })));
+    assert!(matches!(store.spool(&digest_of(b"x"), Some(1)), Err(StoreError::Io { doing: "create", .. })));
     assert!(matches!(*store.health().borrow(), Health::Unhealthy { .. }));
     let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
     store.spawn(&tasks, &cancel);
@@ -99,6 +99,7 @@ fn metrics_are_named_by_the_conventions() {
     insta::assert_snapshot!(values.collect::<Vec<_>>().join("\n"), @"
     chandler_store_blobs 1
     chandler_store_cap_bytes 67108864
+    chandler_store_checked_bytes_total 0
     chandler_store_evicted_total 0
     chandler_store_evicted_bytes_total 0
     chandler_store_full_total 0

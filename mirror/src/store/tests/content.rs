@@ -123,7 +123,7 @@ fn a_reader_keeps_what_is_quarantined_or_replaced_under_it() {
     let bytes = content(7, 50_000);
     let digest = put(&store, &bytes).expect("room");
     let first = store.blob(&digest).expect("stored");
-    store.quarantine(&digest);
+    store.disk.quarantine(&digest, "a test");
     assert!(store.blob(&digest).is_none());
     put(&store, &bytes).expect("fetched again");
     let second = store.blob(&digest).expect("stored");
@@ -150,7 +150,7 @@ fn only_the_newest_damaged_files_are_kept() {
     let folder = folder();
     let store = opened(&config(folder.path()));
     for seed in 0..12 {
-        store.quarantine(&put(&store, &content(seed, 100)).expect("room"));
+        store.disk.quarantine(&put(&store, &content(seed, 100)).expect("room"), "a test");
     }
     assert_eq!(files(&folder.path().join("quarantine")).len(), quarantine::KEPT);
     assert_eq!(store.figures().allocated, du(folder.path()));
@@ -170,6 +170,7 @@ fn a_use_is_remembered_by_the_file() {
     drop(store);
     let store = opened(&config(folder.path()));
     store.blob(&digest).expect("stored").touch();
+    store.disk.save_uses(); // As the clean-up does in the background.
     let age = fs::metadata(&path).expect("there").modified().expect("a time").elapsed().expect("past");
     assert!(age < Duration::from_mins(1), "{age:?}");
 }
@@ -202,4 +203,27 @@ fn a_crash_between_two_names_of_a_manifest_leaves_one() {
     assert_eq!((store.figures().manifests, store.figures().blobs), (1, 0));
     assert!(files(&folder.path().join("blobs")).is_empty());
     assert_eq!(store.figures().allocated, du(folder.path()));
+}
+
+#[test]
+fn of_two_spools_of_one_digest_the_first_that_is_published_is_the_blob() {
+    let folder = folder();
+    let store = opened(&config(folder.path()));
+    let bytes = content(1, 100_000);
+    let digest = digest_of(&bytes);
+    let spools = [(); 2].map(|()| store.spool(&digest, Some(100_000)).expect("room"));
+    let [first, second] = spools.map(|mut spool| {
+        spool.append(&bytes).expect("room");
+        spool
+    });
+    let reader = second.file();
+    let first = first.publish(ChildKind::Blob).expect("room");
+    let second = second.publish(ChildKind::Blob).expect("it is there");
+    let inode = |stored: &Stored| stored.file().metadata().expect("open").ino();
+    assert_eq!(inode(&first), inode(&second));
+    let mut read_on = vec![0; bytes.len()];
+    reader.read_exact_at(&mut read_on, 0).expect("whoever reads the other keeps it");
+    assert!(read_on == bytes && read(&second) == bytes);
+    drop((first, second, reader));
+    assert_eq!((store.figures().blobs, store.figures().allocated), (1, du(folder.path())));
 }

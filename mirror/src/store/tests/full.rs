@@ -14,9 +14,9 @@ fn a_full_disk_takes_nothing_new_and_serves_what_it_has() {
     let reader = store.blob(&digest).expect("stored"); // What is read is not evicted.
     mount.fill();
 
-    assert!(matches!(store.spool(&digest_of(b"new"), Some(1 << 20)), Err(SpoolError::Full(_))));
+    assert!(matches!(store.spool(&digest_of(b"new"), Some(1 << 20)), Err(StoreError::Full(_))));
     let mut unsized_spool = store.spool(&digest_of(b"newer"), None).expect("a file without bytes takes none");
-    assert!(matches!(unsized_spool.append(&content(2, 1 << 20)), Err(SpoolError::Full(_))));
+    assert!(matches!(unsized_spool.append(&content(2, 1 << 20)), Err(StoreError::Full(_))));
     drop(unsized_spool);
     assert!(matches!(store.put_manifest(&digest_of(b"{}"), b"{}"), Err(StoreError::Full(_))));
     assert_eq!(read(&store.blob(&digest).expect("a hit")), kept);
@@ -61,7 +61,7 @@ fn a_blob_that_can_never_fit_evicts_nothing() {
     let Some(mount) = Tmpfs::mount("4m") else { return };
     let store = opened(&config(mount.path()));
     let digest = put(&store, &content(1, 1 << 20)).expect("room");
-    assert!(matches!(store.spool(&digest_of(b"large"), Some(1 << 30)), Err(SpoolError::Full(_))));
+    assert!(matches!(store.spool(&digest_of(b"large"), Some(1 << 30)), Err(StoreError::Full(_))));
     assert!(store.blob(&digest).is_some());
 }
 
@@ -85,7 +85,7 @@ fn a_file_system_that_cannot_allocate_ahead_is_accounted_for_ahead() {
     let bytes = content(1, 1 << 20);
     let mut spool = store.spool(&digest_of(&bytes), Some(1 << 20)).expect("room");
     spool.append(&bytes[..1000]).expect("room");
-    assert!(matches!(store.spool(&digest_of(b"large"), Some(3 << 20)), Err(SpoolError::Full(_))), "its rest is promised");
+    assert!(matches!(store.spool(&digest_of(b"large"), Some(3 << 20)), Err(StoreError::Full(_))), "its rest is promised");
     spool.append(&bytes[1000..]).expect("room");
     spool.publish(ChildKind::Blob).expect("published");
     assert_eq!(read(&store.blob(&digest_of(&bytes)).expect("stored")), bytes);

@@ -26,10 +26,10 @@ fn what_is_read_or_written_is_not_evicted() {
     let digest = put(&store, &content(1, 1 << 20)).expect("room");
     let stored = store.blob(&digest).expect("stored");
     let mut spool = store.spool(&digest_of(&content(2, 1 << 20)), Some(1 << 20)).expect("room");
-    assert!(matches!(store.spool(&digest_of(b"more"), Some(1 << 20)), Err(SpoolError::Full(_))));
+    assert!(matches!(store.spool(&digest_of(b"more"), Some(1 << 20)), Err(StoreError::Full(_))));
     let file = Arc::clone(stored.file());
     drop(stored);
-    assert!(matches!(store.spool(&digest_of(b"more"), Some(1 << 20)), Err(SpoolError::Full(_))), "the file itself is still read");
+    assert!(matches!(store.spool(&digest_of(b"more"), Some(1 << 20)), Err(StoreError::Full(_))), "the file itself is still read");
     drop(file);
     let more = store.spool(&digest_of(b"more"), Some(1 << 20)).expect("room, now that nobody reads");
     assert!(store.blob(&digest).is_none());
@@ -47,7 +47,7 @@ fn a_smaller_cap_is_kept_after_the_scan() {
         (0..8).for_each(|seed| drop(put(&store, &content(seed, 1 << 20)).expect("room")));
     }
     let store = open(&capped(folder.path(), 4 << 20));
-    assert!(matches!(store.spool(&digest_of(b"x"), Some(1)), Err(SpoolError::Full(_))), "what is used is not known before the scan");
+    assert!(matches!(store.spool(&digest_of(b"x"), Some(1)), Err(StoreError::Full(_))), "what is used is not known before the scan");
     scan(&store);
     store.disk.trim();
     assert!(store.figures().allocated <= 4 << 20, "{:?}", store.figures());
@@ -101,7 +101,7 @@ fn many_threads_on_the_same_few_blobs_leave_the_account_right() {
                         // Others may hold all the room at this moment.
                         put(store, &bytes).map(drop).unwrap_or_default();
                     } else if turn % 13 == 0 {
-                        store.quarantine(&digest_of(&bytes));
+                        store.disk.quarantine(&digest_of(&bytes), "a test");
                     }
                     assert!(store.figures().allocated <= 3 << 20);
                 }
@@ -181,7 +181,7 @@ impl Run {
                 }
             }
             Step::PutManifest { seed } => self.store.put_manifest(&digest_of(&seed.to_le_bytes()), &seed.to_le_bytes()).unwrap_or_default(),
-            Step::Quarantine { seed } => self.store.quarantine(&blob(seed).1),
+            Step::Quarantine { seed } => self.store.disk.quarantine(&blob(seed).1, "a test"),
             Step::Reopen => self.reopen(),
             Step::SetTag { seed, repository: of } => {
                 let record = TagRecord { digest: blob(seed).1, gone_since: None };

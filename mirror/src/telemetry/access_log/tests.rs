@@ -30,19 +30,22 @@ impl io::Write for Sink {
 async fn logged(trusted: &str, work: impl AsyncFnOnce(&AccessLog)) -> Vec<Value> {
     let sink = Sink::default();
     let (lines, writer) = Lines::spawn(LogFormat::Json, &[], sink.clone()).expect("a thread");
-    let log = AccessLog::new(Some(lines), &[trusted.parse().expect("a network")], Metrics::default());
+    let log = AccessLog::new(Some(lines), TrustedProxies::new(&[trusted.parse().expect("a network")]), Metrics::default());
     work(&log).await;
-    writer.finish();
+    assert!(writer.finish(std::time::Duration::from_mins(1)));
     let text = String::from_utf8(sink.0.lock().expect("whole").clone()).expect("text");
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 fn request(method: &Method, headers: &[(&'static str, &'static str)]) -> Request<()> {
+    request_from(Peer { address: SocketAddr::from(([10, 0, 0, 9], 4711)), tls: false, unnamed: false }, method, headers)
+}
+
+fn request_from(peer: Peer, method: &Method, headers: &[(&'static str, &'static str)]) -> Request<()> {
     let mut request = Request::builder().method(method).uri("/v2/app/blobs/x?token=secret");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let peer = Peer { address: SocketAddr::from(([10, 0, 0, 9], 4711)), tls: false };
     request.extension(peer).body(()).expect("a request")
 }
 
@@ -110,6 +113,15 @@ async fn only_a_trusted_proxy_names_the_client_and_the_id() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_named_nobody_lets_no_client_name_itself() {
+    let headers = [("x-forwarded-for", "192.0.2.1"), ("x-request-id", "from-the-client")];
+    let peer = Peer { address: SocketAddr::from(([10, 0, 0, 9], 4711)), tls: false, unnamed: true };
+    let lines = logged("10.0.0.0/8", async |log| drop(log.observe(request_from(peer, &Method::GET, &headers), answer).await)).await;
+    assert_eq!(lines[0]["client"], "10.0.0.9");
+    assert_ne!(lines[0]["request_id"], "from-the-client");
+}
+
+#[tokio::test]
 async fn a_handler_that_panics_is_logged_as_the_500_that_its_client_gets() {
     let lines = logged("127.0.0.1/32", async |log| {
         let bug = async |_| -> Response<Boxed> { panic!("a bug") };
@@ -122,7 +134,7 @@ async fn a_handler_that_panics_is_logged_as_the_500_that_its_client_gets() {
 
 #[tokio::test]
 async fn without_a_log_only_errors_carry_an_id() {
-    let log = AccessLog::new(None, &[], Metrics::default());
+    let log = AccessLog::new(None, TrustedProxies::default(), Metrics::default());
     assert!(!log.observe(request(&Method::GET, &[]), answer).await.headers().contains_key("x-request-id"));
     let refuse = async |request| {
         let mut response = answer(request).await;

@@ -30,7 +30,7 @@ async fn a_blob_comes_whole_or_from_the_byte_that_was_asked_for() {
     assert_eq!(pull_from(&upstream, 1000).await.expect("the rest"), content(LENGTH)[1000..]);
     let seen = &hub.seen()[0];
     assert_eq!((seen.header("range"), seen.header("accept-encoding")), (None, Some("identity")));
-    assert_eq!(seen.header("via"), Some("1.1 chandler-test"));
+    assert_eq!(seen.header("via"), Some("1.1 chandler-00000000000000ab"));
     assert!(seen.header("user-agent").is_some_and(|agent| agent.starts_with("chandler/")));
 }
 
@@ -84,6 +84,39 @@ async fn a_body_that_stalls_is_fetched_on_elsewhere() {
     assert_eq!(hub.count("/blobs/"), 2);
 }
 
+/// An upstream that gives up on what comes at less than 10 kB/s in a moment.
+fn impatient(hub: &Server) -> Upstream {
+    let limits = LimitsConfig { upstream_min_rate: Some(ByteSize(10_000)), ..limits() };
+    let tuning = Tuning { rate_window: Duration::from_millis(300), ..tuning() };
+    Upstream::tuned(&config(hub), &limits, US, &Metrics::default(), tuning).expect("an upstream")
+}
+
+#[tokio::test]
+async fn a_body_that_drips_is_fetched_on_over_another_connection() {
+    let hub = Server::start(|seen| {
+        let reply = Reply::ranged(seen, &content(LENGTH));
+        if seen.nth == 0 { reply.drip() } else { reply }
+    })
+    .await;
+    assert_eq!(pull(&impatient(&hub)).await.expect("all"), content(LENGTH));
+    let seen = hub.seen();
+    assert!(seen.len() > 1 && seen[1].first_byte() > 0 && seen[1].first_byte() < 1000, "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_drips_over_each_connection_is_given_up() {
+    for ranges in [true, false] {
+        let hub = Server::start(move |seen| {
+            let reply = if ranges { Reply::ranged(seen, &content(LENGTH)) } else { Reply::ok(content(LENGTH)) };
+            reply.drip()
+        })
+        .await;
+        let error = pull(&impatient(&hub)).await.expect_err("it would take a quarter of an hour");
+        assert!(matches!(error, FetchError::Slow { .. }) && error.is_transient(), "{error}");
+        assert_eq!(hub.count("/blobs/"), 3, "ranges: {ranges}");
+    }
+}
+
 #[tokio::test]
 async fn a_registry_that_ignores_ranges_has_the_bytes_before_skipped() {
     let hub = Server::start(|seen| {
@@ -135,6 +168,33 @@ async fn the_cdn_never_sees_our_token() {
     let hub = Server::start(move |seen| guarded(seen, |_| Reply::new(307).header("Location", &to))).await;
     assert_eq!(pull(&upstream(&with_account(&hub, password()))).await.expect("all"), content(LENGTH));
     assert_eq!(cdn.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn each_request_tells_the_registry_which_mirrors_it_passed_and_tells_it_nobody_else() {
+    let cdn = Server::listen("127.0.0.2:0", |seen| Reply::ranged(seen, &content(LENGTH))).await;
+    let to = cdn.url("/registry-v2/docker/registry/v2/blobs/sha256/ab/data?signature=1");
+    let hub = Server::start(move |seen| guarded(seen, |_| Reply::new(307).header("Location", &to))).await;
+    let via = Via::read(&http::HeaderMap::from_iter([(
+        http::header::VIA,
+        "1.1 chandler-0000000000000001, 1.1 squid".parse().expect("a header"),
+    )]));
+    let upstream = upstream(&config(&hub)).on_behalf_of(&via);
+    assert_eq!(pull(&upstream).await.expect("all"), content(LENGTH));
+    for seen in hub.seen() {
+        let expected = "1.1 chandler-0000000000000001, 1.1 chandler-00000000000000ab";
+        assert_eq!(seen.header("via"), (!seen.path.starts_with("/token")).then_some(expected), "{}", seen.path);
+    }
+    assert_eq!(cdn.seen()[0].header("via"), None);
+}
+
+#[tokio::test]
+async fn a_redirect_to_a_registry_may_lead_back_to_us_so_it_is_told_too() {
+    let other = Server::listen("127.0.0.2:0", |seen| Reply::ranged(seen, &content(LENGTH))).await;
+    let to = other.url("/v2/hub.test");
+    let hub = Server::start(move |seen| Reply::new(307).header("Location", format!("{to}{}", seen.path.trim_start_matches("/v2")))).await;
+    assert_eq!(pull(&upstream(&config(&hub))).await.expect("all"), content(LENGTH));
+    assert_eq!(other.seen()[0].header("via"), Some("1.1 chandler-00000000000000ab"));
 }
 
 #[tokio::test]

@@ -93,9 +93,33 @@ async fn a_foreign_realm_gets_no_password() {
     let hub = Server::start(move |_| Reply::new(401).header("WWW-Authenticate", format!(r#"Bearer realm="{realm}",service="hub""#))).await;
     let upstream = upstream(&with_account(&hub, password()));
     let error = upstream.manifest(&repo(), &tag(), Identity::Account).await.expect_err("not trusted");
-    assert!(matches!(&error, FetchError::UntrustedRealm { .. }), "{error}");
+    assert!(matches!(&error, FetchError::UntrustedRealm { .. }) && error.is_about_account(), "{error}");
+    assert!(matches!(upstream.status().account, AccountStatus::Refused { reason, .. } if reason.contains("realms")));
     assert!(error.to_string().contains(&thief.url("").origin().ascii_serialization()), "{error}");
     assert_eq!(thief.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn what_lies_inside_is_asked_for_no_token_by_anybody() {
+    let hub =
+        Server::start(|_| Reply::new(401).header("WWW-Authenticate", r#"Bearer realm="http://169.254.169.254/latest/api/token""#)).await;
+    for (config, identity) in [(config(&hub), Identity::Account), (with_account(&hub, password()), Identity::Anonymous)] {
+        let error = upstream(&config).manifest(&repo(), &tag(), identity).await.expect_err("no token service");
+        assert!(matches!(&error, FetchError::UntrustedRealm { .. }), "{error}");
+    }
+}
+
+/// Of a private one, that nobody may list it is no news: the account is what must be mended.
+#[tokio::test]
+async fn tags_are_listed_as_nobody_where_the_account_is_refused() {
+    let hub = Server::start(|seen| {
+        guarded(seen, |seen| if seen.path.contains("/public/") { Reply::ok(r#"{"tags":["1"]}"#) } else { Reply::new(404) })
+    })
+    .await;
+    let upstream = upstream(&with_account(&hub, PasswordSource::Value(Secret::new("wrong"))));
+    upstream.tags(&"public/app".parse().expect("a name"), "", Identity::Account).await.expect("a list");
+    let error = upstream.tags(&repo(), "", Identity::Account).await.expect_err("private");
+    assert!(matches!(error, FetchError::AccountRefused { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -154,6 +178,26 @@ async fn a_password_that_was_changed_on_disk_is_found_when_the_old_one_is_refuse
     let status = upstream.preflight().await.expect("an answer");
     assert_eq!(status.account, AccountStatus::Accepted);
     upstream.manifest(&repo(), &tag(), Identity::Account).await.expect("as the account");
+}
+
+#[tokio::test]
+async fn a_password_that_cannot_be_read_is_told_as_such_and_not_as_the_upstreams_refusal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hub = Server::start(|seen| guarded(seen, |_| manifest_reply())).await;
+    let upstream = upstream(&with_account(&hub, PasswordSource::File(folder.path().join("none"))));
+    let error = upstream.manifest(&repo(), &tag(), Identity::Account).await.expect_err("no password");
+    assert!(error.is_about_account() && !error.to_string().contains("refuses"), "{error}");
+    let status = upstream.status().account;
+    assert!(matches!(&status, AccountStatus::Unreadable { reason, .. } if reason.contains("cannot be read")), "{status}");
+    assert_eq!(hub.count("/token"), 0, "nobody was asked with it");
+}
+
+#[tokio::test]
+async fn a_quota_that_is_not_told_is_no_error_of_a_healthy_upstream() {
+    let hub = Server::start(|seen| if seen.path == "/v2/" { Reply::ok("{}") } else { Reply::new(403) }).await;
+    let status = upstream(&UpstreamConfig { hub: true, ..config(&hub) }).preflight().await.expect("an answer");
+    assert_eq!(hub.count("/v2/ratelimitpreview/test/"), 1, "it was asked");
+    assert!(status.last_error.is_none(), "{:?}", status.last_error);
 }
 
 #[tokio::test]

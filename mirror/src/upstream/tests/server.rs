@@ -11,7 +11,7 @@ use tokio_rustls::TlsAcceptor;
 use url::Url;
 
 /// A running server; it ends when this is dropped.
-pub(super) struct Server {
+pub(crate) struct Server {
     address: std::net::SocketAddr,
     is_encrypted: bool,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -20,35 +20,35 @@ pub(super) struct Server {
 
 /// A request as it came.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     headers: HashMap<String, String>,
-    pub(super) method: String,
+    pub(crate) method: String,
     /// How many came before it with the same method and path.
-    pub(super) nth: usize,
+    pub(crate) nth: usize,
     /// With its query.
-    pub(super) path: String,
+    pub(crate) path: String,
 }
 
 impl Seen {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
 
     /// Name and password of Basic.
-    pub(super) fn credentials(&self) -> Option<String> {
+    pub(crate) fn credentials(&self) -> Option<String> {
         let encoded = self.header("authorization")?.strip_prefix("Basic ")?;
         Some(String::from_utf8(decode(encoded)).expect("a text"))
     }
 
     /// The first byte of the `Range` that was asked for.
-    pub(super) fn first_byte(&self) -> usize {
+    pub(crate) fn first_byte(&self) -> usize {
         let range = self.header("range").and_then(|range| range.strip_prefix("bytes="));
         range.and_then(|range| range.split_once('-')).map_or(0, |(first, _)| first.parse().expect("a number"))
     }
 }
 
 /// What is sent: bytes, and then the end of the connection, silence, or the next request.
-pub(super) struct Reply {
+pub(crate) struct Reply {
     body: Vec<u8>,
     end: End,
     headers: String,
@@ -58,6 +58,8 @@ pub(super) struct Reply {
 enum End {
     /// Close after so many bytes of the body.
     Cut(usize),
+    /// The body byte by byte, with a pause after each.
+    Drip,
     KeepAlive,
     /// Say nothing more after so many bytes of the body.
     Stall(usize),
@@ -66,26 +68,26 @@ enum End {
 }
 
 impl Reply {
-    pub(super) fn new(status: u16) -> Self {
+    pub(crate) fn new(status: u16) -> Self {
         Self { body: Vec::new(), end: End::KeepAlive, headers: String::new(), status: status.to_string() }
     }
 
-    pub(super) fn ok(body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn ok(body: impl Into<Vec<u8>>) -> Self {
         Self { body: body.into(), ..Self::new(200) }
     }
 
     /// These bytes and the end of the connection.
-    pub(super) fn raw(bytes: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn raw(bytes: impl Into<Vec<u8>>) -> Self {
         Self { end: End::Raw(bytes.into()), ..Self::new(0) }
     }
 
     /// Silence from the start.
-    pub(super) fn silence() -> Self {
+    pub(crate) fn silence() -> Self {
         Self { end: End::Stall(usize::MAX), ..Self::new(0) }
     }
 
     /// What a registry that knows ranges answers: all of `content`, or the rest from the byte that was asked for.
-    pub(super) fn ranged(seen: &Seen, content: &[u8]) -> Self {
+    pub(crate) fn ranged(seen: &Seen, content: &[u8]) -> Self {
         let (first, size) = (seen.first_byte(), content.len());
         if seen.header("range").is_none() {
             return Self::ok(content);
@@ -94,20 +96,25 @@ impl Reply {
     }
 
     /// 206 with these bytes, whatever the range says.
-    pub(super) fn partial(body: Vec<u8>, range: &str) -> Self {
+    pub(crate) fn partial(body: Vec<u8>, range: &str) -> Self {
         Self { body, ..Self::new(206) }.header("Content-Range", range)
     }
 
-    pub(super) fn header(mut self, name: &str, value: impl Display) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: impl Display) -> Self {
         write!(self.headers, "{name}: {value}\r\n").expect("a String takes everything");
         self
     }
 
-    pub(super) fn cut_after(self, bytes: usize) -> Self {
+    pub(crate) fn cut_after(self, bytes: usize) -> Self {
         Self { end: End::Cut(bytes), ..self }
     }
 
-    pub(super) fn stall_after(self, bytes: usize) -> Self {
+    /// A byte now and then, never long enough apart to be a stall.
+    pub(crate) fn drip(self) -> Self {
+        Self { end: End::Drip, ..self }
+    }
+
+    pub(crate) fn stall_after(self, bytes: usize) -> Self {
         Self { end: End::Stall(bytes), ..self }
     }
 
@@ -122,12 +129,21 @@ impl Reply {
         let body = if head { &[][..] } else { &self.body };
         let (bytes, again) = match self.end {
             End::KeepAlive => ([top.as_bytes(), body].concat(), true),
+            End::Drip => (top.as_bytes().to_vec(), false),
             End::Cut(at) => ([top.as_bytes(), &body[..at]].concat(), false),
             End::Stall(usize::MAX) => (Vec::new(), true),
             End::Stall(at) => ([top.as_bytes(), &body[..at]].concat(), true),
             End::Raw(ref bytes) => (bytes.clone(), false),
         };
         let sent = stream.write_all(&bytes).await.is_ok() && stream.flush().await.is_ok();
+        if matches!(self.end, End::Drip) {
+            for byte in body {
+                tokio::time::sleep(DRIP).await;
+                if stream.write_all(&[*byte]).await.is_err() || stream.flush().await.is_err() {
+                    break;
+                }
+            }
+        }
         if matches!(self.end, End::Stall(_)) {
             let mut rest = [0; 64];
             while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {} // Until the other side gives up.
@@ -138,16 +154,16 @@ impl Reply {
 }
 
 impl Server {
-    pub(super) async fn start(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         Self::listen("127.0.0.1:0", script).await
     }
 
-    pub(super) async fn listen(address: &str, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn listen(address: &str, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         Self::serve(address, None, script).await
     }
 
     /// With a certificate for 127.0.0.1.
-    pub(super) async fn encrypted(tls: rustls::ServerConfig, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn encrypted(tls: rustls::ServerConfig, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         Self::serve("127.0.0.1:0", Some(TlsAcceptor::from(Arc::new(tls))), script).await
     }
 
@@ -176,17 +192,17 @@ impl Server {
         Self { address, is_encrypted, seen, task: task.abort_handle() }
     }
 
-    pub(super) fn url(&self, path: &str) -> Url {
+    pub(crate) fn url(&self, path: &str) -> Url {
         let scheme = if self.is_encrypted { "https" } else { "http" };
         format!("{scheme}://{}{path}", self.address).parse().expect("an address")
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().expect("no panic").clone()
     }
 
     /// How many requests' paths contain `part`.
-    pub(super) fn count(&self, part: &str) -> usize {
+    pub(crate) fn count(&self, part: &str) -> usize {
         self.seen().iter().filter(|seen| seen.path.contains(part)).count()
     }
 }
@@ -222,6 +238,9 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, log: Arc<Mute
         }
     }
 }
+
+/// Between two bytes of a drip.
+const DRIP: std::time::Duration = std::time::Duration::from_millis(20);
 
 fn decode(base64: &str) -> Vec<u8> {
     let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -1,5 +1,8 @@
 //! Upstreams that are down, slow, limiting, or talk nonsense.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 use crate::upstream::FetchError;
 
@@ -133,7 +136,7 @@ async fn manifests_never_queue_behind_blobs() {
         Server::start(|seen| if seen.path.contains("/blobs/") { Reply::ok(content(100)).stall_after(1) } else { manifest_reply() }).await;
     let narrow = LimitsConfig { upstream_blobs: 1, upstream_manifests: 1, ..limits() };
     let short = Tuning { budget: Duration::from_secs(2), ..tuning() };
-    let upstream = Upstream::tuned(&config(&hub), &narrow, "test", &Metrics::default(), short).expect("an upstream");
+    let upstream = Upstream::tuned(&config(&hub), &narrow, US, &Metrics::default(), short).expect("an upstream");
     let blob = upstream.blob(&repo(), &digest_of(b""), 0, Identity::Account).await.expect("headers");
     ask(&upstream).await.expect("a manifest, while a layer takes its whole lane");
     let second = upstream.blob(&repo(), &digest_of(b""), 0, Identity::Account).await.expect_err("the lane is full");
@@ -145,16 +148,14 @@ async fn manifests_never_queue_behind_blobs() {
 #[tokio::test]
 async fn a_configuration_that_cannot_work_is_told_before_anything_is_sent() {
     let hub = Server::start(|_| Reply::new(200)).await;
-    let build =
-        |config: &UpstreamConfig, via: &str| Upstream::new(config, &limits(), via, &Metrics::default()).expect_err("a mistake").to_string();
+    let build = |config: &UpstreamConfig| Upstream::new(config, &limits(), US, &Metrics::default()).expect_err("a mistake").to_string();
     let missing = UpstreamConfig { ca: Some("/nowhere/ca.pem".into()), ..config(&hub) };
-    assert_eq!(build(&missing, "x"), "the CA bundle /nowhere/ca.pem cannot be read");
+    assert_eq!(build(&missing), "the CA bundle /nowhere/ca.pem cannot be read");
     let socks = UpstreamConfig { proxy: Some("socks5://127.0.0.1:1".parse().expect("an address")), ..config(&hub) };
-    assert_eq!(build(&socks, "x"), "the proxy's address must start with http:// or https://, not socks5://");
-    assert_eq!(build(&config(&hub), "a\nb"), "`a\nb` cannot stand in a Via header");
+    assert_eq!(build(&socks), "the proxy's address must start with http:// or https://, not socks5://");
     let empty = tempfile::NamedTempFile::new().expect("a file");
     let empty = UpstreamConfig { ca: Some(empty.path().to_owned()), ..config(&hub) };
-    assert!(build(&empty, "x").ends_with("holds no certificate"));
+    assert!(build(&empty).ends_with("holds no certificate"));
 }
 
 #[tokio::test]
@@ -163,7 +164,7 @@ async fn a_private_ca_is_trusted_where_it_is_configured_and_only_there() {
     let bundle = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(bundle.path(), pair.cert.pem()).expect("a bundle");
     let key = rustls_pki_types::PrivateKeyDer::try_from(pair.signing_key.serialize_der()).expect("a key");
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
     let tls = tls.with_no_client_auth().with_single_cert(vec![pair.cert.der().clone()], key).expect("a pair");
     let hub = Server::encrypted(tls, |_| manifest_reply()).await;
@@ -182,7 +183,7 @@ async fn a_private_ca_is_trusted_where_it_is_configured_and_only_there() {
 async fn what_happens_is_counted_by_upstream_kind_and_end() {
     let hub = Server::start(|seen| guarded(seen, |seen| if seen.nth == 1 { Reply::new(503) } else { manifest_reply() })).await;
     let metrics = Metrics::default();
-    let upstream = Upstream::tuned(&config(&hub), &limits(), "test", &metrics, tuning()).expect("an upstream");
+    let upstream = Upstream::tuned(&config(&hub), &limits(), US, &metrics, tuning()).expect("an upstream");
     ask(&upstream).await.expect("a manifest");
     let mut registry = prometheus_client::registry::Registry::default();
     metrics.register(&mut registry);
@@ -206,4 +207,56 @@ async fn a_proxy_of_its_own_is_used() {
     let proxy = Server::start(|seen| if seen.path.starts_with("http://hub.invalid/") { manifest_reply() } else { Reply::new(500) }).await;
     let config = UpstreamConfig { proxy: Some(proxy.url("")), url: "http://hub.invalid".parse().expect("an address"), ..config(&proxy) };
     ask(&upstream(&config)).await.expect("through the proxy");
+}
+
+#[tokio::test]
+async fn a_challenge_that_leads_nowhere_is_not_in_the_way_of_the_next() {
+    for nowhere in ["no address", "http://127.0.0.1:1/token", "http://169.254.169.254/token", "/broken"] {
+        let mended = Arc::new(AtomicBool::new(false));
+        let now_mended = Arc::clone(&mended);
+        let hub = Server::start(move |seen| {
+            let realm = if nowhere.starts_with('/') {
+                format!("http://{}{nowhere}", seen.header("host").expect("a host"))
+            } else {
+                nowhere.to_owned()
+            };
+            match seen.path.as_str() {
+                path if path.starts_with("/broken") => Reply::new(500),
+                _ if now_mended.load(Ordering::Relaxed) => guarded(seen, |_| manifest_reply()),
+                _ => Reply::new(401).header("WWW-Authenticate", format!(r#"Bearer realm="{realm}",service="hub""#)),
+            }
+        })
+        .await;
+        let upstream = upstream(&config(&hub));
+        upstream.manifest(&repo(), &tag(), Identity::Account).await.expect_err(nowhere);
+        mended.store(true, Ordering::Relaxed);
+        upstream.manifest(&repo(), &tag(), Identity::Account).await.expect(nowhere);
+    }
+}
+
+#[tokio::test]
+async fn a_token_service_that_has_moved_is_found_again() {
+    let moved = Arc::new(AtomicBool::new(false));
+    let now_moved = Arc::clone(&moved);
+    let hub = Server::start(move |seen| {
+        let place = if now_moved.load(Ordering::Relaxed) { "/new" } else { "/old" };
+        match (seen.path.as_str(), seen.header("authorization")) {
+            (path, _) if path.starts_with(place) => Reply::ok(r#"{"token":"anybody"}"#),
+            (_, Some("Bearer anybody")) => manifest_reply(),
+            (path, _) if path.starts_with("/v2/") => {
+                let realm = format!("http://{}{place}", seen.header("host").expect("a host"));
+                Reply::new(401).header("WWW-Authenticate", format!(r#"Bearer realm="{realm}",service="hub""#))
+            }
+            _ => Reply::new(404),
+        }
+    })
+    .await;
+    let upstream = upstream(&config(&hub));
+    upstream.manifest(&repo(), &tag(), Identity::Account).await.expect("a manifest");
+    moved.store(true, Ordering::Relaxed);
+    for other in ["other/app", "third/app"] {
+        upstream.manifest(&other.parse().expect("a name"), &tag(), Identity::Account).await.expect(other);
+    }
+    assert_eq!(hub.count("/old"), 2, "one token, and one failure");
+    assert_eq!(hub.count("/v2/third/app/"), 1, "the new one is remembered");
 }

@@ -1,0 +1,56 @@
+//! A look at the files that a configuration names, before anything starts with them.
+//!
+//! Files only: the address and the store may well be in use, by the mirror that runs while its next configuration is checked.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use crate::config::{PasswordSource, Problem, Problems, Resolved, UpstreamConfig};
+use crate::tls::Pair;
+use crate::upstream::{Metrics, Upstream};
+use crate::via::Pseudonym;
+
+/// Whether certificates, keys, CA bundles and password files can be used as they are now.
+///
+/// # Errors
+/// Every file that cannot, with where it was named.
+pub fn check_files(resolved: &Resolved) -> Result<(), Problems> {
+    let listeners = resolved.config.listeners.iter().enumerate().filter_map(|(index, listener)| {
+        let error = Pair::load(listener.tls.as_ref()?, SystemTime::now()).err()?;
+        Some(resolved.problem(&format!("listeners.{index}.tls"), chain(&error)))
+    });
+    let upstreams = resolved.config.upstreams.iter().enumerate().flat_map(|(index, upstream)| {
+        let (ca, password) = (bundle(resolved, index, upstream), password(resolved, index, upstream));
+        [ca, password].into_iter().flatten()
+    });
+    let problems: Vec<Problem> = listeners.chain(upstreams).collect();
+    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+}
+
+/// The client is made as at a start, and thrown away.
+fn bundle(resolved: &Resolved, index: usize, upstream: &UpstreamConfig) -> Option<Problem> {
+    let error = Upstream::new(upstream, &resolved.config.limits, Pseudonym::new(0), &Metrics::default()).err()?;
+    Some(resolved.problem(&format!("upstreams.{index}.ca"), chain(&error)))
+}
+
+fn password(resolved: &Resolved, index: usize, upstream: &UpstreamConfig) -> Option<Problem> {
+    let PasswordSource::File(path) = &upstream.account.as_ref()?.password else { return None };
+    let text = match first_line(path) {
+        Ok(line) if !line.is_empty() => return None,
+        Ok(_) => format!("the first line of {} is empty; it must be the password", path.display()),
+        Err(error) => format!("cannot read {}: {error}", path.display()),
+    };
+    Some(resolved.problem(&format!("upstreams.{index}.account.password_file"), text))
+}
+
+fn first_line(path: &Path) -> std::io::Result<String> {
+    Ok(fs::read_to_string(path)?.lines().next().unwrap_or_default().to_owned())
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| (*error).source()).map(|error| error.to_string().replace("\nhint: ", "; "));
+    causes.collect::<Vec<_>>().join(": ")
+}
