@@ -398,6 +398,7 @@ async fn a_token_service_that_moves_to_a_foreign_host_leaves_public_and_cached_i
     let mirror = images.mirror().hub(", realms: [127.0.0.9], tag_window: 0s").start();
     let client = Client::new(mirror.url());
     let (private, public) = (client.pull(PRIVATE, "1").await, client.pull(PUBLIC, "1").await);
+    Operator::of(&mirror).wait_until_written().await; // A reload starts from what is written.
     let text = std::fs::read_to_string(mirror.config()).expect("it was written");
     std::fs::write(mirror.config(), text.replace("realms: [127.0.0.9], ", "")).expect("it is ours");
     mirror.signal("HUP");
