@@ -125,7 +125,7 @@ async fn a_ca_that_is_away_is_waited_out_while_the_old_certificate_serves() {
 
     pebble.start_again(); // It knows neither the account nor the certificate any more.
     owner.clock.on_by(Duration::from_secs(60));
-    assert_eq!(owner.worker(&pebble, prover.http()).look().await.expect("files"), Look::Obtained(Reason::Floor), "{}", pebble.log());
+    assert_eq!(owner.worker(&pebble, prover.http()).look().await.expect("files"), Look::Obtained(Reason::Age), "{}", pebble.log());
     assert_eq!(pebble.issued(), 2);
 }
 

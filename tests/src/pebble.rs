@@ -58,6 +58,7 @@ impl Pebble {
         let dns = start_dns(&dns, ports);
         let child = start(&pebble, folder.path(), ports, &settings);
         let this = Self { child, dns, folder, ports, settings };
+        this.dns_control("clear-txt", &json!({ "host": "nothing." })); // Once it does that, it answers questions too.
         this.wait_until_it_answers();
         Some(this)
     }
@@ -118,7 +119,9 @@ impl Pebble {
 
     fn dns_control(&self, action: &str, body: &serde_json::Value) {
         let url = format!("http://127.0.0.1:{}/{action}", self.ports.dns_control);
-        let done = Command::new("curl").args(["-sf", "--retry", "20", "--retry-connrefused", "--retry-delay", "1", "--data", &body.to_string(), &url]).status();
+        let done = Command::new("curl")
+            .args(["-sf", "--retry", "20", "--retry-connrefused", "--retry-delay", "1", "--data", &body.to_string(), &url])
+            .status();
         assert!(done.is_ok_and(|status| status.success()), "{action} of the DNS for tests");
     }
 
@@ -149,6 +152,7 @@ fn write_configuration(folder: &Path, ports: Ports, settings: &Settings) {
     let root_key = rcgen::KeyPair::generate().expect("a key");
     let mut root = rcgen::CertificateParams::new([]).expect("no names");
     root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    root.distinguished_name.push(rcgen::DnType::CommonName, "root of Pebble's own server"); // Not the server's: it would look self-signed.
     let root = rcgen::CertifiedIssuer::self_signed(root, root_key).expect("signed");
     let key = rcgen::KeyPair::generate().expect("a key");
     let server = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).expect("a name").signed_by(&key, &root).expect("signed");
@@ -194,7 +198,7 @@ fn start(pebble: &Path, folder: &Path, ports: Ports, settings: &Settings) -> Chi
 fn start_dns(program: &Path, ports: Ports) -> Child {
     Command::new(program)
         .args(["-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "", "-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""])
-        .args(["-dns01", &format!("127.0.0.1:{}", ports.dns), "-management", &format!("127.0.0.1:{}", ports.dns_control)])
+        .args(["-dnsserver", &format!("127.0.0.1:{}", ports.dns), "-management", &format!("127.0.0.1:{}", ports.dns_control)])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

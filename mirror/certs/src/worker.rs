@@ -196,7 +196,7 @@ impl Worker {
         }
     }
 
-    async fn obtain(&self, folder: &CertFolder, state: &mut State, replaces: Option<&str>) -> Result<(), AttemptError> {
+    async fn obtain(&self, folder: &CertFolder, state: &mut State, mut replaces: Option<&str>) -> Result<(), AttemptError> {
         let directory = self.directory(state).to_owned();
         let accounts = self.store.account(&directory);
         let attempt = state.history.setback.as_ref().map_or(0, |setback| setback.count);
@@ -206,7 +206,7 @@ impl Worker {
             let account = match account {
                 Err(AccountError::Ca(error)) if again && error.remedy() == Some(Remedy::Register) => {
                     accounts.forget()?;
-                    again = false;
+                    (again, replaces) = (false, None);
                     continue;
                 }
                 account => account?,
@@ -218,7 +218,7 @@ impl Worker {
                 Err(OrderError::Ca(error)) if again && error.remedy() == Some(Remedy::Register) => {
                     accounts.forget()?;
                     folder.clear_pending()?;
-                    again = false;
+                    (again, replaces) = (false, None);
                 }
                 carried => break carried?,
             }
