@@ -3,6 +3,7 @@
 //! One binary for all of them, one module a subject.
 
 mod access_rules;
+mod acme;
 mod answers;
 mod broken_upstream;
 mod catalog;

@@ -11,6 +11,7 @@ pub mod disk;
 pub mod engine;
 pub mod hub;
 pub mod operator;
+pub mod pebble;
 pub mod program;
 pub mod promised;
 pub mod slow_client;

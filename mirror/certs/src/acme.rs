@@ -1,0 +1,14 @@
+//! The protocol with a CA (RFC 8555), as far as the library does not do it: our own client, errors that say what to do next, accounts that are saved
+//! before they are used, and orders that go on after a crash.
+
+mod account;
+mod ari;
+mod courier;
+mod error;
+mod order;
+
+pub use account::{AccountError, AccountWish, ExternalAccount, open_account};
+pub use ari::{Advice, ask};
+pub use courier::{Courier, CourierError, Seen};
+pub use error::{CaError, Remedy};
+pub use order::{Carried, Errand, OrderError, carry};

@@ -1,0 +1,64 @@
+//! The account at a CA: loaded, or registered and saved before it is used.
+
+use instant_acme::{Account, AccountCredentials, ExternalAccountKey, NewAccount};
+
+use super::{CaError, Courier};
+use crate::store::{AccountFolder, Saved, StoreError};
+
+/// What a new account is registered with.
+#[derive(Clone, Debug, Default)]
+pub struct AccountWish {
+    /// Whom the CA may write to.
+    pub email: Option<String>,
+    /// The binding to an account elsewhere, which some CAs ask for (RFC 8555 7.3.4).
+    pub external: Option<ExternalAccount>,
+}
+
+/// A key that a CA has given to its customer.
+#[derive(Clone)]
+pub struct ExternalAccount {
+    /// Its bytes.
+    pub key: Vec<u8>,
+    /// Its name.
+    pub kid: String,
+}
+
+/// Without the key.
+impl std::fmt::Debug for ExternalAccount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExternalAccount").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no account.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// The CA.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// Our own files.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The account at `directory`; registered now where there is none. One process at a time registers: two would leave an orphan.
+pub async fn open_account(folder: &AccountFolder, directory: &str, wish: &AccountWish, courier: &Courier) -> Result<Account, AccountError> {
+    let failed = |doing, source| CaError::Exchange { directory: directory.to_owned(), doing, seen: courier.seen(), source };
+    let builder = || Account::builder_with_http(Box::new(courier.clone()));
+    let _lock = folder.lock()?;
+    if let Some(saved) = folder.load()? {
+        let credentials: AccountCredentials =
+            serde_json::from_value(saved.credentials).map_err(|error| failed("reading the saved account", error.into()))?;
+        return Ok(builder().from_credentials(credentials).await.map_err(|error| failed("opening the account", error))?);
+    }
+    let contact = wish.email.as_ref().map(|email| format!("mailto:{email}"));
+    let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
+    let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
+    let external = wish.external.as_ref().map(|external| ExternalAccountKey::new(external.kid.clone(), &external.key));
+    let made = builder().create(&new, directory.to_owned(), external.as_ref()).await;
+    let (account, credentials) = made.map_err(|error| failed("registering an account", error))?;
+    let credentials = serde_json::to_value(&credentials).map_err(|error| failed("saving the account", error.into()))?;
+    folder.save(&Saved { credentials, directory: directory.to_owned() })?;
+    tracing::info!(directory, account = account.id(), "an account was registered at the CA");
+    Ok(account)
+}

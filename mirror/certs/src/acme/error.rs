@@ -1,0 +1,275 @@
+//! What went wrong at the CA, and what to do about it: pure, from the library's error and what was seen of the last answer.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use instant_acme::{Error, Problem};
+
+use super::Seen;
+use crate::{Class, Identifier, Moment, Trouble};
+
+/// A failed exchange with a CA.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// The library's, with what was seen.
+    #[error("{doing} at {directory} failed: {}", said(source, seen))]
+    Exchange {
+        /// At which CA.
+        directory: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What was seen of the answer.
+        seen: Seen,
+        /// What the library says.
+        source: Error,
+    },
+    /// It has issued for others than it was asked to.
+    #[error("{directory} made an order for other names than it was asked: {got}")]
+    Identifiers {
+        /// At which CA.
+        directory: String,
+        /// For whom.
+        got: String,
+    },
+    /// It does not answer in the time of an order.
+    #[error("{directory} did not {doing} within {} s", waited.as_secs())]
+    Late {
+        /// At which CA.
+        directory: String,
+        /// What was waited for.
+        doing: &'static str,
+        /// How long.
+        waited: Duration,
+    },
+    /// No way to prove a name that the CA offers is set up here.
+    #[error("{directory} offers {offered} to prove that {identifier} is ours, and none of these is set up here")]
+    NoChallenge {
+        /// At which CA.
+        directory: String,
+        /// Of whom.
+        identifier: Identifier,
+        /// What it offers.
+        offered: String,
+    },
+    /// A proof could not be put in place.
+    #[error("cannot put the proof for {identifier} in place: {reason}")]
+    Present {
+        /// Of whom.
+        identifier: Identifier,
+        /// Why not.
+        reason: String,
+    },
+    /// It could not see that names are ours.
+    #[error("{directory} could not see that {} is ours: {}", identifiers_of(failed), failed.iter().map(|(_, why)| why.as_str()).collect::<Vec<_>>().join("; "))]
+    Unproved {
+        /// At which CA.
+        directory: String,
+        /// Which, and what it says of each.
+        failed: Vec<(Identifier, String)>,
+    },
+    /// The chain is of no use.
+    #[error("{directory} sent a certificate that is not to be used")]
+    Unusable {
+        /// At which CA.
+        directory: String,
+        /// Why.
+        #[source]
+        source: crate::BundleError,
+    },
+}
+
+/// What can be done at once, without waiting.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Remedy {
+    /// The account is not known any more: register a new one.
+    Register,
+    /// The certificate in hand was replaced already, or is not this account's: order without saying so.
+    WithoutReplaces,
+}
+
+impl CaError {
+    /// Something that helps at once.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self.problem()?.r#type.as_deref()?.strip_prefix(PREFIX)? {
+            "accountDoesNotExist" => Some(Remedy::Register),
+            "alreadyReplaced" | "conflict" => Some(Remedy::WithoutReplaces),
+            "malformed" | "unauthorized" if self.mentions("replace") => Some(Remedy::WithoutReplaces),
+            _ => None,
+        }
+    }
+
+    /// The order that the request was about is not there, or not to be gone on with.
+    pub fn is_lost_order(&self) -> bool {
+        let is_gone = |status| matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
+        matches!(self, Self::Exchange { seen, .. } if seen.status.is_some_and(is_gone))
+    }
+
+    /// What it means for the next attempt.
+    pub fn trouble(&self, now: Moment) -> Trouble {
+        let (class, retry_after) = self.class(now);
+        Trouble { class, retry_after, said: self.chain() }
+    }
+
+    fn class(&self, now: Moment) -> (Class, Option<Duration>) {
+        match self {
+            Self::Exchange { seen, .. } => (exchange_class(self.problem(), seen), seen.retry_after.or_else(|| self.written_date(now))),
+            Self::Identifiers { .. } | Self::NoChallenge { .. } => (Class::Configuration, None),
+            Self::Late { .. } => (Class::Transient, None),
+            Self::Present { .. } | Self::Unproved { .. } | Self::Unusable { .. } => (Class::Validation, None),
+        }
+    }
+
+    fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Exchange { source: Error::Api(problem), .. } => Some(problem),
+            _ => None,
+        }
+    }
+
+    fn mentions(&self, word: &str) -> bool {
+        self.problem().and_then(|problem| problem.detail.as_deref()).is_some_and(|detail| detail.contains(word))
+    }
+
+    /// "retry after 2026-11-21 12:00:00 UTC": Let's Encrypt says so in words, which reach us where headers do not.
+    fn written_date(&self, now: Moment) -> Option<Duration> {
+        let detail = self.problem()?.detail.as_deref()?;
+        let date = detail.split_once("retry after ")?.1.get(..20)?.replacen(' ', "T", 1).replace(' ', "Z");
+        Some(date.parse::<Moment>().ok()?.since(now))
+    }
+
+    /// With all causes, for people.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self).filter(|_| !matches!(self, Self::Exchange { .. }));
+        while let Some(error) = source {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            source = error.source();
+        }
+        text
+    }
+}
+
+fn exchange_class(problem: Option<&Problem>, seen: &Seen) -> Class {
+    let kind = problem.and_then(|problem| problem.r#type.as_deref()).and_then(|kind| kind.strip_prefix(PREFIX));
+    match (kind, seen.status) {
+        (Some("rateLimited"), _) | (_, Some(StatusCode::TOO_MANY_REQUESTS)) => Class::RateLimited,
+        (Some("caa" | "connection" | "dns" | "incorrectResponse" | "tls" | "unauthorized"), _) => Class::Validation,
+        (
+            Some(
+                "badCSR"
+                | "externalAccountRequired"
+                | "invalidContact"
+                | "invalidProfile"
+                | "rejectedIdentifier"
+                | "unsupportedContact"
+                | "unsupportedIdentifier"
+                | "userActionRequired"
+                | "badSignatureAlgorithm"
+                | "malformed",
+            ),
+            _,
+        ) => Class::Configuration,
+        // Too much for the CA at the moment (503 with Retry-After), a proxy's page, no answer at all, a nonce that was used: it passes.
+        _ => Class::Transient,
+    }
+}
+
+fn said(error: &Error, seen: &Seen) -> String {
+    let mut text = match error {
+        Error::Api(problem) => {
+            let kind = problem.r#type.as_deref().unwrap_or("a problem without a type");
+            format!("{}: {}", kind.strip_prefix(PREFIX).unwrap_or(kind), problem.detail.as_deref().unwrap_or("no detail"))
+        }
+        // Not the library's word for it, "failed to deserialize": a page of a proxy or of a CA that is not well.
+        Error::Json(_) => "its answer is not one of an ACME server".to_owned(),
+        Error::Other(error) => chain(error.as_ref()),
+        other => other.to_string(),
+    };
+    match seen.status.filter(|status| !status.is_success()) {
+        Some(status) => {
+            text += " (HTTP ";
+            text += status.as_str();
+            text + ")"
+        }
+        None => text,
+    }
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+fn identifiers_of(failed: &[(Identifier, String)]) -> String {
+    failed.iter().map(|(identifier, _)| identifier.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+const PREFIX: &str = "urn:ietf:params:acme:error:";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(kind: &str, detail: &str, status: u16, retry_after: Option<u64>) -> CaError {
+        let problem = serde_json::json!({ "type": format!("{PREFIX}{kind}"), "detail": detail, "status": status });
+        CaError::Exchange {
+            directory: "https://ca.test/directory".into(),
+            doing: "ordering",
+            seen: Seen { ahead: None, retry_after: retry_after.map(Duration::from_secs), status: StatusCode::from_u16(status).ok() },
+            source: Error::Api(serde_json::from_value(problem).expect("a problem")),
+        }
+    }
+
+    #[test]
+    fn each_kind_of_problem_has_its_consequence() {
+        let now: Moment = "2026-11-21T12:00:00Z".parse().expect("a moment");
+        for (kind, detail, status, retry_after, class, wait) in [
+            ("rateLimited", "too many", 429, Some(3600), Class::RateLimited, Some(3600)),
+            ("rateLimited", "too many certificates, retry after 2026-11-21 13:00:00 UTC: see x", 429, None, Class::RateLimited, Some(3600)),
+            ("serverInternal", "", 500, None, Class::Transient, None),
+            ("rateLimited", "", 503, Some(7), Class::RateLimited, Some(7)),
+            ("badNonce", "", 400, None, Class::Transient, None),
+            ("rejectedIdentifier", "", 400, None, Class::Configuration, None),
+            ("externalAccountRequired", "", 403, None, Class::Configuration, None),
+            ("userActionRequired", "", 403, None, Class::Configuration, None),
+            ("invalidProfile", "", 400, None, Class::Configuration, None),
+            ("caa", "", 403, None, Class::Validation, None),
+        ] {
+            let trouble = problem(kind, detail, status, retry_after).trouble(now);
+            assert_eq!((trouble.class, trouble.retry_after), (class, wait.map(Duration::from_secs)), "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_helps_at_once_is_known() {
+        let remedy = |kind, detail| problem(kind, detail, 400, None).remedy();
+        assert_eq!(remedy("accountDoesNotExist", ""), Some(Remedy::Register));
+        assert_eq!(remedy("alreadyReplaced", ""), Some(Remedy::WithoutReplaces));
+        assert_eq!(remedy("conflict", ""), Some(Remedy::WithoutReplaces));
+        let other_account = "requester account did not request the certificate being replaced by this order";
+        assert_eq!(remedy("unauthorized", other_account), Some(Remedy::WithoutReplaces));
+        assert_eq!(remedy("unauthorized", "no"), None);
+    }
+
+    #[test]
+    fn a_page_that_is_no_answer_of_a_ca_is_told_with_its_status() {
+        let json = serde_json::from_str::<u8>("<html>").expect_err("not JSON");
+        let error = CaError::Exchange {
+            directory: "https://ca.test/directory".into(),
+            doing: "reading the directory",
+            seen: Seen { ahead: None, retry_after: Some(Duration::from_secs(9)), status: Some(StatusCode::SERVICE_UNAVAILABLE) },
+            source: Error::Json(json),
+        };
+        let text = "reading the directory at https://ca.test/directory failed: its answer is not one of an ACME server (HTTP 503)";
+        assert_eq!(error.chain(), text);
+        let trouble = error.trouble(Moment::from_unix(0));
+        assert_eq!((trouble.class, trouble.retry_after), (Class::Transient, Some(Duration::from_secs(9))));
+    }
+}

@@ -1,0 +1,315 @@
+//! One order, from the wish to the chain. Each step is written down before it is taken, so that a crash loses no certificate that the CA has
+//! counted: key and request before the order, the order's URL before its proofs.
+//!
+//! Whatever state an order is in, [`carry`] goes on from there: the CA's word for it decides, not our memory.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use instant_acme::{Account, AuthorizationStatus, ChallengeType, NewOrder, Order, OrderStatus};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use tokio::time::Instant;
+
+use super::{CaError, Courier, Remedy};
+use crate::solve::{Proof, Solvers, Way};
+use crate::store::{CertFolder, Pending, StoreError};
+use crate::{Bundle, Identifier, Identifiers, KeyKind, Moment, Wish};
+
+/// What an order needs.
+#[derive(Clone, Copy)]
+pub struct Errand<'a> {
+    /// Who orders.
+    pub account: &'a Account,
+    /// Failed attempts before this one: each tries the next way of proof.
+    pub attempt: u32,
+    /// The account's own client.
+    pub courier: &'a Courier,
+    /// At which CA.
+    pub directory: &'a str,
+    /// Where it is written down.
+    pub folder: &'a CertFolder,
+    /// The certificate that it replaces (ARI).
+    pub replaces: Option<&'a str>,
+    /// How names can be proved.
+    pub solvers: &'a Solvers,
+    /// What is wanted.
+    pub wish: &'a Wish,
+}
+
+/// How an order failed.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// At the CA.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// The key or the request could not be made.
+    #[error("cannot make a key and a request for it")]
+    Request(#[from] rcgen::Error),
+    /// In our own files.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A certificate that came.
+#[derive(Clone, Debug)]
+pub struct Carried {
+    /// Key and chain.
+    pub bundle: Bundle,
+    /// The CA knows that it replaces the one before.
+    pub replaced: bool,
+}
+
+/// Brings the certificate: a new order, or the one under way. What is under way is forgotten once its end is stored by the caller, or it has failed.
+pub async fn carry(errand: &Errand<'_>) -> Result<Carried, OrderError> {
+    let (mut pending, mut order) = match errand.resume().await? {
+        Some(under_way) => under_way,
+        None => errand.place().await?,
+    };
+    let outcome = errand.drive(&mut order, &mut pending).await;
+    if let Err(OrderError::Ca(error)) = &outcome
+        && !is_passing(error)
+    {
+        errand.folder.clear_pending()?;
+    }
+    outcome
+}
+
+/// The order is as good as before: the next attempt goes on with it.
+fn is_passing(error: &CaError) -> bool {
+    matches!(error, CaError::Late { .. }) || matches!(error, CaError::Exchange { .. }) && !error.is_lost_order()
+}
+
+impl Errand<'_> {
+    /// The order under way, if it is for what is wanted now and the CA still has it.
+    async fn resume(&self) -> Result<Option<(Pending, Order)>, OrderError> {
+        let Some(pending) = self.folder.pending()? else { return Ok(None) };
+        let fits = pending.directory == self.directory
+            && pending.account == self.account.id()
+            && pending.identifiers == self.wish.identifiers
+            && pending.profile == self.wish.profile;
+        let Some(url) = pending.order.clone().filter(|_| fits) else {
+            self.folder.clear_pending()?;
+            return Ok(None);
+        };
+        let order = self.account.order(url).await.map_err(|source| self.failed("looking at the order under way", source));
+        let order = match order {
+            Ok(mut order) => Some(order.state().status).filter(|status| *status != OrderStatus::Invalid).map(|_| order),
+            Err(error) if error.is_lost_order() => None,
+            Err(error) => return Err(error.into()),
+        };
+        if order.is_none() {
+            self.folder.clear_pending()?;
+        }
+        Ok(order.map(|order| (pending, order)))
+    }
+
+    async fn place(&self) -> Result<(Pending, Order), OrderError> {
+        let (key, csr) = request(self.wish)?;
+        let mut pending = Pending {
+            account: self.account.id().to_owned(),
+            csr: hex::encode(csr),
+            directory: self.directory.to_owned(),
+            identifiers: self.wish.identifiers.clone(),
+            key,
+            order: None,
+            profile: self.wish.profile.clone(),
+            replaces: self.replaces.map(str::to_owned),
+        };
+        self.folder.save_pending(&pending)?;
+        let order = match self.order(pending.replaces.as_deref()).await {
+            Err(error) if error.remedy() == Some(Remedy::WithoutReplaces) && pending.replaces.is_some() => {
+                pending.replaces = None;
+                self.order(None).await
+            }
+            order => order,
+        };
+        let order = order?;
+        pending.order = Some(order.url().to_owned());
+        self.folder.save_pending(&pending)?;
+        Ok((pending, order))
+    }
+
+    async fn order(&self, replaces: Option<&str>) -> Result<Order, CaError> {
+        let identifiers: Vec<_> = self.wish.identifiers.iter().map(to_acme).collect();
+        let mut new = NewOrder::new(&identifiers);
+        if let Some((authority, serial)) = replaces.and_then(|id| id.split_once('.')) {
+            new = new.replaces(instant_acme::CertificateIdentifier { authority_key_identifier: authority.into(), serial: serial.into() });
+        }
+        if let Some(profile) = &self.wish.profile {
+            new = new.profile(profile);
+        }
+        self.account.new_order(&new).await.map_err(|source| self.failed("ordering", source))
+    }
+
+    /// From any state to the chain.
+    async fn drive(&self, order: &mut Order, pending: &mut Pending) -> Result<Carried, OrderError> {
+        if order.state().status == OrderStatus::Pending {
+            self.prove(order).await?;
+        }
+        if order.state().status == OrderStatus::Ready {
+            let csr = hex::decode(&pending.csr).unwrap_or_default();
+            order.finalize_csr(&csr).await.map_err(|source| self.failed("finalizing the order", source))?;
+        }
+        self.until(order, "issue the certificate", |status| matches!(status, OrderStatus::Valid | OrderStatus::Invalid)).await?;
+        if order.state().status == OrderStatus::Invalid {
+            return Err(self.unproved(order).await.into());
+        }
+        let chain = order.certificate().await.map_err(|source| self.failed("downloading the certificate", source))?;
+        let unusable = |source| CaError::Unusable { directory: self.directory.to_owned(), source };
+        let bundle = Bundle::join(&pending.key, &chain.unwrap_or_default()).map_err(unusable)?;
+        bundle.check(&self.wish.identifiers, Moment::from(std::time::SystemTime::now())).map_err(unusable)?;
+        Ok(Carried { bundle, replaced: pending.replaces.is_some() })
+    }
+
+    /// Puts a proof for each name in place, and takes all of them away again, however it ends.
+    async fn prove(&self, order: &mut Order) -> Result<(), OrderError> {
+        let mut presented = Vec::new();
+        let outcome = self.present(order, &mut presented).await;
+        let outcome = match outcome {
+            Ok(()) => self.until(order, "check the proofs", |status| status != OrderStatus::Pending).await,
+            failed => failed,
+        };
+        for proof in presented {
+            self.solvers.withdraw(proof).await;
+        }
+        outcome?;
+        if order.state().status == OrderStatus::Invalid { Err(self.unproved(order).await.into()) } else { Ok(()) }
+    }
+
+    async fn present(&self, order: &mut Order, presented: &mut Vec<Proof>) -> Result<(), CaError> {
+        let mut ordered = BTreeSet::new();
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization.map_err(|source| self.failed("reading an authorization", source))?;
+            let written = authorization.identifier().to_string();
+            let identifier: Identifier = written.parse().map_err(|_| self.other_names(&written))?;
+            if !self.wish.identifiers.contains(&identifier) {
+                return Err(self.other_names(&written));
+            }
+            ordered.insert(identifier.clone());
+            if authorization.status != AuthorizationStatus::Pending {
+                continue;
+            }
+            let offered: Vec<Way> = authorization.challenges.iter().filter_map(|challenge| way_of(&challenge.r#type)).collect();
+            let Some(way) = self.solvers.choose(&identifier, &offered, self.attempt) else {
+                let offered = authorization.challenges.iter().map(|challenge| name_of(&challenge.r#type)).collect::<Vec<_>>().join(", ");
+                return Err(CaError::NoChallenge { directory: self.directory.to_owned(), identifier, offered });
+            };
+            let Some(mut challenge) = authorization.challenge(type_of(way)) else { continue };
+            let key_authorization = challenge.key_authorization();
+            let proof = Proof {
+                digest: key_authorization.digest().as_ref().to_vec(),
+                dns_value: key_authorization.dns_value(),
+                identifier: identifier.clone(),
+                key_authorization: key_authorization.as_str().to_owned(),
+                token: challenge.token.clone(),
+                way,
+            };
+            presented.push(proof.clone()); // Before it is there: half of it is taken away as well.
+            let in_place = self.solvers.present(&proof).await;
+            in_place.map_err(|reason| CaError::Present { identifier, reason: reason.to_string() })?;
+            challenge.set_ready().await.map_err(|source| self.failed("telling that a proof is in place", source))?;
+        }
+        if ordered == self.wish.identifiers { Ok(()) } else { Err(self.other_names(&list(&ordered))) }
+    }
+
+    /// Looks at the order until `is_done`, as often as the CA wants.
+    async fn until(&self, order: &mut Order, doing: &'static str, is_done: impl Fn(OrderStatus) -> bool) -> Result<(), CaError> {
+        let (began, mut pause) = (Instant::now(), FIRST_PAUSE);
+        while !is_done(order.state().status) {
+            if began.elapsed() > PATIENCE {
+                return Err(CaError::Late { directory: self.directory.to_owned(), doing, waited: PATIENCE });
+            }
+            let asked = self.courier.seen().retry_after.unwrap_or(pause);
+            tokio::time::sleep(asked.clamp(FIRST_PAUSE, LONGEST_PAUSE)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            order.refresh().await.map_err(|source| self.failed("looking at the order", source))?;
+        }
+        Ok(())
+    }
+
+    /// What the CA says of each name: the order itself says at most that something failed.
+    async fn unproved(&self, order: &mut Order) -> CaError {
+        let _ = order.refresh().await; // The states of authorizations are read anew after it.
+        let mut failed = Vec::new();
+        let mut authorizations = order.authorizations();
+        while let Some(Ok(authorization)) = authorizations.next().await {
+            let problems = authorization.challenges.iter().filter_map(|challenge| {
+                let problem = challenge.error.as_ref()?;
+                Some(format!("{}: {}", name_of(&challenge.r#type), problem.detail.as_deref().unwrap_or("no detail")))
+            });
+            let said: Vec<String> = problems.collect();
+            if let Ok(identifier) = authorization.identifier().to_string().parse()
+                && !said.is_empty()
+            {
+                failed.push((identifier, said.join(", ")));
+            }
+        }
+        CaError::Unproved { directory: self.directory.to_owned(), failed }
+    }
+
+    fn failed(&self, doing: &'static str, source: instant_acme::Error) -> CaError {
+        CaError::Exchange { directory: self.directory.to_owned(), doing, seen: self.courier.seen(), source }
+    }
+
+    fn other_names(&self, got: &str) -> CaError {
+        CaError::Identifiers { directory: self.directory.to_owned(), got: got.to_owned() }
+    }
+}
+
+/// A new key and a request for `wish`: PEM and DER.
+fn request(wish: &Wish) -> Result<(String, Vec<u8>), rcgen::Error> {
+    let key = match wish.key {
+        KeyKind::P256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?,
+        KeyKind::P384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384)?,
+        KeyKind::Rsa2048 => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048)?,
+    };
+    let names: Vec<String> = wish.identifiers.iter().map(ToString::to_string).collect();
+    let mut params = CertificateParams::new(names)?;
+    params.distinguished_name = DistinguishedName::new();
+    let csr = params.serialize_request(&key)?;
+    Ok((key.serialize_pem(), csr.der().to_vec()))
+}
+
+fn to_acme(identifier: &Identifier) -> instant_acme::Identifier {
+    match identifier {
+        Identifier::Dns(name) => instant_acme::Identifier::Dns(name.as_str().to_owned()),
+        Identifier::Ip(address) => instant_acme::Identifier::Ip(*address),
+    }
+}
+
+fn way_of(kind: &ChallengeType) -> Option<Way> {
+    match kind {
+        ChallengeType::Http01 => Some(Way::Http),
+        ChallengeType::TlsAlpn01 => Some(Way::TlsAlpn),
+        ChallengeType::Dns01 => Some(Way::Dns),
+        ChallengeType::Unknown(name) if name == PERSIST => Some(Way::DnsPersist),
+        _ => None,
+    }
+}
+
+fn type_of(way: Way) -> ChallengeType {
+    match way {
+        Way::Dns => ChallengeType::Dns01,
+        Way::DnsPersist => ChallengeType::Unknown(PERSIST.to_owned()),
+        Way::Http => ChallengeType::Http01,
+        Way::TlsAlpn => ChallengeType::TlsAlpn01,
+    }
+}
+
+fn name_of(kind: &ChallengeType) -> &str {
+    match kind {
+        ChallengeType::Unknown(name) => name,
+        known => way_of(known).map_or("another way", Way::name),
+    }
+}
+
+fn list(identifiers: &Identifiers) -> String {
+    identifiers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+const PERSIST: &str = "dns-persist-01";
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// For each of the two waits of an order.
+const PATIENCE: Duration = Duration::from_secs(120);

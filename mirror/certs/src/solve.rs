@@ -1,0 +1,174 @@
+//! Proofs that a name is ours, and where they are put.
+//!
+//! [`HttpProofs`] and [`AlpnProofs`] are tables that the listeners read; a [`DnsHook`] is somebody's script. A dns-persist-01 record was put in place
+//! once by a person: there is nothing to do.
+
+mod alpn;
+mod hook;
+mod http;
+
+use std::sync::Arc;
+
+pub use alpn::{ACME_TLS, AlpnProofs};
+pub use hook::{DnsHook, HookError, HookStyle};
+pub use http::HttpProofs;
+
+use crate::Identifier;
+
+/// A way to prove a name (RFC 8555 8, RFC 8737, RFC 8738).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Way {
+    /// dns-01: a TXT record for this order.
+    Dns,
+    /// dns-persist-01: a TXT record for good.
+    DnsPersist,
+    /// http-01: a file on port 80.
+    Http,
+    /// tls-alpn-01: a certificate on port 443.
+    TlsAlpn,
+}
+
+/// One proof.
+#[derive(Clone)]
+pub struct Proof {
+    /// SHA-256 of the key authorization, for the certificate of tls-alpn-01.
+    pub digest: Vec<u8>,
+    /// The TXT record of dns-01.
+    pub dns_value: String,
+    /// Of what.
+    pub identifier: Identifier,
+    /// The file of http-01.
+    pub key_authorization: String,
+    /// The CA's token.
+    pub token: String,
+    /// How.
+    pub way: Way,
+}
+
+/// The ways that are set up.
+#[derive(Clone, Debug, Default)]
+pub struct Solvers {
+    /// On the TLS listener.
+    pub alpn: Option<Arc<AlpnProofs>>,
+    /// By a script.
+    pub dns: Option<Arc<DnsHook>>,
+    /// Somebody has put the lasting record in place.
+    pub dns_persist: bool,
+    /// On port 80.
+    pub http: Option<Arc<HttpProofs>>,
+}
+
+/// Why a proof could not be put in place.
+#[derive(Debug, thiserror::Error)]
+pub enum PresentError {
+    /// The certificate of tls-alpn-01.
+    #[error("the certificate for tls-alpn-01 cannot be made: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// The script.
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    /// The key of the certificate of tls-alpn-01.
+    #[error("the key for tls-alpn-01 cannot be used: {0}")]
+    Key(#[from] rustls::Error),
+    /// The way was taken away meanwhile.
+    #[error("{} is not set up", .0.name())]
+    NotSetUp(Way),
+}
+
+impl Way {
+    /// As the protocol calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dns => "dns-01",
+            Self::DnsPersist => "dns-persist-01",
+            Self::Http => "http-01",
+            Self::TlsAlpn => "tls-alpn-01",
+        }
+    }
+}
+
+impl Solvers {
+    /// The way for `identifier` among those that the CA offers; the next one after each failed attempt, since a port that is closed stays closed.
+    pub fn choose(&self, identifier: &Identifier, offered: &[Way], attempt: u32) -> Option<Way> {
+        let is_possible = |way: &Way| self.has(*way) && offered.contains(way) && fits(*way, identifier);
+        let possible: Vec<Way> = ORDER.into_iter().filter(is_possible).collect();
+        possible.get(attempt as usize % possible.len().max(1)).copied()
+    }
+
+    /// Puts a proof in place.
+    pub async fn present(&self, proof: &Proof) -> Result<(), PresentError> {
+        let missing = PresentError::NotSetUp(proof.way);
+        match proof.way {
+            Way::Dns => Ok(self.dns.as_ref().ok_or(missing)?.present(proof).await?),
+            Way::DnsPersist => Ok(()),
+            Way::Http => {
+                self.http.as_ref().ok_or(missing)?.present(proof);
+                Ok(())
+            }
+            Way::TlsAlpn => self.alpn.as_ref().ok_or(missing)?.present(proof),
+        }
+    }
+
+    /// Takes it away. What fails here leaves something that does no harm, and is said.
+    pub async fn withdraw(&self, proof: Proof) {
+        match proof.way {
+            Way::Dns => {
+                if let Some(hook) = &self.dns
+                    && let Err(error) = hook.withdraw(&proof).await
+                {
+                    tracing::warn!(tls.name = %proof.identifier, error = &error as &dyn std::error::Error, "a TXT record may be left behind");
+                }
+            }
+            Way::DnsPersist => {}
+            Way::Http => self.http.iter().for_each(|http| http.withdraw(&proof)),
+            Way::TlsAlpn => self.alpn.iter().for_each(|alpn| alpn.withdraw(&proof)),
+        }
+    }
+
+    fn has(&self, way: Way) -> bool {
+        match way {
+            Way::Dns => self.dns.is_some(),
+            Way::DnsPersist => self.dns_persist,
+            Way::Http => self.http.is_some(),
+            Way::TlsAlpn => self.alpn.is_some(),
+        }
+    }
+}
+
+/// A wildcard is proved by DNS only (RFC 8555 8.3, RFC 8737 3), an address never (RFC 8738 7).
+fn fits(way: Way, identifier: &Identifier) -> bool {
+    let by_dns = matches!(way, Way::Dns | Way::DnsPersist);
+    match identifier {
+        Identifier::Dns(name) => by_dns || !name.is_wildcard(),
+        Identifier::Ip(_) => !by_dns,
+    }
+}
+
+/// What needs least from others first.
+const ORDER: [Way; 4] = [Way::DnsPersist, Way::TlsAlpn, Way::Http, Way::Dns];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identifier(text: &str) -> Identifier {
+        text.parse().expect("an identifier")
+    }
+
+    #[test]
+    fn each_attempt_takes_the_next_way_that_is_set_up_and_offered_and_fits() {
+        let both = Solvers { alpn: Some(Arc::default()), http: Some(Arc::default()), ..Solvers::default() };
+        let all = [Way::Http, Way::Dns, Way::TlsAlpn, Way::DnsPersist];
+        let host = identifier("mirror.test");
+        assert_eq!(
+            (0..3).map(|attempt| both.choose(&host, &all, attempt)).collect::<Vec<_>>(),
+            [Some(Way::TlsAlpn), Some(Way::Http), Some(Way::TlsAlpn)]
+        );
+        assert_eq!(both.choose(&host, &[Way::Http], 0), Some(Way::Http));
+        assert_eq!(both.choose(&host, &[Way::Dns], 0), None);
+        assert_eq!(both.choose(&identifier("*.mirror.test"), &all, 0), None, "a wildcard needs DNS");
+        let persist = Solvers { dns_persist: true, ..both };
+        assert_eq!(persist.choose(&identifier("*.mirror.test"), &all, 0), Some(Way::DnsPersist));
+        assert_eq!(persist.choose(&identifier("10.0.0.7"), &all, 0), Some(Way::TlsAlpn), "an address has no TXT record");
+    }
+}

@@ -1,0 +1,208 @@
+//! dns-01 by somebody's script: those of certbot and of lego run as they are.
+//!
+//! - certbot's (`--manual-auth-hook`, `--manual-cleanup-hook`): `CERTBOT_DOMAIN`, `CERTBOT_VALIDATION` and others in the environment; what the first
+//!   prints is `CERTBOT_AUTH_OUTPUT` of the second.
+//! - lego's (`EXEC_PATH`): called with `present` or `cleanup`, the record's name and its value.
+//!
+//! A script is waited for, but not for ever, and is ended with all that it started when it takes too long.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use super::Proof;
+use crate::Identifier;
+
+/// A script that writes TXT records.
+#[derive(Debug)]
+pub struct DnsHook {
+    cleanup: Option<PathBuf>,
+    outputs: Mutex<HashMap<String, String>>,
+    present: PathBuf,
+    style: HookStyle,
+    timeout: Duration,
+}
+
+/// How a script is called.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HookStyle {
+    /// As by certbot.
+    Certbot,
+    /// As by lego.
+    Lego,
+}
+
+/// Why a script did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum HookError {
+    /// It ended with an error.
+    #[error("{} ended with {status}: {said}", hook.display())]
+    Failed {
+        /// Which.
+        hook: PathBuf,
+        /// The end of what it said.
+        said: String,
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
+    /// It takes too long.
+    #[error("{} did not end within {} s", hook.display(), timeout.as_secs())]
+    Late {
+        /// Which.
+        hook: PathBuf,
+        /// How long it was waited for.
+        timeout: Duration,
+    },
+    /// It cannot be started.
+    #[error("cannot start {}", hook.display())]
+    Start {
+        /// Which.
+        hook: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl DnsHook {
+    /// `present` puts a record in place; `cleanup`, else the same script, takes it away.
+    pub fn new(style: HookStyle, present: &Path, cleanup: Option<&Path>, timeout: Duration) -> Self {
+        Self { cleanup: cleanup.map(Path::to_owned), outputs: Mutex::default(), present: present.to_owned(), style, timeout }
+    }
+
+    pub(super) async fn present(&self, proof: &Proof) -> Result<(), HookError> {
+        let output = self.run(&self.present, "present", proof, None).await?;
+        let printed = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        self.outputs.lock().unwrap_or_else(PoisonError::into_inner).insert(proof.dns_value.clone(), printed);
+        Ok(())
+    }
+
+    /// certbot's manual mode cleans up only where there is a second script.
+    pub(super) async fn withdraw(&self, proof: &Proof) -> Result<(), HookError> {
+        let printed = self.outputs.lock().unwrap_or_else(PoisonError::into_inner).remove(&proof.dns_value);
+        let hook = match (&self.cleanup, self.style) {
+            (Some(hook), _) => hook,
+            (None, HookStyle::Lego) => &self.present,
+            (None, HookStyle::Certbot) => return Ok(()),
+        };
+        self.run(hook, "cleanup", proof, printed.as_deref()).await.map(drop)
+    }
+
+    async fn run(&self, hook: &Path, action: &str, proof: &Proof, printed: Option<&str>) -> Result<Output, HookError> {
+        let mut command = Command::new(hook);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).process_group(0);
+        let domain = base(&proof.identifier);
+        match self.style {
+            HookStyle::Certbot => {
+                command.env("CERTBOT_DOMAIN", domain).env("CERTBOT_VALIDATION", &proof.dns_value).env("CERTBOT_TOKEN", &proof.token);
+                command.env("CERTBOT_ALL_DOMAINS", domain).env("CERTBOT_REMAINING_CHALLENGES", "0");
+                command.envs(printed.map(|printed| ("CERTBOT_AUTH_OUTPUT", printed)));
+            }
+            HookStyle::Lego => {
+                command.args([action, &format!("_acme-challenge.{domain}."), &proof.dns_value]);
+            }
+        }
+        let child = command.spawn().map_err(|source| HookError::Start { hook: hook.to_owned(), source })?;
+        let output = tokio::time::timeout(self.timeout, child.wait_with_output()).await;
+        let output = output.map_err(|_| HookError::Late { hook: hook.to_owned(), timeout: self.timeout })?;
+        let output = output.map_err(|source| HookError::Start { hook: hook.to_owned(), source })?;
+        if output.status.success() {
+            return Ok(output);
+        }
+        let said = end_of(if output.stderr.is_empty() { &output.stdout } else { &output.stderr });
+        Err(HookError::Failed { hook: hook.to_owned(), said, status: output.status })
+    }
+}
+
+/// The name whose record it is; an address has none, and never comes here.
+fn base(identifier: &Identifier) -> &str {
+    match identifier {
+        Identifier::Dns(name) => name.base(),
+        Identifier::Ip(_) => "",
+    }
+}
+
+/// The last words, which are the ones that tell.
+fn end_of(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(SAID)..]);
+    let text = text.trim();
+    if text.is_empty() { "it said nothing".to_owned() } else { text.replace('\n', " / ") }
+}
+
+/// Bytes of a script's words that are repeated.
+const SAID: usize = 400;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::super::Way;
+    use super::*;
+
+    fn proof() -> Proof {
+        Proof {
+            digest: Vec::new(),
+            dns_value: "value".into(),
+            identifier: "*.mirror.test".parse().expect("a name"),
+            key_authorization: "token.thumb".into(),
+            token: "token".into(),
+            way: Way::Dns,
+        }
+    }
+
+    fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
+        let path = folder.join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("executable");
+        path
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn scripts_for_certbot_run_as_they_are() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = folder.path().join("log");
+        let auth = script(
+            folder.path(),
+            "auth",
+            &format!("echo $CERTBOT_DOMAIN $CERTBOT_VALIDATION $CERTBOT_TOKEN >> {}; echo record-7", log.display()),
+        );
+        let cleanup = script(folder.path(), "cleanup", &format!("echo $CERTBOT_DOMAIN $CERTBOT_AUTH_OUTPUT >> {}", log.display()));
+        let hook = DnsHook::new(HookStyle::Certbot, &auth, Some(&cleanup), LONG);
+        hook.present(&proof()).await.expect("it works");
+        hook.withdraw(&proof()).await.expect("it works");
+        assert_eq!(std::fs::read_to_string(log).expect("written"), "mirror.test value token\nmirror.test record-7\n");
+    }
+
+    #[tokio::test]
+    async fn scripts_for_lego_run_as_they_are() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = folder.path().join("log");
+        let exec = script(folder.path(), "exec", &format!("echo \"$@\" >> {}", log.display()));
+        let hook = DnsHook::new(HookStyle::Lego, &exec, None, LONG);
+        hook.present(&proof()).await.expect("it works");
+        hook.withdraw(&proof()).await.expect("it works");
+        let written = std::fs::read_to_string(log).expect("written");
+        assert_eq!(written, "present _acme-challenge.mirror.test. value\ncleanup _acme-challenge.mirror.test. value\n");
+    }
+
+    #[tokio::test]
+    async fn a_script_that_fails_is_quoted_and_one_that_hangs_is_ended() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let wrong = script(folder.path(), "wrong", "echo no such zone >&2; exit 3");
+        let error = DnsHook::new(HookStyle::Lego, &wrong, None, LONG).present(&proof()).await.expect_err("it fails");
+        assert!(error.to_string().ends_with("ended with exit status: 3: no such zone"), "{error}");
+        let hangs = script(folder.path(), "hangs", "sleep 600");
+        let error = DnsHook::new(HookStyle::Lego, &hangs, None, Duration::from_millis(50)).present(&proof()).await.expect_err("it hangs");
+        assert!(matches!(error, HookError::Late { .. }), "{error}");
+        let missing = folder.path().join("missing");
+        let error = DnsHook::new(HookStyle::Lego, &missing, None, LONG).present(&proof()).await.expect_err("it is not there");
+        assert!(matches!(error, HookError::Start { .. }), "{error}");
+    }
+}

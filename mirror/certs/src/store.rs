@@ -1,0 +1,263 @@
+//! The files behind certificates: `DIR/certs/NAME/…` for each certificate, `DIR/acme/CA/…` for each account.
+//!
+//! ```text
+//! certs/NAME/gen-000007.pem    key and chain in one file: never one of another generation
+//! certs/NAME/gen-000007.json   what it is (Facts)
+//! certs/NAME/current           {"generation": 7}: the one in use
+//! certs/NAME/state.json        what was tried, and what the CA suggests
+//! certs/NAME/pending.json      the order under way, with its key
+//! certs/NAME/lock              held by whoever works on this certificate
+//! ```
+//!
+//! Invariants:
+//! * A file is whole or not there: written beside, synced, renamed, the folder synced. Keys are 0600 from their first byte, folders 0700.
+//! * That a file cannot be *read* is an error, never "not there": a disk that is ill must not make us order certificates.
+//! * A file that cannot be *understood* is put aside under another name, not removed, and counts as not there.
+
+mod account;
+mod files;
+mod lock;
+mod name;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use account::{AccountFolder, Saved};
+pub use lock::Lock;
+pub use name::{CertName, CertNameError};
+
+use crate::{Bundle, Facts, History, Identifiers, Moment, Suggestion};
+
+/// Where certificates and accounts lie.
+#[derive(Clone, Debug)]
+pub struct Store {
+    folder: PathBuf,
+}
+
+/// The files of one certificate.
+#[derive(Clone, Debug)]
+pub struct CertFolder {
+    folder: PathBuf,
+}
+
+/// A stored certificate.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// Key and chain.
+    pub bundle: Bundle,
+    /// What it is.
+    pub facts: Facts,
+    /// Its number, counted up from 1.
+    pub generation: u32,
+}
+
+/// What is remembered of a certificate besides itself.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct State {
+    /// What was tried.
+    pub history: History,
+    /// Drawn once, so that many certificates are not due at one second.
+    pub jitter: Option<f64>,
+    /// When the CA is to be asked for its suggestion again.
+    pub next_look: Option<Moment>,
+    /// What the CA suggests.
+    pub suggestion: Option<Suggestion>,
+}
+
+/// Why a file operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file or folder.
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// What was to be done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody else works on it.
+    #[error("{} is in use by another process", .0.display())]
+    Locked(PathBuf),
+}
+
+impl Store {
+    /// In `folder`, which is made at the first write.
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
+    /// The certificate `name`.
+    pub fn certificate(&self, name: &CertName) -> CertFolder {
+        CertFolder { folder: self.folder.join("certs").join(name.as_str()) }
+    }
+
+    /// The account at the CA with this directory.
+    pub fn account(&self, directory: &str) -> AccountFolder {
+        AccountFolder::new(&self.folder.join("acme"), directory)
+    }
+
+    /// Every certificate that has a folder, in their order.
+    pub fn names(&self) -> Result<Vec<CertName>, StoreError> {
+        let folder = self.folder.join("certs");
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|source| StoreError::Io { doing: "list", path: folder.clone(), source })?,
+        };
+        let mut names: Vec<CertName> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+impl CertFolder {
+    /// Makes sure that nobody else works on this certificate, in any process of this machine, until the lock is dropped.
+    pub fn lock(&self) -> Result<Lock, StoreError> {
+        Lock::take(&self.folder.join("lock"))
+    }
+
+    /// The one in use. A damaged one is put aside, and the newest that is whole takes its place.
+    pub fn current(&self) -> Result<Option<Held>, StoreError> {
+        let named = files::read::<Current>(&self.folder.join(CURRENT))?.map(|current| current.generation);
+        let all = self.generations()?;
+        let newest_first = named.into_iter().chain(all.into_iter().rev().filter(|one| Some(*one) != named));
+        for generation in newest_first {
+            if let Some(held) = self.generation(generation)? {
+                return Ok(Some(held));
+            }
+        }
+        Ok(None)
+    }
+
+    /// One that was stored, if it is whole.
+    pub fn generation(&self, generation: u32) -> Result<Option<Held>, StoreError> {
+        let path = self.folder.join(file_of(generation, "pem"));
+        let Some(pem) = files::read_text(&path)? else { return Ok(None) };
+        let facts = files::read::<Facts>(&self.folder.join(file_of(generation, "json")))?;
+        match (Bundle::parse(&pem), facts) {
+            (Ok(bundle), Some(facts)) => Ok(Some(Held { bundle, facts, generation })),
+            (Ok(_), None) => Ok(None), // Its description comes first, so it is from before a crash or was removed by hand.
+            (Err(error), _) => {
+                files::put_aside(&path, &error);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Stores `bundle` and makes it the one in use. Older ones but the last few are removed.
+    pub fn publish(&self, bundle: &Bundle, facts: &Facts) -> Result<Held, StoreError> {
+        let generation = self.generations()?.last().map_or(1, |last| last.saturating_add(1));
+        files::write(&self.folder.join(file_of(generation, "json")), facts)?;
+        files::write_text(&self.folder.join(file_of(generation, "pem")), bundle.pem())?;
+        self.point_to(generation)?;
+        self.forget_before(generation)?;
+        Ok(Held { bundle: bundle.clone(), facts: facts.clone(), generation })
+    }
+
+    /// Makes a stored one the one in use.
+    pub fn point_to(&self, generation: u32) -> Result<(), StoreError> {
+        files::write(&self.folder.join(CURRENT), &Current { generation })
+    }
+
+    /// What is remembered.
+    pub fn state(&self) -> Result<State, StoreError> {
+        Ok(files::read(&self.folder.join("state.json"))?.unwrap_or_default())
+    }
+
+    /// Remembers it.
+    pub fn save_state(&self, state: &State) -> Result<(), StoreError> {
+        files::write(&self.folder.join("state.json"), state)
+    }
+
+    /// The order under way.
+    pub fn pending(&self) -> Result<Option<Pending>, StoreError> {
+        files::read(&self.folder.join(PENDING))
+    }
+
+    /// Remembers it: before it is acted on, so that a crash does not lose a certificate that the CA has counted.
+    pub fn save_pending(&self, pending: &Pending) -> Result<(), StoreError> {
+        files::write(&self.folder.join(PENDING), pending)
+    }
+
+    /// It has ended, one way or the other.
+    pub fn clear_pending(&self) -> Result<(), StoreError> {
+        files::remove(&self.folder.join(PENDING))
+    }
+
+    /// In their order.
+    pub fn generations(&self) -> Result<Vec<u32>, StoreError> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|source| StoreError::Io { doing: "list", path: self.folder.clone(), source })?,
+        };
+        let mut found: Vec<u32> = entries.flatten().filter_map(|entry| number_of(entry.file_name().to_str()?)).collect();
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    fn forget_before(&self, generation: u32) -> Result<(), StoreError> {
+        for old in self.generations()?.into_iter().filter(|old| *old + KEPT <= generation) {
+            files::remove(&self.folder.join(file_of(old, "pem")))?;
+            files::remove(&self.folder.join(file_of(old, "json")))?;
+        }
+        Ok(())
+    }
+}
+
+/// An order under way: all that is needed to go on with it after a crash.
+#[derive(Clone, Deserialize, PartialEq, Serialize)]
+pub struct Pending {
+    /// The account's URL, which owns the order.
+    pub account: String,
+    /// The certificate signing request, DER in hexadecimal.
+    pub csr: String,
+    /// At which CA.
+    pub directory: String,
+    /// For whom.
+    pub identifiers: Identifiers,
+    /// The key, PEM.
+    pub key: String,
+    /// The order's URL, once it is placed.
+    pub order: Option<String>,
+    /// Which profile was asked for.
+    pub profile: Option<String>,
+    /// The certificate that it says to replace.
+    pub replaces: Option<String>,
+}
+
+/// Without the key.
+impl std::fmt::Debug for Pending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { account, directory, identifiers, order, profile, replaces, csr: _, key: _ } = self;
+        let mut shown = f.debug_struct("Pending");
+        shown.field("account", account).field("directory", directory).field("identifiers", identifiers);
+        shown.field("order", order).field("profile", profile).field("replaces", replaces).finish_non_exhaustive()
+    }
+}
+
+#[derive(Deserialize, Serialize)]
+struct Current {
+    generation: u32,
+}
+
+fn file_of(generation: u32, ending: &str) -> String {
+    format!("gen-{generation:06}.{ending}")
+}
+
+fn number_of(file: &str) -> Option<u32> {
+    file.strip_prefix("gen-")?.strip_suffix(".pem")?.parse().ok()
+}
+
+const CURRENT: &str = "current";
+/// So many generations stay, to go back to.
+const KEPT: u32 = 3;
+const PENDING: &str = "pending.json";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! The account at a CA: one a directory, shared by all certificates.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Lock, StoreError, files};
+
+/// The files of one account.
+#[derive(Clone, Debug)]
+pub struct AccountFolder {
+    folder: PathBuf,
+}
+
+/// An account that is registered.
+#[derive(Clone, Deserialize, Serialize)]
+pub struct Saved {
+    /// Its credentials as the ACME library writes them; the account's key is among them.
+    pub credentials: serde_json::Value,
+    /// At which CA.
+    pub directory: String,
+}
+
+impl AccountFolder {
+    pub(super) fn new(folder: &Path, directory: &str) -> Self {
+        Self { folder: folder.join(folder_name(directory)) }
+    }
+
+    /// Nobody else registers or changes it meanwhile.
+    pub fn lock(&self) -> Result<Lock, StoreError> {
+        Lock::take(&self.folder.join("lock"))
+    }
+
+    /// The account, if there is one.
+    pub fn load(&self) -> Result<Option<Saved>, StoreError> {
+        files::read(&self.folder.join(FILE))
+    }
+
+    /// Keeps it.
+    pub fn save(&self, account: &Saved) -> Result<(), StoreError> {
+        files::write(&self.folder.join(FILE), account)
+    }
+
+    /// The CA does not know it any more.
+    pub fn forget(&self) -> Result<(), StoreError> {
+        files::remove(&self.folder.join(FILE))
+    }
+}
+
+/// Without the key.
+impl std::fmt::Debug for Saved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Saved").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+/// The directory's URL with what folders cannot be called replaced: `acme-v02.api.letsencrypt.org-directory`.
+fn folder_name(directory: &str) -> String {
+    let bare = directory.split_once("://").map_or(directory, |(_, rest)| rest);
+    bare.trim_end_matches('/').chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect()
+}
+
+const FILE: &str = "account.json";

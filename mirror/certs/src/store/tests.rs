@@ -1,0 +1,133 @@
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+use crate::{KeyKind, Wish};
+
+fn wish() -> Wish {
+    let identifiers = ["mirror.test".parse().expect("a name")].into();
+    Wish { directories: vec!["https://ca.test/directory".into()], identifiers, key: KeyKind::P256, profile: None }
+}
+
+fn bundle() -> (Bundle, Facts) {
+    let made = rcgen::generate_simple_self_signed(["mirror.test".to_owned()]).expect("made");
+    let bundle = Bundle::join(&made.signing_key.serialize_pem(), &made.cert.pem()).expect("a pair");
+    let facts = bundle.facts("https://ca.test/directory", &wish());
+    (bundle, facts)
+}
+
+fn folder() -> (tempfile::TempDir, CertFolder) {
+    let root = tempfile::tempdir().expect("a folder");
+    let folder = Store::new(root.path()).certificate(&"mirror.test".parse().expect("a name"));
+    (root, folder)
+}
+
+#[test]
+fn the_last_one_stored_is_in_use_and_three_are_kept_to_go_back_to() {
+    let (_root, folder) = folder();
+    assert!(folder.current().expect("read").is_none());
+    let stored: Vec<_> = (0..5).map(|_| bundle()).map(|(bundle, facts)| folder.publish(&bundle, &facts).expect("stored")).collect();
+    let current = folder.current().expect("read").expect("one");
+    assert_eq!((current.generation, current.bundle.serial()), (5, stored[4].bundle.serial()));
+    assert_eq!(folder.generations().expect("listed"), [3, 4, 5]);
+    folder.point_to(4).expect("rolled back");
+    assert_eq!(folder.current().expect("read").expect("one").generation, 4);
+}
+
+#[test]
+fn keys_are_for_our_eyes_only() {
+    let (root, folder) = folder();
+    let (bundle, facts) = bundle();
+    folder.publish(&bundle, &facts).expect("stored");
+    for entry in walk(root.path()) {
+        let mode = entry.metadata().expect("there").permissions().mode() & 0o777;
+        assert_eq!(mode, if entry.is_dir() { 0o700 } else { 0o600 }, "{}", entry.display());
+    }
+}
+
+#[test]
+fn a_damaged_one_is_put_aside_and_the_one_before_serves() {
+    let (root, folder) = folder();
+    for _ in 0..2 {
+        let (bundle, facts) = bundle();
+        folder.publish(&bundle, &facts).expect("stored");
+    }
+    let newest = root.path().join("certs/mirror.test/gen-000002.pem");
+    let whole = fs::read_to_string(&newest).expect("there");
+    fs::write(&newest, &whole[..whole.len() / 2]).expect("damaged");
+    assert_eq!(folder.current().expect("read").expect("one").generation, 1);
+    assert!(!newest.exists() && walk(root.path()).iter().any(|path| path.to_string_lossy().contains("gen-000002.pem.bad-")));
+}
+
+#[test]
+fn garbage_in_any_document_is_put_aside_and_never_an_error() {
+    let (root, folder) = folder();
+    let (bundle, facts) = bundle();
+    folder.publish(&bundle, &facts).expect("stored");
+    for (file, text) in [("state.json", "{\"history\": {}}}"), ("pending.json", ""), ("current", "\u{0}\u{0}")] {
+        fs::write(root.path().join("certs/mirror.test").join(file), text).expect("written");
+    }
+    assert_eq!(folder.state().expect("read"), State::default());
+    assert_eq!(folder.pending().expect("read"), None);
+    assert_eq!(folder.current().expect("read").expect("one").generation, 1);
+}
+
+/// A disk that is ill must not make us order certificates.
+#[test]
+fn what_cannot_be_read_is_not_taken_for_missing() {
+    let (root, folder) = folder();
+    let (bundle, facts) = bundle();
+    folder.publish(&bundle, &facts).expect("stored");
+    let file = root.path().join("certs/mirror.test/gen-000001.pem");
+    fs::remove_file(&file).expect("removed");
+    fs::create_dir(&file).expect("a folder in its place cannot be read as a file, even by root");
+    assert!(matches!(folder.current(), Err(StoreError::Io { doing: "read", .. })));
+}
+
+#[test]
+fn one_process_works_on_a_certificate_at_a_time() {
+    let (_root, folder) = folder();
+    let lock = folder.lock().expect("free");
+    assert!(matches!(folder.lock(), Err(StoreError::Locked(_))));
+    drop(lock);
+    folder.lock().expect("free again");
+}
+
+#[test]
+fn names_become_safe_names_of_folders() {
+    for (identifier, folder) in [("*.ci.test", "_.ci.test"), ("::1", "0--1"), ("10.0.0.7", "10.0.0.7")] {
+        let name = CertName::from(&identifier.parse::<crate::Identifier>().expect("an identifier"));
+        assert_eq!(name.as_str(), folder);
+        assert_eq!(name.as_str().parse(), Ok(name.clone()));
+    }
+    for text in ["", ".", "..", "a/b", "-x", "ä"] {
+        assert!(text.parse::<CertName>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn no_debug_shows_a_key() {
+    let pending = Pending {
+        account: "https://ca.test/account/1".into(),
+        csr: String::new(),
+        directory: "https://ca.test/directory".into(),
+        identifiers: wish().identifiers,
+        key: "SECRET".into(),
+        order: None,
+        profile: None,
+        replaces: None,
+    };
+    let saved = Saved { credentials: serde_json::json!({ "key_pkcs8": "SECRET" }), directory: String::new() };
+    assert!(!format!("{pending:?}{saved:?}").contains("SECRET"));
+}
+
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(walk(&path));
+        }
+        found.push(path);
+    }
+    found
+}

@@ -1,0 +1,163 @@
+//! Certificates by ACME, against a real CA: every way of proof, a CA that is away, crashes, lost accounts.
+
+mod prover;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use certs::acme::{AccountWish, Courier};
+use certs::solve::{DnsHook, HookStyle, Solvers};
+use certs::store::Store;
+use certs::worker::{Look, Worker};
+use certs::{Action, Budget, Class, Clock, KeyKind, Moment, Reason, Served, Wish};
+use tempfile::TempDir;
+use tests::pebble::{Pebble, Settings};
+
+use prover::Prover;
+
+/// A clock that a test turns on, from the real time.
+#[derive(Debug, Default)]
+struct Turned(std::sync::atomic::AtomicI64);
+
+impl Turned {
+    fn on_by(&self, duration: Duration) {
+        self.0.fetch_add(duration.as_secs() as i64, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl Clock for Turned {
+    fn now(&self) -> Moment {
+        let real = Moment::from(std::time::SystemTime::now());
+        Moment::from_unix(real.unix() + self.0.load(std::sync::atomic::Ordering::Relaxed))
+    }
+}
+
+/// What a certificate's owner has over several starts of the program.
+struct Owner {
+    clock: Arc<Turned>,
+    files: TempDir,
+    wish: Wish,
+}
+
+impl Owner {
+    fn of(pebble: &Pebble, names: &[&str]) -> Self {
+        let identifiers = names.iter().map(|name| name.parse().expect("an identifier")).collect();
+        let wish = Wish { directories: vec![pebble.directory()], identifiers, key: KeyKind::P256, profile: None };
+        Self { clock: Arc::default(), files: TempDir::new().expect("a folder"), wish }
+    }
+
+    /// A worker as it is after a start of the program.
+    fn worker(&self, pebble: &Pebble, solvers: Solvers) -> Worker {
+        Worker {
+            account: AccountWish::default(),
+            budget: Budget::PUBLIC,
+            clock: self.clock.clone(),
+            courier: Courier::new(Some(&pebble.api_root())).expect("a client"),
+            name: "mirror".parse().expect("a name"),
+            served: Arc::new(Served::new(self.wish.identifiers.clone())),
+            solvers,
+            store: Store::new(self.files.path()),
+            wake: Arc::default(),
+            wish: self.wish.clone(),
+        }
+    }
+}
+
+fn install_crypto() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_proved_over_http_and_nothing_is_ordered_twice() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let prover = Prover::start(&pebble).await;
+    let owner = Owner::of(&pebble, &["mirror.test", "other.test"]);
+    let worker = owner.worker(&pebble, prover.http());
+    assert_eq!(worker.look().await.expect("files"), Look::Obtained(Reason::Missing), "{}", pebble.log());
+    let served = worker.served.current().expect("it is served");
+    assert_eq!(*served.identifiers(), owner.wish.identifiers);
+
+    let again = owner.worker(&pebble, prover.http());
+    let Look::Planned(Action::Idle { due: Reason::Suggested, .. }) = again.look().await.expect("files") else { panic!("nothing is due") };
+    assert_eq!(again.served.current().expect("it is served at once").serial(), served.serial());
+    assert_eq!(pebble.issued(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_and_an_address_are_proved_on_the_tls_port() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let prover = Prover::start(&pebble).await;
+    let owner = Owner::of(&pebble, &["mirror.test", "127.0.0.1"]);
+    let worker = owner.worker(&pebble, prover.alpn());
+    assert_eq!(worker.look().await.expect("files"), Look::Obtained(Reason::Missing), "{}", pebble.log());
+    assert!(prover.alpn.is_empty(), "proofs are taken away again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wildcard_and_its_own_name_are_proved_by_a_script_that_was_written_for_certbot() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let owner = Owner::of(&pebble, &["*.mirror.test", "mirror.test"]);
+    let script = owner.files.path().join("hook");
+    let text = format!("#!/bin/sh\nNAME=_acme-challenge.$CERTBOT_DOMAIN. VALUE=$CERTBOT_VALIDATION\n{}\n", pebble.set_txt_command());
+    prover::write_script(&script, &text);
+    let hook = DnsHook::new(HookStyle::Certbot, &script, None, Duration::from_secs(60));
+    let worker = owner.worker(&pebble, Solvers { dns: Some(Arc::new(hook)), ..Solvers::default() });
+    assert_eq!(worker.look().await.expect("files"), Look::Obtained(Reason::Missing), "{}", pebble.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_that_is_away_is_waited_out_while_the_old_certificate_serves() {
+    install_crypto();
+    let Some(mut pebble) = Pebble::start(Settings::default()) else { return };
+    let prover = Prover::start(&pebble).await;
+    let owner = Owner::of(&pebble, &["mirror.test"]);
+    assert_eq!(owner.worker(&pebble, prover.http()).look().await.expect("files"), Look::Obtained(Reason::Missing));
+
+    pebble.stop();
+    owner.clock.on_by(Duration::from_secs(80 * 24 * 3600));
+    let worker = owner.worker(&pebble, prover.http());
+    assert_eq!(worker.look().await.expect("files"), Look::Failed(Class::Transient));
+    assert!(worker.served.current().is_some(), "the old one is served");
+    let Look::Planned(Action::Hold { .. }) = worker.look().await.expect("files") else { panic!("it waits") };
+
+    pebble.start_again(); // It knows neither the account nor the certificate any more.
+    owner.clock.on_by(Duration::from_secs(60));
+    assert_eq!(owner.worker(&pebble, prover.http()).look().await.expect("files"), Look::Obtained(Reason::Age), "{}", pebble.log());
+    assert_eq!(pebble.issued(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_cannot_be_proved_is_told_with_the_reason_and_tried_another_way() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let prover = Prover::start(&pebble).await;
+    let owner = Owner::of(&pebble, &["mirror.test"]);
+    let broken = Solvers { alpn: Some(Arc::default()), ..prover.http() }; // A table that no listener reads.
+    let worker = owner.worker(&pebble, broken);
+    assert_eq!(worker.look().await.expect("files"), Look::Failed(Class::Validation));
+    let state = worker.store.certificate(&worker.name).state().expect("read");
+    let said = state.history.setback.expect("it failed").said;
+    assert!(said.contains("mirror.test") && said.contains("tls-alpn-01"), "{said}");
+    owner.clock.on_by(Duration::from_secs(600));
+    assert_eq!(worker.look().await.expect("files"), Look::Obtained(Reason::Missing), "over HTTP: {}", pebble.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nonces_that_are_refused_cost_attempts_but_no_certificate() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings { bad_nonces: 15, ..Settings::default() }) else { return };
+    let prover = Prover::start(&pebble).await;
+    let owner = Owner::of(&pebble, &["mirror.test"]);
+    let worker = owner.worker(&pebble, prover.http());
+    for _ in 0..10 {
+        if worker.look().await.expect("files") == Look::Obtained(Reason::Missing) {
+            break;
+        }
+        owner.clock.on_by(Duration::from_secs(3600));
+    }
+    assert!(worker.served.current().is_some(), "{}", pebble.log());
+    assert_eq!(pebble.issued(), 1);
+}

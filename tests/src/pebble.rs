@@ -1,0 +1,212 @@
+//! Pebble, a real ACME CA, with the DNS that it looks at: each on ports of its own, with a server certificate made here.
+//!
+//! Pebble takes no port 0, so ports are found by asking the kernel and letting them go; whoever loses that race starts again.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::tools;
+
+/// A running CA.
+#[derive(Debug)]
+pub struct Pebble {
+    child: Child,
+    dns: Child,
+    folder: TempDir,
+    ports: Ports,
+    settings: Settings,
+}
+
+/// How it behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Percent of valid nonces that are refused.
+    pub bad_nonces: u32,
+    /// How long its certificates are valid.
+    pub life: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    api: u16,
+    dns: u16,
+    dns_control: u16,
+    http: u16,
+    management: u16,
+    tls: u16,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { bad_nonces: 0, life: Duration::from_secs(90 * 24 * 3600) }
+    }
+}
+
+impl Pebble {
+    /// A CA that proves names at [`Pebble::http_port`] and [`Pebble::tls_port`] of 127.0.0.1, whatever the name. `None` where the program is missing.
+    pub fn start(settings: Settings) -> Option<Self> {
+        let [pebble, dns] = tools::require_all(["pebble", "pebble-challtestsrv"])?;
+        let folder = TempDir::with_prefix("chandler-pebble-").expect("a folder in the temporary folder");
+        let ports = Ports::free();
+        write_configuration(folder.path(), ports, &settings);
+        let dns = start_dns(&dns, ports);
+        let child = start(&pebble, folder.path(), ports, &settings);
+        let this = Self { child, dns, folder, ports, settings };
+        this.dns_control("clear-txt", &json!({ "host": "nothing." })); // Once it does that, it answers questions too.
+        this.wait_until_it_answers();
+        Some(this)
+    }
+
+    /// The URL of its directory.
+    pub fn directory(&self) -> String {
+        format!("https://127.0.0.1:{}/dir", self.ports.api)
+    }
+
+    /// The root of its own server's certificate, PEM: what a client of its API must trust.
+    pub fn api_root(&self) -> String {
+        fs::read_to_string(self.folder.path().join("root.pem")).expect("it was written at the start")
+    }
+
+    /// Where it looks for http-01 proofs.
+    pub fn http_port(&self) -> u16 {
+        self.ports.http
+    }
+
+    /// Where it looks for tls-alpn-01 proofs.
+    pub fn tls_port(&self) -> u16 {
+        self.ports.tls
+    }
+
+    /// How many certificates it has issued, by its own log.
+    pub fn issued(&self) -> usize {
+        self.log().lines().filter(|line| line.contains("Issued certificate serial")).count()
+    }
+
+    /// What it said.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Sets the answer of its DNS to TXT questions for `name`.
+    pub fn set_txt(&self, name: &str, value: &str) {
+        self.dns_control("set-txt", &json!({ "host": format!("{name}."), "value": value }));
+    }
+
+    /// The command that does so from a script: `curl` and what it posts, with `$NAME` and `$VALUE` for the shell.
+    pub fn set_txt_command(&self) -> String {
+        let url = format!("http://127.0.0.1:{}/set-txt", self.ports.dns_control);
+        format!("curl -sf --data \"{{\\\"host\\\": \\\"$NAME\\\", \\\"value\\\": \\\"$VALUE\\\"}}\" {url}")
+    }
+
+    /// Ends it. What it knew of accounts and orders is lost.
+    pub fn stop(&mut self) {
+        end(&mut self.child);
+    }
+
+    /// Starts it again at the same address, knowing nothing.
+    pub fn start_again(&mut self) {
+        end(&mut self.child);
+        let pebble = tools::find("pebble").expect("it ran before");
+        self.child = start(&pebble, self.folder.path(), self.ports, &self.settings);
+        self.wait_until_it_answers();
+    }
+
+    fn dns_control(&self, action: &str, body: &serde_json::Value) {
+        let url = format!("http://127.0.0.1:{}/{action}", self.ports.dns_control);
+        let done = Command::new("curl")
+            .args(["-sf", "--retry", "20", "--retry-connrefused", "--retry-delay", "1", "--data", &body.to_string(), &url])
+            .status();
+        assert!(done.is_ok_and(|status| status.success()), "{action} of the DNS for tests");
+    }
+
+    fn wait_until_it_answers(&self) {
+        let root = self.folder.path().join("root.pem");
+        let args = ["-sf", "-o", "/dev/null", "--retry", "60", "--retry-connrefused", "--retry-delay", "1", "--cacert"];
+        let answered = Command::new("curl").args(args).arg(root).arg(self.directory()).status();
+        assert!(answered.is_ok_and(|status| status.success()), "Pebble answers; it said:\n{}", self.log());
+    }
+}
+
+impl Drop for Pebble {
+    fn drop(&mut self) {
+        end(&mut self.child);
+        end(&mut self.dns);
+    }
+}
+
+impl Ports {
+    fn free() -> Self {
+        let sockets = [(); 6].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+        let [api, dns, dns_control, http, management, tls] = sockets.map(|socket| socket.local_addr().expect("an address").port());
+        Self { api, dns, dns_control, http, management, tls }
+    }
+}
+
+fn write_configuration(folder: &Path, ports: Ports, settings: &Settings) {
+    let root_key = rcgen::KeyPair::generate().expect("a key");
+    let mut root = rcgen::CertificateParams::new([]).expect("no names");
+    root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    root.distinguished_name.push(rcgen::DnType::CommonName, "root of Pebble's own server"); // Not the server's: it would look self-signed.
+    let root = rcgen::CertifiedIssuer::self_signed(root, root_key).expect("signed");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let server = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).expect("a name").signed_by(&key, &root).expect("signed");
+    let configuration = json!({ "pebble": {
+        "listenAddress": format!("127.0.0.1:{}", ports.api),
+        "managementListenAddress": format!("127.0.0.1:{}", ports.management),
+        "certificate": folder.join("server.pem"),
+        "privateKey": folder.join("server.key"),
+        "httpPort": ports.http,
+        "tlsPort": ports.tls,
+        "ocspResponderURL": "",
+        "externalAccountBindingRequired": false,
+        "retryAfter": { "authz": 1, "order": 1 },
+        "keyAlgorithm": "ecdsa",
+        "profiles": { "default": { "description": "the only one", "validityPeriod": settings.life.as_secs() } },
+    } });
+    for (file, text) in [
+        ("root.pem", root.pem()),
+        ("server.pem", server.pem()),
+        ("server.key", key.serialize_pem()),
+        ("config.json", configuration.to_string()),
+    ] {
+        fs::write(folder.join(file), text).expect("written");
+    }
+}
+
+fn start(pebble: &Path, folder: &Path, ports: Ports, settings: &Settings) -> Child {
+    let log = fs::File::options().create(true).append(true).open(folder.join("log")).expect("a log");
+    Command::new(pebble)
+        .arg("-config")
+        .arg(folder.join("config.json"))
+        .args(["-dnsserver", &format!("127.0.0.1:{}", ports.dns)])
+        .env("PEBBLE_VA_NOSLEEP", "1")
+        .env("PEBBLE_AUTHZREUSE", "0")
+        .env("PEBBLE_WFE_NONCEREJECT", settings.bad_nonces.to_string())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a descriptor"))
+        .stderr(log)
+        .spawn()
+        .expect("pebble starts")
+}
+
+fn start_dns(program: &Path, ports: Ports) -> Child {
+    Command::new(program)
+        .args(["-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "", "-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""])
+        .args(["-dnsserver", &format!("127.0.0.1:{}", ports.dns), "-management", &format!("127.0.0.1:{}", ports.dns_control)])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("pebble-challtestsrv starts")
+}
+
+fn end(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
