@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::acme::{AccountError, AccountWish, CaError, Courier, Errand, OrderError, Remedy, ask, carry, open_account};
+use crate::acme::{AccountError, AccountWish, CaError, Courier, Errand, OrderError, Remedy, ask, carry, open_account, with_causes};
 use crate::clock::Clock;
 use crate::served::Served;
 use crate::solve::Solvers;
@@ -257,7 +257,7 @@ impl Worker {
         match error {
             AttemptError::Account(AccountError::Ca(error)) | AttemptError::Order(OrderError::Ca(error)) => error.trouble(self.clock.now()),
             // A disk that is full or ill: it passes, and nothing was lost, since it is asked before the CA is.
-            other => Trouble { class: Class::Transient, retry_after: None, said: told(other) },
+            other => Trouble { class: Class::Transient, retry_after: None, said: with_causes(other) },
         }
     }
 
@@ -290,11 +290,6 @@ fn unproved(error: &AttemptError) -> impl Iterator<Item = &Identifier> {
         _ => &[],
     };
     failed.iter().map(|(identifier, _)| identifier)
-}
-
-fn told(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| (*error).source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Between 0 and 1, drawn from the system's random numbers; the middle where it has none.

@@ -139,14 +139,8 @@ impl CaError {
 
     /// With all causes, for people.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self).filter(|_| !matches!(self, Self::Exchange { .. }));
-        while let Some(error) = source {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            source = error.source();
-        }
-        text
+        // An exchange's own text has its causes in it.
+        if matches!(self, Self::Exchange { .. }) { self.to_string() } else { with_causes(self) }
     }
 }
 
@@ -183,7 +177,7 @@ fn said(error: &Error, seen: &Seen) -> String {
         }
         // Not the library's word for it, "failed to deserialize": a page of a proxy or of a CA that is not well.
         Error::Json(_) => "its answer is not one of an ACME server".to_owned(),
-        Error::Other(error) => chain(error.as_ref()),
+        Error::Other(error) => with_causes(error.as_ref()),
         other => other.to_string(),
     };
     match seen.status.filter(|status| !status.is_success()) {
@@ -196,15 +190,10 @@ fn said(error: &Error, seen: &Seen) -> String {
     }
 }
 
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
+/// An error and its causes in one line.
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn identifiers_of(failed: &[(Identifier, String)]) -> String {
