@@ -10,6 +10,6 @@ mod order;
 pub use account::{AccountError, AccountWish, ExternalAccount, open_account};
 pub use ari::{Advice, ask};
 pub use courier::{Courier, CourierError, Seen};
-pub use error::{CaError, Remedy};
 pub(crate) use error::with_causes;
+pub use error::{CaError, Remedy};
 pub use order::{Carried, Errand, OrderError, carry};
