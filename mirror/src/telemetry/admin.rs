@@ -1,4 +1,4 @@
-//! The operator's own surface: `/metrics`, `/healthz`, `/readyz`, `/figures`. Refusals are answers, never challenges.
+//! The operator's own surface: `/metrics`, `/healthz`, `/readyz`, `/figures`, and `/debug/health`, by which the `registry` image is asked. Refusals are answers, never challenges.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub struct Admin {
 /// Who may look.
 #[derive(Clone, Debug, Default)]
 pub struct Guard {
-    /// `/metrics`, `/healthz` and `/readyz` need no token.
+    /// `/metrics`, `/healthz`, `/readyz` and `/debug/health` need no token.
     pub open_metrics: bool,
     /// `Authorization: Bearer …`; without one, whoever reaches the listener may look.
     pub token: Option<Secret>,
