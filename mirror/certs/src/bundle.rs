@@ -112,6 +112,11 @@ impl Bundle {
         if missing.is_empty() { Ok(()) } else { Err(BundleError::Names(missing.join(", "))) }
     }
 
+    /// Whether it was got with this key (PEM).
+    pub fn has_key(&self, key: &str) -> bool {
+        self.pem.contains(key.trim())
+    }
+
     /// What [`plan`](crate::plan()) wants to know of it.
     pub fn facts(&self, directory: &str, wish: &Wish) -> Facts {
         Facts {

@@ -112,6 +112,13 @@ impl History {
         self.setback = Some(Setback { class: trouble.class, count, said: trouble.said, since, until: now + wait, wish: wish.clone() });
     }
 
+    /// Somebody has mended what was wrong: the next attempt need not wait, but for a CA that said how long.
+    pub fn forgive(&mut self, now: Moment) {
+        if let Some(setback) = self.setback.as_mut().filter(|setback| setback.class != Class::RateLimited) {
+            setback.until = setback.until.min(now);
+        }
+    }
+
     /// What nobody counts any more.
     fn forget(&mut self, now: Moment) {
         self.issued.retain(|issued| now.since(issued.at) < WEEK);

@@ -4,6 +4,7 @@
 //! carries that out. Nothing here knows what a registry is.
 
 pub mod acme;
+mod bootstrap;
 mod bundle;
 mod clock;
 mod facts;
@@ -16,6 +17,7 @@ pub mod solve;
 pub mod store;
 pub mod worker;
 
+pub use bootstrap::{BootstrapError, bootstrap};
 pub use bundle::{Bundle, BundleError};
 pub use clock::{Clock, SystemClock};
 pub use facts::{Difference, Facts, KeyKind, Wish};

@@ -18,6 +18,8 @@ use crate::{Difference, Facts, History, Identifiers, Moment, Wish};
 /// All that a plan depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
+    /// Somebody asked for a new one.
+    pub asked: bool,
     /// What we spend at most.
     pub budget: &'a Budget,
     /// The certificate in hand.
@@ -99,6 +101,8 @@ pub enum Action {
 pub enum Reason {
     /// Most of its life is over.
     Age,
+    /// Somebody asked for a new one.
+    Asked,
     /// Another one is wanted.
     Changed(Difference),
     /// It is over.
@@ -156,6 +160,9 @@ fn due(now: Moment, view: &View<'_>) -> (Moment, Reason) {
     }
     if held.revoked {
         return (now, Reason::Revoked);
+    }
+    if view.asked {
+        return (now, Reason::Asked);
     }
     let floor = (held.not_after - held.life() / 6, Reason::Floor);
     let by_rule = match view.suggestion.filter(|suggestion| suggestion.is_about(held)) {
@@ -227,7 +234,7 @@ fn spent(now: Moment, times: impl Iterator<Item = Moment>, allowed: usize, perio
 /// the CA's moment has passed, which may mean that it will revoke; a CA that says so of every new certificate gets no loop for it.
 fn gap(due: Reason, life: Duration) -> Option<Duration> {
     let shortest = match due {
-        Reason::Changed(_) | Reason::Expired | Reason::Missing | Reason::Revoked => return None,
+        Reason::Asked | Reason::Changed(_) | Reason::Expired | Reason::Missing | Reason::Revoked => return None,
         Reason::SuggestionPassed => HOUR,
         Reason::Age | Reason::Floor | Reason::Suggested => (life / 10).max(HOUR),
     };

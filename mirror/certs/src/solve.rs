@@ -85,12 +85,21 @@ impl Way {
             Self::TlsAlpn => "tls-alpn-01",
         }
     }
+
+    /// Whether it can prove `identifier`: a wildcard is proved by DNS only (RFC 8555 8.3, RFC 8737 3), an address never (RFC 8738 7).
+    pub fn fits(self, identifier: &Identifier) -> bool {
+        let by_dns = matches!(self, Self::Dns | Self::DnsPersist);
+        match identifier {
+            Identifier::Dns(name) => by_dns || !name.is_wildcard(),
+            Identifier::Ip(_) => !by_dns,
+        }
+    }
 }
 
 impl Solvers {
     /// The way for `identifier` among those that the CA offers; the next one after each failed attempt, since a port that is closed stays closed.
     pub fn choose(&self, identifier: &Identifier, offered: &[Way], attempt: u32) -> Option<Way> {
-        let is_possible = |way: &Way| self.has(*way) && offered.contains(way) && fits(*way, identifier);
+        let is_possible = |way: &Way| self.has(*way) && offered.contains(way) && way.fits(identifier);
         let possible: Vec<Way> = ORDER.into_iter().filter(is_possible).collect();
         possible.get(attempt as usize % possible.len().max(1)).copied()
     }
@@ -132,15 +141,6 @@ impl Solvers {
             Way::Http => self.http.is_some(),
             Way::TlsAlpn => self.alpn.is_some(),
         }
-    }
-}
-
-/// A wildcard is proved by DNS only (RFC 8555 8.3, RFC 8737 3), an address never (RFC 8738 7).
-fn fits(way: Way, identifier: &Identifier) -> bool {
-    let by_dns = matches!(way, Way::Dns | Way::DnsPersist);
-    match identifier {
-        Identifier::Dns(name) => by_dns || !name.is_wildcard(),
-        Identifier::Ip(_) => !by_dns,
     }
 }
 

@@ -6,6 +6,7 @@
 //! certs/NAME/current           {"generation": 7}: the one in use
 //! certs/NAME/state.json        what was tried, and what the CA suggests
 //! certs/NAME/pending.json      the order under way, with its key
+//! certs/NAME/trial/…           the same of an order at a CA's twin for trials
 //! certs/NAME/lock              held by whoever works on this certificate
 //! ```
 //!
@@ -58,6 +59,8 @@ pub struct Held {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 pub struct State {
+    /// Somebody asked for a new one, whether it is due or not.
+    pub asked: bool,
     /// What was tried.
     pub history: History,
     /// Drawn once, so that many certificates are not due at one second.
@@ -101,6 +104,28 @@ impl Store {
     /// The account at the CA with this directory.
     pub fn account(&self, directory: &str) -> AccountFolder {
         AccountFolder::new(&self.folder.join("acme"), directory)
+    }
+
+    /// What http-01 answers for `token` (RFC 8555 8.3), whoever of those that share this folder has the order: a proof depends on the account alone.
+    /// `None` where no order is under way, so that strangers learn nothing of us.
+    pub fn answer(&self, token: &str) -> Result<Option<String>, StoreError> {
+        let is_token =
+            (1..=MAX_TOKEN).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        if !is_token {
+            return Ok(None);
+        }
+        for name in self.names()? {
+            let folder = self.certificate(&name);
+            for pending in
+                [folder.pending()?, folder.rehearsal().pending()?].into_iter().flatten().filter(|pending| pending.order.is_some())
+            {
+                let thumbprint = self.account(&pending.directory).load()?.and_then(|saved| saved.thumbprint);
+                if let Some(thumbprint) = thumbprint {
+                    return Ok(Some(format!("{token}.{thumbprint}")));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Every certificate that has a folder, in their order.
@@ -190,6 +215,11 @@ impl CertFolder {
         files::remove(&self.folder.join(PENDING))
     }
 
+    /// Where a trial is written down, beside the certificate itself.
+    pub fn rehearsal(&self) -> Self {
+        Self { folder: self.folder.join("trial") }
+    }
+
     /// In their order.
     pub fn generations(&self) -> Result<Vec<u32>, StoreError> {
         let entries = match fs::read_dir(&self.folder) {
@@ -255,6 +285,8 @@ fn number_of(file: &str) -> Option<u32> {
 }
 
 const CURRENT: &str = "current";
+/// CAs' tokens have some forty characters.
+const MAX_TOKEN: usize = 256;
 /// So many generations stay, to go back to.
 const KEPT: u32 = 3;
 const PENDING: &str = "pending.json";

@@ -5,18 +5,21 @@
 //! - What another process has stored is served as well: the files are looked at every [`LOOK`].
 //! - One that works is never replaced by one that does not, or that ends earlier.
 
+mod attempt;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
-use crate::acme::{AccountError, AccountWish, CaError, Courier, Errand, OrderError, Remedy, ask, carry, open_account, with_causes};
+use crate::acme::{AccountWish, Courier, ask, with_causes};
 use crate::clock::Clock;
 use crate::served::Served;
 use crate::solve::Solvers;
 use crate::store::{CertFolder, CertName, Held, State, Store, StoreError};
-use crate::{Action, Budget, Class, Hold, Identifier, Reason, Trouble, View, Wish, plan};
+use crate::{Action, Budget, Class, Facts, Hold, Reason, Setback, View, Wish, plan};
 
 /// Everything that one certificate needs.
 #[derive(Debug)]
@@ -35,26 +38,35 @@ pub struct Worker {
     pub served: Arc<Served>,
     /// How names can be proved.
     pub solvers: Solvers,
+    /// How it stands, for whoever wants to know.
+    pub status: watch::Sender<Status>,
+    /// The CA's twin for trials: after failed proofs it is asked first, so that a name that cannot be proved costs nothing where it counts.
+    pub staging: Option<String>,
     /// Where it is kept.
     pub store: Store,
-    /// Wakes the worker before its time.
+    /// Wakes the worker before its time: what held it up is mended, somebody says.
     pub wake: Arc<Notify>,
     /// What is wanted.
     pub wish: Wish,
 }
 
-/// Why an attempt brought nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum AttemptError {
-    /// No account.
-    #[error(transparent)]
-    Account(#[from] AccountError),
-    /// No certificate.
-    #[error(transparent)]
-    Order(#[from] OrderError),
-    /// Our own files.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+/// How it stands with a certificate, after a look.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Status {
+    /// What was planned last; `None` before the first look.
+    pub action: Option<Action>,
+    /// Attempts of this process that failed.
+    pub failed: u64,
+    /// The one in hand.
+    pub held: Option<Facts>,
+    /// Certificates that this process got.
+    pub obtained: u64,
+    /// Why there is no new one, since the last that came.
+    pub setback: Option<Setback>,
+    /// How far our clock is from the CA's.
+    pub skew: Duration,
+    /// Its files cannot be used.
+    pub trouble: Option<String>,
 }
 
 /// What one look came to.
@@ -71,29 +83,86 @@ pub enum Look {
 }
 
 impl Worker {
-    /// Until `cancel`.
-    pub async fn run(self, cancel: CancellationToken) {
+    /// How it stands before the first look.
+    pub fn first_status(&self) -> Status {
+        self.tell(&Ok(Look::Elsewhere));
+        self.status.borrow().clone()
+    }
+
+    /// Until `cancel`. A look is not torn out of the middle, so that proofs are taken away again; where one panics, that is said, and the next one comes.
+    pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
         let mut said = None;
         while !cancel.is_cancelled() {
-            // An order is carried to its end or its next step: it is not torn out of the middle, so that proofs are taken away again.
-            let look = self.look().await;
-            match &look {
-                Ok(Look::Planned(action)) if said.as_ref() != Some(action) => {
-                    self.say(action);
-                    said = Some(action.clone());
-                }
-                Ok(_) => {}
+            let worker = Arc::clone(&self);
+            let look = tokio::spawn(async move { worker.look().await }.in_current_span()).await;
+            let pause = match look {
+                Ok(look) => self.judge(&look, &mut said),
                 Err(error) => {
-                    tracing::error!(tls.certificate = %self.name, error = error as &dyn std::error::Error, "the certificate's files cannot be used; what is served stays");
+                    tracing::error!(tls.certificate = %self.name, %error, "the search for a certificate broke off; this is a fault of chandler's");
+                    LOOK
                 }
-            }
-            let pause = if matches!(look, Ok(Look::Obtained(_) | Look::Failed(_))) { SOON } else { LOOK };
+            };
             tokio::select! {
                 () = cancel.cancelled() => {}
-                () = self.wake.notified() => {}
-                () = tokio::time::sleep(pause) => {} // Not until the planned moment: the wall clock may jump, and a machine sleep.
+                () = self.wake.notified() => self.forgive(),
+                () = tokio::time::sleep(pause) => {} // Never long: the wall clock may jump, and a machine sleep.
             }
         }
+    }
+
+    /// Somebody says that the cause of a failure is mended.
+    fn forgive(&self) {
+        let folder = self.store.certificate(&self.name);
+        let forgiven = folder.lock().and_then(|_lock| {
+            let mut state = folder.state()?;
+            state.history.forgive(self.clock.now());
+            folder.save_state(&state)
+        });
+        match forgiven {
+            Ok(()) | Err(StoreError::Locked(_)) => {} // Whoever has the lock is at it.
+            Err(error) => {
+                tracing::error!(tls.certificate = %self.name, error = &error as &dyn std::error::Error, "the next attempt waits as before");
+            }
+        }
+    }
+
+    /// Tells what a look came to, and how long to wait for the next one.
+    fn judge(&self, look: &Result<Look, StoreError>, said: &mut Option<Action>) -> Duration {
+        match look {
+            Ok(Look::Planned(action)) if said.as_ref() != Some(action) => {
+                self.say(action);
+                *said = Some(action.clone());
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(tls.certificate = %self.name, error = error as &dyn std::error::Error, "the certificate's files cannot be used; what is served stays");
+            }
+        }
+        self.tell(look);
+        match look {
+            Ok(Look::Elsewhere | Look::Failed(_) | Look::Obtained(_)) => SOON,
+            Ok(Look::Planned(Action::Idle { until, .. } | Action::Hold { until, .. })) => until.since(self.clock.now()).clamp(SOON, LOOK),
+            Ok(Look::Planned(Action::Obtain { .. })) | Err(_) => LOOK,
+        }
+    }
+
+    fn tell(&self, look: &Result<Look, StoreError>) {
+        let folder = self.store.certificate(&self.name);
+        let stored = folder.current().and_then(|held| Ok((held, folder.state()?)));
+        self.status.send_modify(|status| {
+            match look {
+                Ok(Look::Planned(action)) => status.action = Some(action.clone()),
+                Ok(Look::Obtained(_)) => status.obtained += 1,
+                Ok(Look::Failed(_)) => status.failed += 1,
+                Ok(Look::Elsewhere) | Err(_) => {}
+            }
+            status.skew = self.courier.skew();
+            let trouble = look.as_ref().err().or(stored.as_ref().err());
+            status.trouble = trouble.map(|error| with_causes(error));
+            if let Ok((held, state)) = stored {
+                (status.held, status.setback) = (held.map(|held| held.facts), state.history.setback);
+            }
+        });
     }
 
     /// Looks once, and does what is due.
@@ -133,6 +202,7 @@ impl Worker {
 
     fn plan(&self, held: Option<&Held>, state: &State) -> Action {
         let view = View {
+            asked: state.asked,
             budget: &self.budget,
             held: held.map(|held| &held.facts),
             history: &state.history,
@@ -171,103 +241,6 @@ impl Worker {
         folder.save_state(&stored)
     }
 
-    async fn attempt(
-        &self,
-        folder: &CertFolder,
-        held: Option<&Held>,
-        state: &mut State,
-        due: Reason,
-        replaces: bool,
-    ) -> Result<Look, StoreError> {
-        let replaces = held.filter(|_| replaces).and_then(|held| held.facts.id.as_deref());
-        if folder.pending()?.is_none() {
-            state.history.ordered(self.clock.now());
-            folder.save_state(state)?;
-        }
-        tracing::info!(tls.certificate = %self.name, reason = ?due, directory = self.directory(state), "getting a certificate");
-        match self.obtain(folder, state, replaces).await {
-            Ok(()) => Ok(Look::Obtained(due)),
-            Err(error) => {
-                let trouble = self.trouble(&error);
-                let class = trouble.class;
-                self.note_failure(folder, held, state, &error, trouble)?;
-                Ok(Look::Failed(class))
-            }
-        }
-    }
-
-    async fn obtain(&self, folder: &CertFolder, state: &mut State, mut replaces: Option<&str>) -> Result<(), AttemptError> {
-        let directory = self.directory(state).to_owned();
-        let accounts = self.store.account(&directory);
-        let attempt = state.history.setback.as_ref().map_or(0, |setback| setback.count);
-        let mut again = true;
-        let carried = loop {
-            let account = open_account(&accounts, &directory, &self.account, &self.courier).await;
-            let account = match account {
-                Err(AccountError::Ca(error)) if again && error.remedy() == Some(Remedy::Register) => {
-                    accounts.forget()?;
-                    (again, replaces) = (false, None);
-                    continue;
-                }
-                account => account?,
-            };
-            let (courier, solvers, wish) = (&self.courier, &self.solvers, &self.wish);
-            let errand = Errand { account: &account, attempt, courier, directory: &directory, folder, replaces, solvers, wish };
-            match carry(&errand).await {
-                // A CA that was set up anew does not know us: so does nothing that we replace.
-                Err(OrderError::Ca(error)) if again && error.remedy() == Some(Remedy::Register) => {
-                    accounts.forget()?;
-                    folder.clear_pending()?;
-                    (again, replaces) = (false, None);
-                }
-                carried => break carried?,
-            }
-        };
-        let facts = carried.bundle.facts(&directory, &self.wish);
-        folder.publish(&carried.bundle, &facts)?;
-        state.history.issued(self.clock.now(), self.wish.identifiers.clone(), carried.replaced);
-        (state.suggestion, state.next_look) = (None, None);
-        folder.save_state(state)?;
-        folder.clear_pending()?;
-        self.serve(folder)?;
-        Ok(())
-    }
-
-    fn note_failure(
-        &self,
-        folder: &CertFolder,
-        held: Option<&Held>,
-        state: &mut State,
-        error: &AttemptError,
-        trouble: Trouble,
-    ) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        for identifier in unproved(error) {
-            state.history.unproved(now, identifier.clone());
-        }
-        let expires = held.map(|held| held.bundle.not_after());
-        let said = trouble.said.clone();
-        state.history.failed(now, trouble, &self.wish, expires);
-        let until = state.history.setback.as_ref().map(|setback| setback.until.to_string());
-        tracing::error!(tls.certificate = %self.name, until, "no new certificate: {said}");
-        folder.save_state(state)
-    }
-
-    fn trouble(&self, error: &AttemptError) -> Trouble {
-        match error {
-            AttemptError::Account(AccountError::Ca(error)) | AttemptError::Order(OrderError::Ca(error)) => error.trouble(self.clock.now()),
-            // A disk that is full or ill: it passes, and nothing was lost, since it is asked before the CA is.
-            other => Trouble { class: Class::Transient, retry_after: None, said: with_causes(other) },
-        }
-    }
-
-    /// The CAs in their order: each third failure in a row leads to the next one.
-    fn directory(&self, state: &State) -> &str {
-        let failures = state.history.setback.as_ref().map_or(0, |setback| setback.count) as usize;
-        let directories = &self.wish.directories;
-        directories.get(failures / PER_CA % directories.len().max(1)).map_or("", String::as_str)
-    }
-
     fn say(&self, action: &Action) {
         match action {
             Action::Hold { due, until, why } => {
@@ -284,14 +257,6 @@ impl Worker {
     }
 }
 
-fn unproved(error: &AttemptError) -> impl Iterator<Item = &Identifier> {
-    let failed = match error {
-        AttemptError::Order(OrderError::Ca(CaError::Unproved { failed, .. })) => failed.as_slice(),
-        _ => &[],
-    };
-    failed.iter().map(|(identifier, _)| identifier)
-}
-
 /// Between 0 and 1, drawn from the system's random numbers; the middle where it has none.
 fn dice() -> f64 {
     let mut bytes = [0; 4];
@@ -303,5 +268,3 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const LOOK: Duration = Duration::from_secs(30);
 /// After something has changed.
 const SOON: Duration = Duration::from_secs(1);
-/// Attempts at one CA before the next one is asked.
-const PER_CA: usize = 3;

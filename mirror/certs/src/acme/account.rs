@@ -1,5 +1,8 @@
 //! The account at a CA: loaded, or registered and saved before it is used.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::engine::{DecodePaddingMode, general_purpose};
 use instant_acme::{Account, AccountCredentials, ExternalAccountKey, NewAccount};
 
 use super::{CaError, Courier};
@@ -15,12 +18,28 @@ pub struct AccountWish {
 }
 
 /// A key that a CA has given to its customer.
-#[derive(Clone)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct ExternalAccount {
-    /// Its bytes.
-    pub key: Vec<u8>,
+    key: Vec<u8>,
+    kid: String,
+}
+
+impl ExternalAccount {
+    /// The key's name, and the key as CAs show it: base64url, or what some make of it, with padding or with `+` and `/`. `None` where it is neither.
+    pub fn new(kid: &str, key: &str) -> Option<Self> {
+        let key = KEY.decode(key.trim().replace('+', "-").replace('/', "_")).ok().filter(|key| !key.is_empty())?;
+        Some(Self { key, kid: kid.to_owned() })
+    }
+
+    /// The key as CAs show it. A secret.
+    pub fn key(&self) -> String {
+        general_purpose::URL_SAFE_NO_PAD.encode(&self.key)
+    }
+
     /// Its name.
-    pub kid: String,
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
 }
 
 /// Without the key.
@@ -58,7 +77,27 @@ pub async fn open_account(folder: &AccountFolder, directory: &str, wish: &Accoun
     let made = builder().create(&new, directory.to_owned(), external.as_ref()).await;
     let (account, credentials) = made.map_err(|error| failed("registering an account", error))?;
     let credentials = serde_json::to_value(&credentials).map_err(|error| failed("saving the account", error.into()))?;
-    folder.save(&Saved { credentials, directory: directory.to_owned() })?;
+    let thumbprint = Some(account.key_thumbprint().to_owned());
+    folder.save(&Saved { credentials, directory: directory.to_owned(), thumbprint })?;
     tracing::info!(directory, account = account.id(), "an account was registered at the CA");
     Ok(account)
+}
+
+const KEY: GeneralPurpose =
+    GeneralPurpose::new(&base64::alphabet::URL_SAFE, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_taken_as_cas_show_it_and_never_shown_by_debug() {
+        for shown in ["-_8c", "+/8c", "-_8c\n"] {
+            let external = ExternalAccount::new("kid-1", shown).expect("a key");
+            assert_eq!((external.key(), external.kid()), ("-_8c".to_owned(), "kid-1"), "{shown:?}");
+            assert!(!format!("{external:?}").contains("-_8c"));
+        }
+        assert_eq!(ExternalAccount::new("kid-1", "YWI=").map(|external| external.key()), Some("YWI".to_owned()));
+        assert!(ExternalAccount::new("kid-1", "no key!").is_none() && ExternalAccount::new("kid-1", "").is_none());
+    }
 }

@@ -39,6 +39,7 @@ fn suggestion(about: &Facts, start: Moment, end: Moment) -> Suggestion {
 
 /// A view with nothing against it.
 struct Scene {
+    asked: bool,
     budget: Budget,
     held: Option<Facts>,
     history: History,
@@ -49,11 +50,13 @@ struct Scene {
 
 impl Scene {
     fn of(held: Option<Facts>) -> Self {
-        Self { budget: Budget::PUBLIC, held, history: History::default(), skew: Duration::ZERO, suggestion: None, wish: wish() }
+        let (history, skew) = (History::default(), Duration::ZERO);
+        Self { asked: false, budget: Budget::PUBLIC, held, history, skew, suggestion: None, wish: wish() }
     }
 
     fn plan(&self, now: Moment) -> Action {
         let view = View {
+            asked: self.asked,
             budget: &self.budget,
             held: self.held.as_ref(),
             history: &self.history,
@@ -72,11 +75,26 @@ impl Scene {
         }
     }
 
+    fn asked(mut self) -> Self {
+        self.asked = true;
+        self
+    }
+
     fn issued(mut self, ago: &[Duration], replaced: bool) -> Self {
         let identifiers = self.wish.identifiers.clone();
         self.history.issued.extend(ago.iter().map(|ago| Issued { at: NOW - *ago, identifiers: identifiers.clone(), replaced }));
         self
     }
+}
+
+#[test]
+fn a_person_gets_a_new_one_at_once_but_not_beyond_the_budget() {
+    let fresh = certificate(NOW - MINUTE, days(90));
+    let asked = Scene::of(Some(fresh.clone())).issued(&[MINUTE], false).asked();
+    assert_eq!(asked.plan(NOW), Action::Obtain { due: Reason::Asked, replaces: true });
+    let other_ca = Facts { id: None, ..fresh };
+    let spent = Scene::of(Some(other_ca)).issued(&[MINUTE, MINUTE, MINUTE], false).asked();
+    assert!(matches!(spent.hold(NOW), Some((Hold::Issued, _))), "{:?}", spent.plan(NOW));
 }
 
 #[test]

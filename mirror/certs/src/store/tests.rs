@@ -104,19 +104,44 @@ fn names_become_safe_names_of_folders() {
     }
 }
 
-#[test]
-fn no_debug_shows_a_key() {
-    let pending = Pending {
+fn pending(order: Option<&str>) -> Pending {
+    Pending {
         account: "https://ca.test/account/1".into(),
         csr: String::new(),
         directory: "https://ca.test/directory".into(),
         identifiers: wish().identifiers,
         key: "SECRET".into(),
-        order: None,
+        order: order.map(str::to_owned),
         profile: None,
         replaces: None,
-    };
-    let saved = Saved { credentials: serde_json::json!({ "key_pkcs8": "SECRET" }), directory: String::new() };
+    }
+}
+
+#[test]
+fn any_process_answers_for_an_order_that_is_under_way_and_for_none_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::new(folder.path());
+    let certificate = store.certificate(&"mirror".parse().expect("a name"));
+    let directory = "https://ca.test/directory".to_owned();
+    let saved = Saved { credentials: serde_json::Value::Null, directory: directory.clone(), thumbprint: Some("print".into()) };
+    store.account(&directory).save(&saved).expect("saved");
+    let answer = |token: &str| store.answer(token).expect("read");
+    assert_eq!(answer("token-1"), None, "there is no order");
+    certificate.save_pending(&pending(None)).expect("saved");
+    assert_eq!(answer("token-1"), None, "it is not placed yet");
+    certificate.save_pending(&pending(Some("https://ca.test/order/1"))).expect("saved");
+    assert_eq!(answer("token-1"), Some("token-1.print".into()));
+    for token in ["", "../../x", "a b", &"x".repeat(300)] {
+        assert_eq!(answer(token), None, "{token}");
+    }
+    certificate.clear_pending().expect("removed");
+    assert_eq!(answer("token-1"), None, "it is over");
+}
+
+#[test]
+fn no_debug_shows_a_key() {
+    let pending = pending(None);
+    let saved = Saved { credentials: serde_json::json!({ "key_pkcs8": "SECRET" }), directory: String::new(), thumbprint: None };
     assert!(!format!("{pending:?}{saved:?}").contains("SECRET"));
 }
 

@@ -1,0 +1,170 @@
+//! One attempt to get a certificate: at the CA's twin for trials where proofs have failed before, then where it counts; and what is written down of it.
+
+use super::{Look, Worker};
+use crate::acme::{AccountError, CaError, Carried, Errand, OrderError, Remedy, carry, open_account, with_causes};
+use crate::store::{CertFolder, Held, State, StoreError};
+use crate::{Class, Identifier, Reason, Setback, Trouble};
+
+/// Why an attempt brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AttemptError {
+    /// No account.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    /// No certificate.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    /// The same, where it does not count.
+    #[error(transparent)]
+    Rehearsal(Box<AttemptError>),
+    /// Our own files.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Worker {
+    /// Gets one now, or writes down why not. The caller holds the lock.
+    pub(super) async fn attempt(
+        &self,
+        folder: &CertFolder,
+        held: Option<&Held>,
+        state: &mut State,
+        due: Reason,
+        replaces: bool,
+    ) -> Result<Look, StoreError> {
+        let replaces = held.filter(|_| replaces).and_then(|held| held.facts.id.as_deref());
+        if let (Some(pending), Some(held)) = (folder.pending()?, held)
+            && held.bundle.has_key(&pending.key)
+        {
+            folder.clear_pending()?; // A crash after its end: what it brought is in use.
+        }
+        if folder.pending()?.is_none() {
+            state.history.ordered(self.clock.now());
+            folder.save_state(state)?;
+        }
+        tracing::info!(tls.certificate = %self.name, reason = ?due, directory = self.directory(state), "getting a certificate");
+        match self.obtain(folder, state, replaces).await {
+            Ok(()) => Ok(Look::Obtained(due)),
+            Err(error) => {
+                let trouble = self.trouble(&error);
+                let class = trouble.class;
+                self.note_failure(folder, held, state, &error, trouble)?;
+                Ok(Look::Failed(class))
+            }
+        }
+    }
+
+    async fn obtain(&self, folder: &CertFolder, state: &mut State, replaces: Option<&str>) -> Result<(), AttemptError> {
+        let directory = self.directory(state).to_owned();
+        if let Some(staging) = self.rehearsal(folder, state)? {
+            tracing::info!(tls.certificate = %self.name, directory = staging, "trying at the CA's twin for trials first");
+            self.order(staging, &folder.rehearsal(), state, None).await.map_err(|error| AttemptError::Rehearsal(Box::new(error)))?;
+            folder.rehearsal().clear_pending()?;
+        }
+        let carried = self.order(&directory, folder, state, replaces).await?;
+        let facts = carried.bundle.facts(&directory, &self.wish);
+        folder.publish(&carried.bundle, &facts)?;
+        state.asked = false;
+        state.history.issued(self.clock.now(), self.wish.identifiers.clone(), carried.replaced);
+        (state.suggestion, state.next_look) = (None, None);
+        folder.save_state(state)?;
+        folder.clear_pending()?;
+        self.serve(folder)?;
+        Ok(())
+    }
+
+    /// Where to try first, if the last proofs failed and no order is under way that could go on.
+    fn rehearsal(&self, folder: &CertFolder, state: &State) -> Result<Option<&str>, StoreError> {
+        let has_failed = |setback: &Setback| setback.class == Class::Validation && setback.count >= BEFORE_A_TRIAL;
+        let is_due = state.history.setback.as_ref().is_some_and(has_failed) && folder.pending()?.is_none();
+        Ok(self.staging.as_deref().filter(|_| is_due))
+    }
+
+    async fn order(
+        &self,
+        directory: &str,
+        folder: &CertFolder,
+        state: &State,
+        mut replaces: Option<&str>,
+    ) -> Result<Carried, AttemptError> {
+        let accounts = self.store.account(directory);
+        let attempt = state.history.setback.as_ref().map_or(0, |setback| setback.count);
+        let mut again = true;
+        loop {
+            let account = open_account(&accounts, directory, &self.account, &self.courier).await;
+            let account = match account {
+                Err(AccountError::Ca(error)) if again && error.remedy() == Some(Remedy::Register) => {
+                    accounts.forget()?;
+                    (again, replaces) = (false, None);
+                    continue;
+                }
+                account => account?,
+            };
+            let (courier, solvers, wish) = (&self.courier, &self.solvers, &self.wish);
+            let errand = Errand { account: &account, attempt, courier, directory, folder, replaces, solvers, wish };
+            match carry(&errand).await {
+                // A CA that was set up anew does not know us: so does nothing that we replace.
+                Err(OrderError::Ca(error)) if again && error.remedy() == Some(Remedy::Register) => {
+                    accounts.forget()?;
+                    folder.clear_pending()?;
+                    (again, replaces) = (false, None);
+                }
+                carried => return Ok(carried?),
+            }
+        }
+    }
+
+    fn note_failure(
+        &self,
+        folder: &CertFolder,
+        held: Option<&Held>,
+        state: &mut State,
+        error: &AttemptError,
+        trouble: Trouble,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        for identifier in unproved(error) {
+            state.history.unproved(now, identifier.clone());
+        }
+        let expires = held.map(|held| held.bundle.not_after());
+        let said = trouble.said.clone();
+        state.asked = false; // It was tried; the rest is the plan's.
+        state.history.failed(now, trouble, &self.wish, expires);
+        let until = state.history.setback.as_ref().map(|setback| setback.until.to_string());
+        tracing::error!(tls.certificate = %self.name, until, "no new certificate: {said}");
+        folder.save_state(state)
+    }
+
+    fn trouble(&self, error: &AttemptError) -> Trouble {
+        match error {
+            AttemptError::Rehearsal(error) => {
+                let trouble = self.trouble(error);
+                Trouble { said: format!("(at its twin for trials) {}", trouble.said), ..trouble }
+            }
+            AttemptError::Account(AccountError::Ca(error)) | AttemptError::Order(OrderError::Ca(error)) => error.trouble(self.clock.now()),
+            // A disk that is full or ill: it passes, and nothing was lost, since it is asked before the CA is.
+            other => Trouble { class: Class::Transient, retry_after: None, said: with_causes(other) },
+        }
+    }
+
+    /// The CAs in their order: each third failure in a row leads to the next one.
+    pub(super) fn directory(&self, state: &State) -> &str {
+        let failures = state.history.setback.as_ref().map_or(0, |setback| setback.count) as usize;
+        let directories = &self.wish.directories;
+        directories.get(failures / PER_CA % directories.len().max(1)).map_or("", String::as_str)
+    }
+}
+
+fn unproved(error: &AttemptError) -> impl Iterator<Item = &Identifier> {
+    let failed = match error {
+        AttemptError::Order(OrderError::Ca(CaError::Unproved { failed, .. })) => failed.as_slice(),
+        // What a twin for trials could not see is no failure that the CA counts.
+        _ => &[],
+    };
+    failed.iter().map(|(identifier, _)| identifier)
+}
+
+/// Failed proofs in a row before a twin for trials is asked first.
+const BEFORE_A_TRIAL: u32 = 2;
+/// Attempts at one CA before the next one is asked.
+const PER_CA: usize = 3;
