@@ -18,14 +18,18 @@ use crate::via::Pseudonym;
 /// Every file that cannot, with where it was named.
 pub fn check_files(resolved: &Resolved) -> Result<(), Problems> {
     let listeners = resolved.config.listeners.iter().enumerate().filter_map(|(index, listener)| {
-        let error = Pair::load(listener.tls.as_ref()?, SystemTime::now()).err()?;
+        let tls = listener.tls.as_ref()?;
+        let error = Pair::load(tls.files()?, SystemTime::now()).err().filter(|error| tls.names().is_none() || !error.is_missing())?;
         Some(resolved.problem(&format!("listeners.{index}.tls"), chain(&error)))
     });
     let upstreams = resolved.config.upstreams.iter().enumerate().flat_map(|(index, upstream)| {
         let (ca, password) = (bundle(resolved, index, upstream), password(resolved, index, upstream));
         [ca, password].into_iter().flatten()
     });
-    let problems: Vec<Problem> = listeners.chain(upstreams).collect();
+    let uses_acme = resolved.config.listeners.iter().any(|listener| listener.tls.as_ref().is_some_and(|tls| tls.names().is_some()));
+    let faults = if uses_acme { resolved.config.acme.faults() } else { Vec::new() };
+    let acme = faults.into_iter().map(|(key, error)| resolved.problem(key, chain(&*error)));
+    let problems: Vec<Problem> = listeners.chain(acme).chain(upstreams).collect();
     if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
 }
 

@@ -4,6 +4,7 @@
 //! weight, or from what the `registry` image reads ([`registry`]). Every problem is collected with its origin and told at once.
 //! Nothing here opens a socket or a store; files are read only to resolve the configuration itself.
 
+mod acme;
 mod environment;
 mod keys;
 mod lower;
@@ -23,10 +24,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use certs::Identifiers;
+use certs::store::CertName;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use url::Url;
 
+pub use acme::{AcmeConfig, DnsHookConfig, LETS_ENCRYPT, LETS_ENCRYPT_STAGING};
 pub use problem::{Note, Origin, Problem, Problems};
 pub use reference::{default_file, markdown};
 pub use resolve::{Flag, Resolved, Sources, resolve};
@@ -40,6 +44,8 @@ pub struct Config {
     pub access: Access,
     /// Somebody said so. Unsaid it is open, which a stand-in that others reach warns of.
     pub access_said: bool,
+    /// How certificates are got, for the listeners that want one.
+    pub acme: AcmeConfig,
     /// Where `/metrics`, `/healthz` and `/readyz` are served; `None` turns them off.
     pub admin: Option<AdminConfig>,
     /// Set where the mirror stands in for the `registry` image: its defaults hold, and it is open as that image is.
@@ -67,8 +73,46 @@ pub struct ListenerConfig {
     pub address: SocketAddr,
     /// Each connection starts with a PROXY protocol header (v1 or v2), believed from `trusted_proxies` only.
     pub proxy_protocol: bool,
-    /// HTTPS with this pair; plain HTTP without.
-    pub tls: Option<TlsFiles>,
+    /// HTTPS; plain HTTP without.
+    pub tls: Option<TlsConfig>,
+}
+
+/// Where a listener's certificate comes from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum TlsConfig {
+    /// It is got and renewed by ACME.
+    Acme(Names),
+    /// Somebody puts it there.
+    Files(TlsFiles),
+    /// Somebody may put one there, which counts while it is valid; else it is got by ACME.
+    FilesOrAcme(TlsFiles, Names),
+}
+
+/// For whom a certificate is got.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Names {
+    /// All of them; at least one.
+    pub identifiers: Identifiers,
+    /// What the certificate is called: its first name, as it was written.
+    pub name: CertName,
+}
+
+impl TlsConfig {
+    /// The files that somebody puts there.
+    pub fn files(&self) -> Option<&TlsFiles> {
+        match self {
+            Self::Acme(_) => None,
+            Self::Files(files) | Self::FilesOrAcme(files, _) => Some(files),
+        }
+    }
+
+    /// For whom one is got.
+    pub fn names(&self) -> Option<&Names> {
+        match self {
+            Self::Files(_) => None,
+            Self::Acme(names) | Self::FilesOrAcme(_, names) => Some(names),
+        }
+    }
 }
 
 /// A certificate chain and its key, as PEM files. Links are followed at each look, since certbot swaps links.

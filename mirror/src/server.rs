@@ -32,8 +32,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{LimitsConfig, ListenerConfig};
-use crate::tls::{self, Pair, PairError, Resolver};
+use crate::config::{LimitsConfig, ListenerConfig, TlsConfig};
+use crate::tls::{self, Certificates, Pair, PairError, Resolver, Shown};
 
 pub use filter::{FilterBody, serve_filter};
 pub use metrics::Metrics;
@@ -89,19 +89,18 @@ pub enum BindError {
 }
 
 impl Server {
-    /// Binds every listener and loads its certificate; a socket from `inherited` (see [`systemd::inherited`]) is used where its address
+    /// Binds every listener and loads its pair, or takes what shows its certificate from `certificates`; a socket from `inherited` (see [`systemd::inherited`]) is used where its address
     /// fits, else in order. Nothing is accepted before [`Server::spawn`]: the kernel queues.
-    pub fn bind(listeners: &[ListenerConfig], inherited: Vec<TcpListener>) -> Result<Self, BindError> {
+    pub fn bind(listeners: &[ListenerConfig], certificates: &Certificates, inherited: Vec<TcpListener>) -> Result<Self, BindError> {
         let tls_metrics = tls::Metrics::default();
         let mut sockets = Vec::with_capacity(listeners.len());
         for (config, inherited) in listeners.iter().zip(socket::matched(listeners, inherited)) {
             let failed = |source| BindError::Listen { address: config.address, source };
-            let resolver = config.tls.as_ref().map(|files| Pair::load(files, SystemTime::now())).transpose();
-            let pair = resolver.map_err(|source| BindError::Tls { address: config.address, source })?;
+            let resolver = config.tls.as_ref().map(|tls| resolver(tls, certificates)).transpose();
+            let resolver = resolver.map_err(|source| BindError::Tls { address: config.address, source })?;
             let listener = inherited.map_or_else(|| socket::listen(config.address), Ok).map_err(failed)?;
             listener.set_nonblocking(true).map_err(failed)?;
             let address = listener.local_addr().map_err(failed)?;
-            let resolver = pair.map(|pair| Arc::new(Resolver::new(pair)));
             sockets.push(Socket { address, config: config.clone(), listener, resolver });
         }
         Ok(Self { metrics: Metrics::default(), sockets, tls_metrics })
@@ -112,9 +111,13 @@ impl Server {
         self.sockets.iter().map(|socket| socket.address).collect()
     }
 
-    /// The certificates in use, in the order of the listeners that have one.
-    pub fn resolvers(&self) -> Vec<Arc<Resolver>> {
-        self.sockets.iter().filter_map(|socket| socket.resolver.clone()).collect()
+    /// What the listeners with HTTPS show, in their order.
+    pub fn shown(&self) -> Vec<Shown> {
+        let shown = |socket: &Socket| {
+            let resolver = socket.resolver.clone()?;
+            Some(Shown { address: socket.address, proxied: socket.config.proxy_protocol, resolver })
+        };
+        self.sockets.iter().filter_map(shown).collect()
     }
 
     /// Connections, what was cut and why.
@@ -162,13 +165,31 @@ impl Server {
         let slots = Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
         let http = Arc::new(connection::Http::new(service, trusted, keeper, times, self.metrics.clone()));
         for socket in self.sockets {
-            if let (Some(files), Some(resolver)) = (socket.config.tls.clone(), socket.resolver.clone()) {
-                tasks.spawn(tls::watch(files, resolver, self.tls_metrics.clone(), times.certificate_look, cancel.clone()));
+            if let (Some(files), Some(resolver)) = (socket.config.tls.as_ref().and_then(TlsConfig::files), socket.resolver.clone()) {
+                tasks.spawn(tls::watch(files.clone(), resolver, self.tls_metrics.clone(), times.certificate_look, cancel.clone()));
             }
             let lane = Arc::new(connection::Lane::new(&socket, Arc::clone(&http)));
             tasks.spawn(accept::run(socket.listener, lane, Arc::clone(&slots), tasks.clone(), cancel.clone()));
         }
     }
+}
+
+/// What a listener shows. Where a certificate is got by ACME, files need not be there yet.
+fn resolver(tls: &TlsConfig, certificates: &Certificates) -> Result<Arc<Resolver>, PairError> {
+    let issued = tls.names().and_then(|names| certificates.issued(names)).cloned();
+    let pair = match tls.files().map(|files| Pair::load(files, SystemTime::now())) {
+        Some(Err(error)) if issued.is_some() => {
+            if !error.is_missing() {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the certificate files are not usable; a certificate is got by ACME instead"
+                );
+            }
+            None
+        }
+        pair => pair.transpose()?,
+    };
+    Ok(Arc::new(Resolver::new(pair, issued)))
 }
 
 /// Every limit in time; a test shortens them.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use certs::solve::Way;
 use rustix::io::Errno;
 
 use tasks::Tasks;
@@ -25,9 +26,9 @@ use crate::observe::{self, Watch};
 use crate::registry::Registry;
 use crate::server::{BindError, Server, TrustedProxies, serve_filter};
 use crate::store::{OpenError, Store};
-use crate::surface::{Serve as _, surface};
+use crate::surface::{self, Serve as _, surface};
 use crate::telemetry::{self, AccessLog, Admin, Guard, Lines, Output, Readiness, Writer};
-use crate::tls::PairError;
+use crate::tls::{AcmeError, Certificates, PairError, Telling};
 use crate::upstream::{self, Upstream};
 use crate::via::Pseudonym;
 
@@ -36,7 +37,11 @@ use crate::via::Pseudonym;
 pub struct Mirror {
     admin: Option<Server>,
     parts: Parts,
+    /// Where CAs look for proofs, if no listener of the registry does it.
+    proving: Option<Server>,
     server: Server,
+    /// How names can be proved here.
+    ways: Vec<Way>,
 }
 
 /// A mirror that serves.
@@ -55,6 +60,7 @@ struct Parts {
     background: Tasks,
     cache: Arc<ArcSwap<Cache>>,
     canaries: Arc<Canaries>,
+    certificates: Arc<Certificates>,
     /// What it started with.
     config: Config,
     guard: Arc<ArcSwap<Guard>>,
@@ -76,6 +82,9 @@ struct Parts {
 /// Why a mirror does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// Certificates cannot be got.
+    #[error(transparent)]
+    Acme(#[from] AcmeError),
     /// The operator's own listener.
     #[error("cannot serve metrics and readiness")]
     Admin(#[source] BindError),
@@ -99,6 +108,9 @@ pub enum StartError {
     /// The store.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The only way to prove names is one that needs a port.
+    #[error("CAs cannot look for proofs of names")]
+    Proving(#[source] BindError),
     /// No random numbers: nothing that follows would be safe.
     #[error("the system gives no random numbers")]
     Random,
@@ -126,6 +138,10 @@ impl StartError {
                 "{}; or move it with admin.address (CHANDLER_ADMIN_ADDRESS), or leave it out (admin: off)",
                 listen_hint(source)?
             )),
+            Self::Proving(BindError::Listen { source, .. }) => Some(format!(
+                "{}; or prove names in another way (acme.challenges), or at another address to which port 80 is passed on (acme.http)",
+                listen_hint(source)?
+            )),
             Self::Bind(BindError::Listen { source, .. }) => {
                 Some(format!("{}; or choose another address (listeners, --listen, CHANDLER_LISTENERS)", listen_hint(source)?))
             }
@@ -134,7 +150,14 @@ impl StartError {
             ),
             Self::Open(error) => Some(error.hint()),
             Self::Upstream { .. } => Some("`chandler mirror --check` tries the configuration and the files that it names".into()),
-            Self::Admin(_) | Self::Bind(_) | Self::Exposed { .. } | Self::Log(_) | Self::Random | Self::WouldOpen => None,
+            Self::Acme(_)
+            | Self::Admin(_)
+            | Self::Bind(_)
+            | Self::Exposed { .. }
+            | Self::Log(_)
+            | Self::Proving(_)
+            | Self::Random
+            | Self::WouldOpen => None,
         }
     }
 }
@@ -158,11 +181,13 @@ impl Mirror {
     ///
     /// Sockets come first: where an address is taken, a store must not be locked and swept.
     pub fn bind(config: &Config, inherited: Vec<TcpListener>) -> Result<Self, StartError> {
-        let server = Server::bind(&config.listeners, inherited)?;
+        let certificates = Arc::new(Certificates::new(&config.acme, &config.listeners)?);
+        let server = Server::bind(&config.listeners, &certificates, inherited)?;
         refuse_exposure(config, &server.addresses())?;
+        let (proving, ways) = bind_proving(config, &certificates)?;
         let admin = config.admin.as_ref().map(|admin| bind_admin(admin, config.drop_in)).transpose()?.flatten();
-        let parts = Parts::new(config, Store::open(&config.store)?, admin.as_ref().map(|server| server.addresses()[0]))?;
-        Ok(Self { admin, parts, server })
+        let parts = Parts::new(config, Store::open(&config.store)?, certificates, admin.as_ref().map(|server| server.addresses()[0]))?;
+        Ok(Self { admin, parts, proving, server, ways })
     }
 
     /// Shows in the metrics how many lines the process's own log loses.
@@ -173,8 +198,9 @@ impl Mirror {
 
     /// Starts everything, inside a tokio runtime.
     pub fn spawn(self) -> Running {
-        let Self { admin, parts, server } = self;
-        let addresses = server.addresses();
+        let Self { admin, parts, proving, server, ways } = self;
+        let certificates = Arc::clone(&parts.certificates);
+        let (addresses, shown) = (server.addresses(), server.shown());
         let admin = admin.map(|admin| parts.spawn_admin(admin, &server));
         let Tasks { cancel, tracker } = &parts.background;
         parts.store.spawn(tracker, cancel);
@@ -182,7 +208,9 @@ impl Mirror {
         let watch =
             Watch { cache: parts.cache.clone(), log: parts.log.clone(), readiness: parts.readiness.clone(), store: parts.store.clone() };
         tracker.spawn(watch.run(cancel.clone()));
-        let service = Arc::new(surface(parts.registry.clone(), parts.canaries.clone()));
+        let telling = Telling { metrics: server.tls_metrics().clone(), readiness: parts.readiness.clone() };
+        certificates.spawn(&parts.config.acme, &ways, &shown, &telling, tracker, cancel);
+        let service = Arc::new(surface(parts.registry.clone(), parts.canaries.clone(), Arc::clone(&certificates)));
         let log = parts.log.clone();
         let answer = move |request| {
             let service = service.clone();
@@ -190,6 +218,10 @@ impl Mirror {
         };
         let Tasks { cancel, tracker } = &parts.listening;
         server.spawn(answer, &parts.config.limits, &parts.trusted, tracker, cancel);
+        if let Some(proving) = proving {
+            let service = serve_filter(surface::proving(Arc::clone(&certificates)));
+            proving.spawn(service, &parts.config.limits, &TrustedProxies::default(), tracker, cancel);
+        }
         parts.cache.load().greet();
         Running { addresses, admin, parts }
     }
@@ -221,6 +253,7 @@ impl Running {
         parts.trusted.replace(&config.trusted_proxies); // Before the rules that are made for them.
         parts.cache.store(Arc::new(cache));
         parts.registry.store(Arc::new(registry));
+        parts.certificates.try_again();
         if let Some(admin) = &config.admin {
             parts.guard.store(Arc::new(guard(admin, self.admin, &parts.lock)));
         }
@@ -263,7 +296,7 @@ impl Running {
 }
 
 impl Parts {
-    fn new(config: &Config, store: Store, admin: Option<SocketAddr>) -> Result<Self, StartError> {
+    fn new(config: &Config, store: Store, certificates: Arc<Certificates>, admin: Option<SocketAddr>) -> Result<Self, StartError> {
         let (background, canaries, pseudonym) = (Tasks::default(), Arc::<Canaries>::default(), Pseudonym::new(random()?));
         let lock = Secret::new(&format!("{:016x}", random()?));
         let (upstream_metrics, request_metrics) = (upstream::Metrics::default(), telemetry::Metrics::default());
@@ -277,6 +310,7 @@ impl Parts {
             admin: Tasks::default(),
             background,
             cache: Arc::new(ArcSwap::from_pointee(cache)),
+            certificates,
             canaries,
             config: config.clone(),
             guard: Arc::new(ArcSwap::from_pointee(guard)),
@@ -331,7 +365,7 @@ fn guard(config: &AdminConfig, address: Option<SocketAddr>, lock: &Secret) -> Gu
 /// As a drop-in the operator never asked for this listener: where its port is taken the mirror serves without it.
 fn bind_admin(admin: &AdminConfig, drop_in: bool) -> Result<Option<Server>, StartError> {
     let listener = ListenerConfig { address: admin.address, proxy_protocol: false, tls: None };
-    match Server::bind(&[listener], Vec::new()) {
+    match Server::bind(&[listener], &Certificates::default(), Vec::new()) {
         Ok(server) => Ok(Some(server)),
         Err(error) if drop_in => {
             tracing::warn!(
@@ -341,6 +375,27 @@ fn bind_admin(admin: &AdminConfig, drop_in: bool) -> Result<Option<Server>, Star
             Ok(None)
         }
         Err(error) => Err(StartError::Admin(error)),
+    }
+}
+
+/// Where CAs look for http-01, and the ways that are left where they cannot.
+fn bind_proving(config: &Config, certificates: &Certificates) -> Result<(Option<Server>, Vec<Way>), StartError> {
+    let (address, ways) = (config.acme.http, config.acme.ways.clone());
+    let answers = |listener: &ListenerConfig| listener.tls.is_none() && listener.address.port() == address.port();
+    if certificates.is_empty() || !ways.contains(&Way::Http) || config.listeners.iter().any(answers) {
+        return Ok((None, ways));
+    }
+    let listener = ListenerConfig { address, proxy_protocol: false, tls: None };
+    match Server::bind(&[listener], &Certificates::default(), Vec::new()) {
+        Ok(server) => Ok((Some(server), ways)),
+        Err(error) if ways.len() == 1 => Err(StartError::Proving(error)),
+        Err(error) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "CAs cannot look for http-01 here; the other ways are left. acme.http moves it, acme.challenges leaves it out"
+            );
+            Ok((None, ways.into_iter().filter(|way| *way != Way::Http).collect()))
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use crate::canary::{Canaries, Nonce};
 use crate::registry::{Answering, Registry, RegistryBody};
 use crate::server::{FilterBody, serve_filter};
 use crate::telemetry::Origin;
+use crate::tls::Certificates;
 
 /// The service of the data listeners.
 pub(crate) struct Surface<P> {
@@ -29,8 +30,19 @@ pub(crate) struct Surface<P> {
 }
 
 /// Builds the service: the registry that is current at each request, and the pages.
-pub(crate) fn surface(registry: Arc<ArcSwap<Registry>>, canaries: Arc<Canaries>) -> impl Serve {
-    Surface { pages: serve_filter(pages(canaries)), registry }
+pub(crate) fn surface(registry: Arc<ArcSwap<Registry>>, canaries: Arc<Canaries>, certificates: Arc<Certificates>) -> impl Serve {
+    Surface { pages: serve_filter(proof(certificates).or(pages(canaries)).unify().boxed()), registry }
+}
+
+/// What a listener answers that is there for CAs only.
+pub(crate) fn proving(certificates: Arc<Certificates>) -> BoxedFilter<(warp::reply::Response,)> {
+    let nothing = warp::any().map(|| {
+        let text = "chandler: here certificate authorities look for proofs; the registry answers over https\n";
+        let mut response = warp::reply::Response::new(text.into());
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        response
+    });
+    proof(certificates).or(nothing).unify().boxed()
 }
 
 /// What the listener calls.
@@ -85,6 +97,15 @@ fn pages(canaries: Arc<Canaries>) -> BoxedFilter<(warp::reply::Response,)> {
     // What people and load balancers ask the `registry` image for.
     let root = warp::path::end().and(warp::get()).map(|| warp::reply::Response::new("chandler: the registry's API is under /v2/\n".into()));
     receipt.or(root).unify().or(nothing).unify().boxed()
+}
+
+/// `GET /.well-known/acme-challenge/TOKEN` (RFC 8555 8.3). No access rule applies: CAs look from anywhere.
+fn proof(certificates: Arc<Certificates>) -> BoxedFilter<(warp::reply::Response,)> {
+    let find = move |token: String| {
+        let certificates = Arc::clone(&certificates);
+        async move { certificates.proof(token).await.map(|proof| warp::reply::Response::new(proof.into())).ok_or_else(warp::reject::not_found) }
+    };
+    warp::path!(".well-known" / "acme-challenge" / String).and(warp::get()).and_then(find).boxed()
 }
 
 fn receipt(canaries: &Canaries, nonce: &str) -> warp::reply::Response {

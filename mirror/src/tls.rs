@@ -1,10 +1,12 @@
-//! TLS as a server: certificate pairs from PEM files, the resolver that connections take them from, and the task that takes new ones.
+//! TLS as a server: certificate pairs from PEM files, certificates that are got by ACME, and the resolver that connections take them from.
 //!
-//! A pair is whole or it is not there: [`Pair::load`] finds what is wrong with files and names the file and the mend. [`Resolver`] answers
-//! each handshake with the pair of that moment, so a swap ends no connection. [`watch()`] swaps.
+//! A pair is whole or it is not there: [`Pair::load`] finds what is wrong with files and names the file and the mend. [`Certificates`] gets others by
+//! ACME (the crate `certs` does the work). [`Resolver`] answers each handshake with the certificate of that moment, so a swap ends no connection.
+//! [`watch()`] swaps pairs.
 //!
-//! Invariant: a working pair is never replaced by one that [`Pair::load`] refuses. What this does not do: obtain certificates.
+//! Invariant: a working pair is never replaced by one that [`Pair::load`] refuses.
 
+mod acme;
 mod metrics;
 mod pair;
 mod resolver;
@@ -12,9 +14,12 @@ mod watch;
 
 use std::sync::Arc;
 
+use certs::solve::ACME_TLS;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 
+pub(crate) use acme::Telling;
+pub use acme::{AcmeError, Certificates, Issued, Shown};
 pub use metrics::Metrics;
 pub use pair::{Pair, PairError, PairWarning};
 pub use resolver::Resolver;
@@ -22,12 +27,16 @@ pub use watch::{WATCH_INTERVAL, watch};
 
 /// How this mirror speaks TLS: 1.2 and 1.3, HTTP/2 before HTTP/1.1, resumption by tickets (nothing is kept for each client).
 pub fn server_config(resolver: Arc<Resolver>) -> Arc<ServerConfig> {
+    let proves = resolver.proves();
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("the provider supports TLS 1.2 and 1.3")
         .with_no_client_auth()
         .with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    if proves {
+        config.alpn_protocols.push(ACME_TLS.to_vec()); // Behind the others: whoever can speak HTTP does.
+    }
     // Without a ticketer, resumption works for the last 256 clients only.
     match aws_lc_rs::Ticketer::new() {
         Ok(ticketer) => config.ticketer = ticketer,

@@ -1,6 +1,6 @@
 //! Certificates by ACME, against a real CA: every way of proof, a CA that is away, crashes, lost accounts.
 
-mod prover;
+pub(super) mod prover;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use certs::store::Store;
 use certs::worker::{Look, Worker};
 use certs::{Action, Budget, Class, Clock, KeyKind, Moment, Reason, Served, Wish};
 use tempfile::TempDir;
+use tests::interposer::{Fate, Interposer};
 use tests::pebble::{Pebble, Settings};
 
 use prover::Prover;
@@ -36,6 +37,7 @@ impl Clock for Turned {
 struct Owner {
     clock: Arc<Turned>,
     files: TempDir,
+    staging: Option<String>,
     wish: Wish,
 }
 
@@ -43,7 +45,7 @@ impl Owner {
     fn of(pebble: &Pebble, names: &[&str]) -> Self {
         let identifiers = names.iter().map(|name| name.parse().expect("an identifier")).collect();
         let wish = Wish { directories: vec![pebble.directory()], identifiers, key: KeyKind::P256, profile: None };
-        Self { clock: Arc::default(), files: TempDir::new().expect("a folder"), wish }
+        Self { clock: Arc::default(), files: TempDir::new().expect("a folder"), staging: None, wish }
     }
 
     /// A worker as it is after a start of the program.
@@ -56,6 +58,8 @@ impl Owner {
             name: "mirror".parse().expect("a name"),
             served: Arc::new(Served::new(self.wish.identifiers.clone())),
             solvers,
+            staging: self.staging.clone(),
+            status: tokio::sync::watch::Sender::default(),
             store: Store::new(self.files.path()),
             wake: Arc::default(),
             wish: self.wish.clone(),
@@ -160,4 +164,42 @@ async fn nonces_that_are_refused_cost_attempts_but_no_certificate() {
     }
     assert!(worker.served.current().is_some(), "{}", pebble.log());
     assert_eq!(pebble.issued(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_two_failed_proofs_the_next_one_is_tried_where_it_costs_nothing() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let mut owner = Owner::of(&pebble, &["mirror.test"]);
+    // Both ways lead to the same CA here; what tells them apart is the directory.
+    let asked = Arc::<std::sync::Mutex<Vec<&str>>>::default();
+    let way = |name: &'static str| {
+        let asked = asked.clone();
+        Interposer::before(&pebble, move |request| {
+            if request.path.contains("order") {
+                asked.lock().expect("no holder panics").push(name);
+            }
+            Fate::Pass
+        })
+    };
+    let (counting, trial) = (way("where it counts"), way("trial"));
+    owner.wish.directories = vec![counting.directory()];
+    owner.staging = Some(trial.directory());
+    let roots = [pebble.api_root(), counting.root().to_owned(), trial.root().to_owned()].concat();
+    let broken = Solvers { alpn: Some(Arc::default()), ..Solvers::default() }; // A table that no listener reads.
+    let look = async |solvers: &Solvers| {
+        asked.lock().expect("no holder panics").clear();
+        let worker = Worker { courier: Courier::new(Some(&roots)).expect("a client"), ..owner.worker(&pebble, solvers.clone()) };
+        let look = worker.look().await.expect("files");
+        owner.clock.on_by(Duration::from_secs(24 * 3600));
+        let mut seen = asked.lock().expect("no holder panics").clone();
+        seen.dedup();
+        (look, seen)
+    };
+    for _ in 0..2 {
+        assert_eq!(look(&broken).await, (Look::Failed(Class::Validation), vec!["where it counts"]));
+    }
+    assert_eq!(look(&broken).await, (Look::Failed(Class::Validation), vec!["trial"]), "a name that still cannot be proved");
+    let prover = Prover::start(&pebble).await;
+    assert_eq!(look(&prover.http()).await, (Look::Obtained(Reason::Missing), vec!["trial", "where it counts"]));
 }

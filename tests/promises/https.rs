@@ -70,7 +70,7 @@ impl Files {
         CertificateDer::from_pem_slice(self.ca_pem.as_bytes()).expect("a certificate")
     }
 
-    fn leaf(&self) -> CertificateDer<'static> {
+    pub(super) fn leaf(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.certificate_pem.as_bytes()).expect("a certificate")
     }
 }

@@ -20,6 +20,7 @@ mod full_disk;
 mod herd;
 mod http2;
 mod https;
+mod https_by_acme;
 mod hub_behaves_like_docker_hub;
 mod lists;
 mod odd_upstreams;

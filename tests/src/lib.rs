@@ -2,6 +2,7 @@
 //!
 //! Nothing here uses the mirror's own code: bugs that both sides share would cancel out.
 
+pub mod anybody;
 pub mod bench;
 pub mod client;
 pub mod container_image;
@@ -10,6 +11,7 @@ pub mod dice;
 pub mod disk;
 pub mod engine;
 pub mod hub;
+pub mod interposer;
 pub mod operator;
 pub mod pebble;
 pub mod program;

@@ -3,7 +3,7 @@
 //! Pebble takes no port 0, so ports are found by asking the kernel and letting them go; whoever loses that race starts again.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -66,6 +66,19 @@ impl Pebble {
     /// The URL of its directory.
     pub fn directory(&self) -> String {
         format!("https://127.0.0.1:{}/dir", self.ports.api)
+    }
+
+    /// Where its API is.
+    pub fn api_address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.ports.api).into()
+    }
+
+    /// The root of what it issues, PEM: what engines must trust. Another one after each start.
+    pub fn root(&self) -> String {
+        let url = format!("https://127.0.0.1:{}/roots/0", self.ports.management);
+        let answer = Command::new("curl").args(["-sfk", &url]).output().expect("curl runs");
+        assert!(answer.status.success(), "Pebble shows its root; it said:\n{}", self.log());
+        String::from_utf8(answer.stdout).expect("PEM is text")
     }
 
     /// The root of its own server's certificate, PEM: what a client of its API must trust.

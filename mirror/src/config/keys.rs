@@ -30,6 +30,12 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("listeners[].tls.key", "file", "", "The chain's private key, PEM."),
     key(
+        "listeners[].tls.acme",
+        "list of names",
+        "",
+        "HTTPS with a certificate for these hosts and addresses, obtained and renewed by ACME. Beside `certificate` and `key`: for as long as those are not there or not valid.",
+    ),
+    key(
         "listeners[].proxy_protocol",
         "true or false",
         "false",
@@ -92,6 +98,37 @@ pub(super) const KEYS: &[Key] = &[
     key("access[].name", "text", "rule-N", "What the log calls the rule."),
     key("access[].networks", "list of networks", "", "From where, such as `10.0.0.0/8`."),
     key("access[].repositories", "list of patterns", "all", "What, as `upstream/repository`: `docker.io/acme/*`."),
+    key("acme", "map", "", "How the certificates of `listeners[].tls.acme` are obtained."),
+    key("acme.email", "address", "", "Whom the CA may write to."),
+    key(
+        "acme.directories",
+        "list of URLs",
+        "letsencrypt",
+        "The CAs, by the URLs of their ACME directories, in the order in which they are asked. `letsencrypt` and `letsencrypt-staging` stand for theirs.",
+    ),
+    key("acme.ca", "file", "the system's roots", "A PEM bundle by which the ACME server itself is known, for a CA of your own."),
+    key(
+        "acme.challenges",
+        "list",
+        "tls-alpn-01,http-01; with a hook dns-01",
+        "How names are proved: `tls-alpn-01` (port 443), `http-01` (port 80), `dns-01` (a TXT record by a script), `dns-persist-01` (a TXT record that stays).",
+    ),
+    key("acme.http", "IP:port", ":80", "Where http-01 is answered; a plain listener with this port does it too."),
+    key("acme.dns.hook", "file", "", "The script that puts a TXT record in place, and waits until it is seen."),
+    key("acme.dns.cleanup", "file", "", "The script that takes it away; lego's do both."),
+    key("acme.dns.style", "certbot or lego", "certbot", "How scripts are called: as certbot's manual hooks, or as lego's `EXEC_PATH`."),
+    key("acme.dns.timeout", "duration", "5m", "How long a script may take."),
+    key("acme.external.kid", "text", "", "The name of the key by which a CA knows its customer (external account binding)."),
+    key("acme.external.key", "text", "", "This key, base64url; better in a file."),
+    key("acme.external.key_file", "file", "", "A file whose first line is this key."),
+    key("acme.key", "p256, p384 or rsa2048", "p256", "The kind of the certificates' keys."),
+    key("acme.profile", "text", "the CA's choice", "The CA's profile, such as Let's Encrypt's `shortlived`."),
+    key(
+        "acme.path",
+        "folder",
+        "/var/lib/chandler/certs",
+        "Where certificates, keys and accounts are kept; without root `$XDG_DATA_HOME/chandler/certs`.",
+    ),
     key("trusted_proxies", "list of networks", "", "Whose `X-Forwarded-For` and PROXY headers are believed."),
     key("headers", "map", "", "Headers that every answer carries, besides `X-Content-Type-Options: nosniff`."),
     key("admin", "address, off, or map", "127.0.0.1:5001", "The operator's listener: `/metrics`, `/healthz`, `/readyz`, figures."),
@@ -135,7 +172,7 @@ pub(super) fn is_open(path: &str) -> bool {
 
 /// Whether a value (rather than a section of further keys) is never to be shown.
 pub(super) fn is_secret(path: &str) -> bool {
-    path.ends_with(".password") || path == "admin.token"
+    path.ends_with(".password") || matches!(path, "admin.token" | "acme.external.key")
 }
 
 /// A path with each number replaced by the `[]` of the table.

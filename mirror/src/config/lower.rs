@@ -1,5 +1,6 @@
 //! Tree → [`Config`]: each key's value, with its default. What concerns several keys is in `rules`.
 
+mod acme;
 mod upstreams;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,7 +14,7 @@ use super::resolve::Sources;
 use super::tree::Node;
 use super::{
     Access, AccessRule, AdminConfig, ByteSize, Config, DeletedTags, HealthConfig, Limit, LimitsConfig, ListenerConfig, LogConfig,
-    LogFormat, Secret, StoreConfig, TlsFiles, parse,
+    LogFormat, Secret, StoreConfig, TlsConfig, TlsFiles, parse,
 };
 
 pub(super) use upstreams::{authority, from_shorthand, is_hub_host, name_of};
@@ -24,6 +25,7 @@ pub(super) fn config(reader: &mut Reader<'_>, sources: &Sources) -> Config {
     Config {
         access: access(reader),
         access_said: reader.has("access"),
+        acme: acme::acme(reader, sources),
         admin: admin(reader, sources),
         drop_in: sources.drop_in,
         headers: headers(reader),
@@ -63,8 +65,17 @@ fn address(reader: &mut Reader<'_>, path: &str, default: SocketAddr) -> SocketAd
     if reader.has(path) { reader.read(path, parse::address).unwrap_or(wrong) } else { default }
 }
 
-fn tls(reader: &mut Reader<'_>, path: &str) -> Option<TlsFiles> {
+fn tls(reader: &mut Reader<'_>, path: &str) -> Option<TlsConfig> {
     reader.section(path);
+    let names = acme::names(reader, &format!("{path}.acme"));
+    match (tls_files(reader, path), names) {
+        (Some(files), Some(names)) => Some(TlsConfig::FilesOrAcme(files, names)),
+        (Some(files), None) => Some(TlsConfig::Files(files)),
+        (None, names) => names.map(TlsConfig::Acme),
+    }
+}
+
+fn tls_files(reader: &mut Reader<'_>, path: &str) -> Option<TlsFiles> {
     let certificate = reader.read(&format!("{path}.certificate"), parse::path);
     let key = reader.read(&format!("{path}.key"), parse::path);
     match (certificate, key) {
@@ -127,19 +138,20 @@ fn admin(reader: &mut Reader<'_>, sources: &Sources) -> Option<AdminConfig> {
     let config = AdminConfig {
         address: address(reader, "admin.address", default),
         open_metrics: reader.read("admin.open_metrics", parse::switch).unwrap_or(false),
-        token: token.or_else(|| token_file(reader, sources)),
+        token: token.or_else(|| secret_file(reader, sources, "admin.token_file")),
     };
     (!off).then_some(config)
 }
 
-fn token_file(reader: &mut Reader<'_>, sources: &Sources) -> Option<Secret> {
-    let path = reader.read("admin.token_file", parse::path)?;
+/// The first line of the file that `key` names.
+fn secret_file(reader: &mut Reader<'_>, sources: &Sources, key: &str) -> Option<Secret> {
+    let path = reader.read(key, parse::path)?;
     match (sources.read)(&path) {
         Ok(text) => match text.lines().next().map(str::trim).filter(|line| !line.is_empty()) {
             Some(line) => return Some(Secret::new(line)),
-            None => reader.problem("admin.token_file", format!("admin.token_file: the first line of {} is empty", path.display())),
+            None => reader.problem(key, format!("{key}: the first line of {} is empty", path.display())),
         },
-        Err(error) => reader.problem("admin.token_file", format!("admin.token_file: {} cannot be read: {error}", path.display())),
+        Err(error) => reader.problem(key, format!("{key}: {} cannot be read: {error}", path.display())),
     }
     None
 }
@@ -263,16 +275,18 @@ fn limit(text: &str) -> Result<Limit, String> {
 }
 
 fn default_root(sources: &Sources) -> PathBuf {
-    if sources.drop_in {
-        return "/var/lib/registry".into();
-    }
+    if sources.drop_in { "/var/lib/registry".into() } else { state_folder(sources, "cache") }
+}
+
+/// Where a part of us keeps what it must not lose.
+fn state_folder(sources: &Sources, part: &str) -> PathBuf {
     if sources.root {
-        return "/var/lib/chandler/cache".into();
+        return PathBuf::from("/var/lib/chandler").join(part);
     }
     // The XDG rules: a relative folder is not one.
     let data = sources.variable("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || sources.variable("HOME").map(|home| PathBuf::from(home).join(".local/share"));
-    data.or_else(home).unwrap_or_else(|| "/var/tmp".into()).join("chandler/cache")
+    data.or_else(home).unwrap_or_else(|| "/var/tmp".into()).join("chandler").join(part)
 }
 
 const ACCESS_WORD: &str = "not a network; write networks, such as 10.0.0.0/8, or the one word `open` and nothing beside it";

@@ -30,6 +30,7 @@ pub(super) fn translate(mut file: Node, environment: &[(String, String)]) -> Tra
     translation.unknown.extend(unknown.into_iter().map(|name| (name, Origin::Default)));
     translation.walk(&file, "");
     translation.memory(&file);
+    translation.hosts(&file);
     translation.upstream(&file, environment);
     translation.name_unknown();
     translation.out
@@ -74,11 +75,20 @@ impl Translation {
         }
     }
 
+    /// Without hosts that image lets whoever connects decide for which names certificates are ordered.
+    fn hosts(&mut self, file: &Node) {
+        let said = |path: &str| file.at(path).filter(|node| !is_nothing(node));
+        if let Some(node) = said("http.tls.letsencrypt").filter(|_| said("http.tls.letsencrypt.hosts").is_none()) {
+            let text = "http.tls.letsencrypt has no hosts: name those that engines use, such as hosts: [mirror.example.com]";
+            self.problem(&node.origin, text.into());
+        }
+    }
+
     fn meet(&mut self, path: &str, fate: &Fate, node: &Node) {
         match fate {
             Fate::Quiet => {}
             Fate::Refused(mend) => self.refuse(path, &node.origin, mend),
-            Fate::Map(key) => self.put(key, node),
+            Fate::List(key) | Fate::Map(key) => self.put(key, node),
             Fate::Judged(judge) => match node.as_text() {
                 Some(text) => self.judge(path, text, judge(text), &node.origin),
                 None => self.problem(&node.origin, format!("{path} is a single value")),
@@ -234,7 +244,7 @@ fn is_section(path: &str) -> bool {
 }
 
 /// Keys of ours that the image's file has no other meaning for.
-const OWN: [&str; 8] = ["access", "admin", "limits", "listeners", "store", "tag_window", "trusted_proxies", "upstreams"];
+const OWN: [&str; 9] = ["access", "acme", "admin", "limits", "listeners", "store", "tag_window", "trusted_proxies", "upstreams"];
 const OTHER_DRIVER: &str = "names another storage driver: chandler keeps plain files on a disk of its own; \
                             write storage.filesystem.rootdirectory (REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY) instead";
 
@@ -244,6 +254,10 @@ const GUARDS: [&str; 3] = ["http.tls.", "proxy.", "storage.filesystem."];
 const WORDS: &[(&str, &str)] = &[
     ("listeners.0.tls.certificate (--tls-cert)", "http.tls.certificate (REGISTRY_HTTP_TLS_CERTIFICATE)"),
     ("listeners.0.tls.key (--tls-key)", "http.tls.key (REGISTRY_HTTP_TLS_KEY)"),
+    ("listeners.0.tls.acme", "http.tls.letsencrypt.hosts"),
+    ("acme.directories", "http.tls.letsencrypt.directoryurl"),
+    ("acme.email", "http.tls.letsencrypt.email"),
+    ("acme.path", "http.tls.letsencrypt.cachefile"),
     ("listeners.0.address", "http.addr"),
     ("listeners.0", "http"),
     ("upstreams.0.account.user", "proxy.username"),

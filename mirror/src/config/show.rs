@@ -8,13 +8,17 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use certs::KeyKind;
+use certs::acme::ExternalAccount;
+use certs::solve::HookStyle;
+use certs::store::CertName;
 use serde_yaml::{Mapping, Value};
 
 use super::problem::Origin;
 use super::tree::{self, Node};
 use super::{
-    Access, AccessRule, AccountConfig, AdminConfig, Config, LimitsConfig, ListenerConfig, LogConfig, LogFormat, PasswordSource, Pattern,
-    Secret, StoreConfig, UpstreamConfig,
+    Access, AccessRule, AccountConfig, AcmeConfig, AdminConfig, Config, DnsHookConfig, LimitsConfig, ListenerConfig, LogConfig, LogFormat,
+    Names, PasswordSource, Pattern, Secret, StoreConfig, TlsConfig, UpstreamConfig,
 };
 
 /// A YAML file that resolves to `config`; passwords and tokens are in it.
@@ -110,6 +114,7 @@ fn document(config: &Config, secrets: Secrets) -> Value {
         ("upstreams", config.upstreams.iter().map(|one| upstream(one, secrets)).collect()),
         ("store", store(&config.store)),
         ("access", access(&config.access)),
+        ("acme", acme(&config.acme, secrets)),
         ("trusted_proxies", texts(&config.trusted_proxies)),
         ("headers", headers(config)),
         ("admin", admin(config.admin.as_ref(), secrets)),
@@ -119,9 +124,56 @@ fn document(config: &Config, secrets: Secrets) -> Value {
 }
 
 fn listener(listener: &ListenerConfig) -> Value {
-    let tls =
-        listener.tls.as_ref().map(|tls| section([("certificate", text(tls.certificate.display())), ("key", text(tls.key.display()))]));
+    let tls = listener.tls.as_ref().map(tls);
     section([("address", text(listener.address)), ("tls", tls.unwrap_or_default()), ("proxy_protocol", listener.proxy_protocol.into())])
+}
+
+fn tls(tls: &TlsConfig) -> Value {
+    let file = |path: &Path| text(path.display());
+    section([
+        ("certificate", tls.files().map(|files| file(&files.certificate)).unwrap_or_default()),
+        ("key", tls.files().map(|files| file(&files.key)).unwrap_or_default()),
+        ("acme", tls.names().map(names).unwrap_or_default()),
+    ])
+}
+
+/// The first one, by which the certificate is called, stays the first.
+fn names(names: &Names) -> Value {
+    let (first, others): (Vec<_>, Vec<_>) = names.identifiers.iter().partition(|one| CertName::from(*one) == names.name);
+    texts(first.into_iter().chain(others))
+}
+
+fn acme(acme: &AcmeConfig, secrets: Secrets) -> Value {
+    let key = match acme.key {
+        KeyKind::P256 => "p256",
+        KeyKind::P384 => "p384",
+        KeyKind::Rsa2048 => "rsa2048",
+    };
+    section([
+        ("email", acme.email.as_ref().map(text).unwrap_or_default()),
+        ("directories", texts(&acme.directories)),
+        ("ca", acme.ca.as_ref().map(|path| text(path.display())).unwrap_or_default()),
+        ("challenges", texts(acme.ways.iter().map(|way| way.name()))),
+        ("http", text(acme.http)),
+        ("dns", acme.dns.as_ref().map(dns).unwrap_or_default()),
+        ("external", acme.external.as_ref().map(|one| external(one, secrets)).unwrap_or_default()),
+        ("key", text(key)),
+        ("profile", acme.profile.as_ref().map(text).unwrap_or_default()),
+        ("path", text(acme.path.display())),
+    ])
+}
+
+fn dns(dns: &DnsHookConfig) -> Value {
+    section([
+        ("hook", text(dns.hook.display())),
+        ("cleanup", dns.cleanup.as_ref().map(|path| text(path.display())).unwrap_or_default()),
+        ("style", text(if dns.style == HookStyle::Lego { "lego" } else { "certbot" })),
+        ("timeout", duration(dns.timeout)),
+    ])
+}
+
+fn external(external: &ExternalAccount, secrets: Secrets) -> Value {
+    section([("kid", text(external.kid())), ("key", secrets.show(&Secret::new(&external.key())))])
 }
 
 fn upstream(upstream: &UpstreamConfig, secrets: Secrets) -> Value {
@@ -253,4 +305,4 @@ fn address(url: &url::Url) -> &str {
 }
 
 /// What is shown, and under which key it may have been said.
-const ALIASES: [(&str, &str); 2] = [("password", "password_env"), ("token", "token_file")];
+const ALIASES: [(&str, &str); 3] = [("password", "password_env"), ("token", "token_file"), ("key", "key_file")];

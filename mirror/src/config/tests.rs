@@ -52,6 +52,15 @@ fn nothing_said_mirrors_docker_hub_on_loopback() {
         threshold: 3  # default
       scrub_rate: 4MiB  # default
     access: open  # default
+    acme:
+      directories:  # default
+      - https://acme-v02.api.letsencrypt.org/directory
+      challenges:  # default
+      - tls-alpn-01
+      - http-01
+      http: '[::]:80'  # default
+      key: p256  # default
+      path: /var/lib/chandler/certs  # default
     trusted_proxies: []  # default
     headers:
       x-content-type-options:  # default
@@ -83,7 +92,8 @@ fn the_defaults_of_the_reference_are_the_defaults() {
         let path = key.path.replace("[]", ".0");
         let Some(text) = shown.at(&path).and_then(tree::Node::as_text) else { continue };
         let said = if key.default == "tag_window" { "1s" } else { key.default };
-        assert_eq!(text.trim_end_matches('/'), said, "{}", key.path);
+        let text = text.trim_start_matches("[::]").trim_end_matches('/'); // Every interface is written shorter.
+        assert_eq!(text, said, "{}", key.path);
     }
 }
 
@@ -151,7 +161,7 @@ colour: blue
       chandler.yaml:13:22: store.health.interval: "10" is not a duration: it needs a unit, such as 30s, 10m or 24h
       chandler.yaml:13:37: store.health.threshold: "012" is not a plain number: leave the leading zero out
       chandler.yaml:14:13: tag_window is a single value, not a list
-      chandler.yaml:15:1: unknown key `colour`; there are listeners, upstreams, tag_window, store, access, trusted_proxies, headers, admin, log, limits
+      chandler.yaml:15:1: unknown key `colour`; there are listeners, upstreams, tag_window, store, access, acme, trusted_proxies, headers, admin, log, limits
       CHANDLER_LIMIT_DRAIN: no such setting; did you mean CHANDLER_LIMITS_DRAIN?
       CHANDLER_LOG_LEVEL: log.level: "loud" is not a level: write error, warn, info, debug or trace, or a filter such as info,mirror::upstream=debug
       --max-size: store.max_size: "0" must be more than zero, or off

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use certs::solve::ACME_TLS;
 use http::{Method, Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -128,7 +129,11 @@ impl<S> Lane<S> {
         match until_ordered(line, established).await {
             Some(Ok(Established::Plain(wire, peer))) => self.speak(&self.http.any, wire, peer, line).await,
             Some(Ok(Established::Tls(stream, peer))) => {
-                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                let spoken = stream.get_ref().1.alpn_protocol();
+                if spoken == Some(ACME_TLS) {
+                    return; // The handshake was the answer (RFC 8737 3).
+                }
+                let is_http2 = spoken == Some(b"h2");
                 self.speak(if is_http2 { &self.http.http2 } else { &self.http.http1 }, *stream, peer, line).await;
             }
             Some(Err(failure)) => self.refuse(peer, &failure),

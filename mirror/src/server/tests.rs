@@ -18,7 +18,8 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::config::{ByteSize, TlsFiles};
+use crate::config::{ByteSize, TlsConfig, TlsFiles};
+use crate::tls::Certificates;
 use crate::tls::test_files::Files;
 
 type Answer = Response<TestBody>;
@@ -95,9 +96,14 @@ impl Running {
     where
         F: Future<Output = Answer> + Send + 'static,
     {
-        let config = ListenerConfig { address: ([127, 0, 0, 1], 0).into(), proxy_protocol: setup.proxied, tls: setup.tls.clone() };
-        let server = Server::bind(&[config], Vec::new()).expect("bound");
-        let (address, metrics, resolver) = (server.addresses()[0], server.metrics().clone(), server.resolvers().pop());
+        let config = ListenerConfig {
+            address: ([127, 0, 0, 1], 0).into(),
+            proxy_protocol: setup.proxied,
+            tls: setup.tls.clone().map(TlsConfig::Files),
+        };
+        let server = Server::bind(&[config], &Certificates::default(), Vec::new()).expect("bound");
+        let (address, metrics, resolver) =
+            (server.addresses()[0], server.metrics().clone(), server.shown().pop().map(|shown| shown.resolver));
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
         let limits = LimitsConfig { drain: setup.drain, ..limits() };
         server.spawn_with(service, &limits, &setup.trusted, &tasks, &cancel, setup.times.unwrap_or_default());
@@ -377,7 +383,7 @@ async fn a_new_certificate_serves_the_next_handshake_while_the_old_connection_go
     folder.relink(&live.key, &two.key);
     let resolver = server.resolver.clone().expect("HTTPS");
     within(async {
-        while resolver.current().names() != ["two.test"] {
+        while resolver.pair().expect("a pair").names() != ["two.test"] {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
@@ -413,9 +419,11 @@ async fn a_handshake_that_stalls_holds_nobody_and_is_cut() {
 async fn a_taken_address_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("bound");
     let address = taken.local_addr().expect("its address");
-    let error = Server::bind(&[ListenerConfig { address, proxy_protocol: false, tls: None }], Vec::new()).expect_err("taken");
+    let error = Server::bind(&[ListenerConfig { address, proxy_protocol: false, tls: None }], &Certificates::default(), Vec::new())
+        .expect_err("taken");
     assert_eq!(error.to_string(), format!("cannot listen on {address}"));
-    let inherited = Server::bind(&[ListenerConfig { address, proxy_protocol: false, tls: None }], vec![taken]).expect("it is ours");
+    let inherited = Server::bind(&[ListenerConfig { address, proxy_protocol: false, tls: None }], &Certificates::default(), vec![taken])
+        .expect("it is ours");
     assert_eq!(inherited.addresses(), [address]);
 }
 
@@ -423,8 +431,12 @@ async fn a_taken_address_is_named() {
 async fn a_filter_is_served_as_it_answers() {
     use warp::Filter as _;
     let filter = warp::any().map(|| warp::reply::Response::new("from a filter".into())).boxed();
-    let server = Server::bind(&[ListenerConfig { address: ([127, 0, 0, 1], 0).into(), proxy_protocol: false, tls: None }], Vec::new())
-        .expect("bound");
+    let server = Server::bind(
+        &[ListenerConfig { address: ([127, 0, 0, 1], 0).into(), proxy_protocol: false, tls: None }],
+        &Certificates::default(),
+        Vec::new(),
+    )
+    .expect("bound");
     let address = server.addresses()[0];
     server.spawn(serve_filter(filter), &limits(), &TrustedProxies::default(), &TaskTracker::new(), &CancellationToken::new());
     let mut client = http1_over(TcpStream::connect(address).await.expect("connects")).await;

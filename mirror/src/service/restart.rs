@@ -10,6 +10,7 @@ pub(super) fn waiting(started: &Config, new: &Config) -> Vec<&'static str> {
     let Config {
         access: _,
         access_said: _,
+        acme,
         admin,
         drop_in: _,
         headers: _,
@@ -21,7 +22,11 @@ pub(super) fn waiting(started: &Config, new: &Config) -> Vec<&'static str> {
         upstreams: _,
     } = started;
     let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address);
-    let own = [("listeners", *listeners != new.listeners), ("admin.address", admin.as_ref().map(|admin| admin.address) != address(new))];
+    let own = [
+        ("listeners", *listeners != new.listeners),
+        ("acme", *acme != new.acme),
+        ("admin.address", admin.as_ref().map(|admin| admin.address) != address(new)),
+    ];
     let sections = own.into_iter().chain(of_limits(limits, &new.limits)).chain(of_log(log, &new.log)).chain(of_store(store, &new.store));
     sections.filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }
@@ -73,6 +78,7 @@ mod tests {
         let started = config("");
         for (changed, waits) in [
             ("listeners: [\"127.0.0.1:5002\"]", vec!["listeners"]),
+            ("acme: {profile: shortlived}", vec!["acme"]),
             ("admin: \"127.0.0.1:5003\"", vec!["admin.address"]),
             ("admin: off", vec!["admin.address"]),
             ("limits: {buffers: 1MiB, connections: 1, drain: 1s}", vec!["limits.buffers", "limits.connections", "limits.drain"]),

@@ -45,12 +45,12 @@ pub struct Report {
 impl Readiness {
     /// Until [`Readiness::clear`], `/readyz` is 503 with this reason.
     pub fn block(&self, name: impl Into<Name>, reason: impl Into<String>) {
-        self.set(name.into(), Kind::Blocking, reason.into());
+        self.set(name, Kind::Blocking, reason);
     }
 
     /// Until [`Readiness::clear`], `/readyz` shows this reason.
     pub fn warn(&self, name: impl Into<Name>, reason: impl Into<String>) {
-        self.set(name.into(), Kind::Warning, reason.into());
+        self.set(name, Kind::Warning, reason);
     }
 
     /// The condition is over.
@@ -66,8 +66,9 @@ impl Readiness {
         Report { ready: conditions.iter().all(|condition| condition.kind != Kind::Blocking), conditions }
     }
 
-    fn set(&self, name: Name, kind: Kind, reason: String) {
-        self.conditions().insert(name, (kind, reason));
+    /// Until [`Readiness::clear`], `/readyz` shows this reason; where it is a blocking one, as 503.
+    pub fn set(&self, name: impl Into<Name>, kind: Kind, reason: impl Into<String>) {
+        self.conditions().insert(name.into(), (kind, reason.into()));
     }
 
     fn conditions(&self) -> MutexGuard<'_, BTreeMap<Name, (Kind, String)>> {

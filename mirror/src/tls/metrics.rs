@@ -1,6 +1,11 @@
 //! What is known of the certificates in use.
 
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use certs::store::CertName;
+use certs::worker::Status;
+use certs::{Action, Moment};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -10,19 +15,35 @@ use prometheus_client::registry::Registry;
 
 use crate::config::TlsFiles;
 
+const CLOCK_SKEW: &str = "chandler_acme_clock_skew_seconds";
+const FAILED: &str = "chandler_acme_failed_attempts";
+const NEXT: &str = "chandler_acme_next_attempt_timestamp_seconds";
+const OBTAINED: &str = "chandler_acme_obtained";
+const SEEN: &str = "chandler_certificate_seen_by_clients";
 const NOT_AFTER: &str = "chandler_certificate_not_after_timestamp_seconds";
 const RELOADS: &str = "chandler_certificate_reloads";
 
 /// Handles, shared by all clones.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
+    clock_skew: Family<Certificate, Gauge>,
+    failed: Family<Certificate, Counter>,
+    next: Family<Certificate, Gauge>,
+    seen: Family<Certificate, Gauge>,
     not_after: Family<Source, Gauge>,
+    obtained: Family<Certificate, Counter>,
     reloads: Family<Reload, Counter>,
 }
 
+/// A pair by its certificate's file; one that is got by ACME by its name.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct Source {
-    file: String,
+    source: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Certificate {
+    certificate: String,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -34,22 +55,54 @@ struct Reload {
 impl Metrics {
     /// Makes them visible.
     pub fn register(&self, registry: &mut Registry) {
+        registry.register(FAILED, "Attempts that brought no certificate", self.failed.clone());
+        registry.register(OBTAINED, "Certificates got", self.obtained.clone());
+        registry.register(CLOCK_SKEW, "How far this machine's clock is from the CA's", self.clock_skew.clone());
+        registry.register(NEXT, "When a certificate is renewed, or tried again", self.next.clone());
+        registry.register(SEEN, "1 where every listener was seen to show the certificate that was got", self.seen.clone());
         registry.register(NOT_AFTER, "When the certificate in use ends", self.not_after.clone());
         registry.register(RELOADS, "New certificate files found, by result", self.reloads.clone());
     }
 
     pub(super) fn in_use(&self, files: &TlsFiles, not_after: SystemTime) {
         let seconds = not_after.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-        self.not_after.get_or_create(&Source { file: name(files) }).set(seconds);
+        self.not_after.get_or_create(&Source { source: name(files) }).set(seconds);
     }
 
     pub(super) fn reloaded(&self, files: &TlsFiles, result: &'static str) {
         self.reloads.get_or_create(&Reload { file: name(files), result }).inc();
     }
 
+    /// How it stands with a certificate that is got by ACME.
+    pub(super) fn stands(&self, name: &CertName, status: &Status) {
+        let certificate = || Certificate { certificate: name.to_string() };
+        for (counter, count) in [(&self.failed, status.failed), (&self.obtained, status.obtained)] {
+            counter.get_or_create(&certificate()).inner().store(count, Ordering::Relaxed);
+        }
+        self.clock_skew.get_or_create(&certificate()).set(status.skew.as_secs() as i64);
+        if let Some(held) = &status.held {
+            self.not_after.get_or_create(&Source { source: name.to_string() }).set(held.not_after.unix());
+        }
+        if let Some(next) = next(status) {
+            self.next.get_or_create(&certificate()).set(next.unix());
+        }
+    }
+
+    /// Whether clients were seen to be shown what was got.
+    pub(super) fn seen(&self, name: &CertName, all: bool) {
+        self.seen.get_or_create(&Certificate { certificate: name.to_string() }).set(i64::from(all));
+    }
+
     #[cfg(test)]
     pub(super) fn reloads(&self, files: &TlsFiles, result: &'static str) -> u64 {
         self.reloads.get_or_create(&Reload { file: name(files), result }).get()
+    }
+}
+
+fn next(status: &Status) -> Option<Moment> {
+    match status.action.as_ref()? {
+        Action::Hold { until, .. } | Action::Idle { until, .. } => Some(*until),
+        Action::Obtain { .. } => None,
     }
 }
 

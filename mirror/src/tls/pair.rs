@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use certs::DnsName;
 use rustls::crypto::aws_lc_rs;
 use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, InconsistentKeys};
@@ -136,6 +137,13 @@ pub enum PairError {
     },
 }
 
+impl PairError {
+    /// A file is not there at all.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 impl Pair {
     /// Reads and checks both files; links are followed. Blocking.
     pub fn load(files: &TlsFiles, now: SystemTime) -> Result<Self, PairError> {
@@ -164,6 +172,11 @@ impl Pair {
     /// The leaf's host names and addresses.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// Whether a client that asks for `host` takes it.
+    pub(super) fn covers(&self, host: &str) -> bool {
+        self.names.iter().any(|name| name.parse::<DnsName>().is_ok_and(|name| name.covers(host)))
     }
 
     /// What a person should hear of.

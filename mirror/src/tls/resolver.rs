@@ -1,44 +1,77 @@
-//! The pair of the moment, for each handshake.
+//! The certificate of the moment, for each handshake.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
+use certs::solve::ACME_TLS;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use super::Pair;
+use super::{Issued, Pair};
+use crate::config::Names;
 
-/// Holds the pair in use. One pair answers every name for now; a choice by the client's server name goes into `resolve`.
+/// Holds what a listener can show: the pair that somebody put there, the certificate that is got by ACME, or both.
+///
+/// The pair wins while it is in its time, but for names that only the other one has.
 pub struct Resolver {
-    pair: ArcSwap<Pair>,
+    issued: Option<Issued>,
+    pair: ArcSwapOption<Pair>,
 }
 
 impl Resolver {
-    /// Starts with `pair`.
-    pub fn new(pair: Pair) -> Self {
-        Self { pair: ArcSwap::from_pointee(pair) }
+    /// With what is there at the start; at least one of both.
+    pub fn new(pair: Option<Pair>, issued: Option<Issued>) -> Self {
+        Self { issued, pair: ArcSwapOption::from_pointee(pair) }
     }
 
-    /// The pair that the next handshake gets.
-    pub fn current(&self) -> Arc<Pair> {
+    /// The pair from files, if there is one.
+    pub fn pair(&self) -> Option<Arc<Pair>> {
         self.pair.load_full()
     }
 
     /// From now on `pair`; connections that are open go on.
     pub fn swap(&self, pair: Pair) {
-        self.pair.store(Arc::new(pair));
+        self.pair.store(Some(Arc::new(pair)));
+    }
+
+    /// Whether it shows the certificate for `names`.
+    pub(super) fn shows(&self, names: &Names) -> bool {
+        self.issued.as_ref().is_some_and(|issued| issued.names() == names)
+    }
+
+    /// Whether it answers CAs that look for a proof (tls-alpn-01).
+    pub fn proves(&self) -> bool {
+        self.issued.is_some()
+    }
+
+    /// What a client that asks for `name`, or for none, is shown at `now`.
+    pub fn choose(&self, name: Option<&str>, now: SystemTime) -> Option<Arc<CertifiedKey>> {
+        let pair = self.pair.load();
+        let pair = pair.as_deref();
+        let Some(issued) = &self.issued else { return pair.map(|pair| Arc::clone(pair.certified())) };
+        let is_others = name.is_some_and(|name| issued.covers(name) && pair.is_some_and(|pair| !pair.covers(name)));
+        let winner = pair.filter(|pair| now < pair.not_after() && !is_others);
+        let shown = winner.map(|pair| Arc::clone(pair.certified())).or_else(|| issued.certified());
+        // What was right once tells more than what never was.
+        shown.or_else(|| pair.map(|pair| Arc::clone(pair.certified()))).or_else(|| Some(issued.bootstrap()))
     }
 }
 
 impl ResolvesServerCert for Resolver {
-    fn resolve(&self, _client: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(self.pair.load().certified()))
+    fn resolve(&self, client: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if let Some(issued) = &self.issued
+            && client.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == ACME_TLS))
+        {
+            return issued.proof(client.server_name()?);
+        }
+        self.choose(client.server_name(), SystemTime::now())
     }
 }
 
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Resolver").field(&self.pair.load()).finish()
+        f.debug_struct("Resolver").field("pair", &self.pair.load()).field("issued", &self.issued).finish()
     }
 }

@@ -19,9 +19,10 @@ pub const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Looks at `files` every `interval` until `cancel`, and swaps a new valid pair into `resolver`.
 pub async fn watch(files: TlsFiles, resolver: Arc<Resolver>, metrics: Metrics, interval: Duration, cancel: CancellationToken) {
-    let pair = resolver.current();
-    metrics.in_use(&files, pair.not_after());
-    warn_of(&pair);
+    if let Some(pair) = resolver.pair() {
+        metrics.in_use(&files, pair.not_after());
+        warn_of(&pair);
+    }
     let mut watcher = Watcher { files, metrics, resolver, seen: None, trouble: None };
     let mut looks = tokio::time::interval(interval);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -67,7 +68,7 @@ impl Watcher {
 
     fn take(&mut self, pair: Pair) {
         self.trouble = None;
-        if pair.is_same(&self.resolver.current()) {
+        if self.resolver.pair().is_some_and(|current| pair.is_same(&current)) {
             return;
         }
         let until = humantime::format_rfc3339_seconds(pair.not_after());
@@ -79,16 +80,18 @@ impl Watcher {
     }
 
     fn complain(&mut self, error: &PairError) {
+        // Where a certificate is got by ACME too, files that are not there yet are nothing wrong.
+        if self.resolver.proves() && error.is_missing() {
+            self.trouble = None;
+            return;
+        }
         let trouble = self.trouble.get_or_insert_with(|| Trouble { said: false, since: Instant::now() });
         if trouble.said || trouble.since.elapsed() < PATIENCE {
             return;
         }
         trouble.said = true;
         self.metrics.reloaded(&self.files, "refused");
-        tracing::error!(
-            error = error as &dyn std::error::Error,
-            "the new certificate files are not usable; the old certificate stays in use"
-        );
+        tracing::error!(error = error as &dyn std::error::Error, "the new certificate files are not usable; what is in use stays");
     }
 }
 
@@ -121,7 +124,7 @@ mod tests {
     }
 
     fn start(files: &TlsFiles) -> (Arc<Resolver>, Metrics, CancellationToken) {
-        let resolver = Arc::new(Resolver::new(Pair::load(files, SystemTime::now()).expect("a pair")));
+        let resolver = Arc::new(Resolver::new(Some(Pair::load(files, SystemTime::now()).expect("a pair")), None));
         let (metrics, cancel) = (Metrics::default(), CancellationToken::new());
         tokio::spawn(watch(files.clone(), Arc::clone(&resolver), metrics.clone(), Duration::from_millis(10), cancel.clone()));
         (resolver, metrics, cancel)
@@ -138,10 +141,10 @@ mod tests {
         folder.relink(&live.certificate, &two.certificate);
         let file = live.clone();
         until(|| matches!(Pair::load(&file, SystemTime::now()), Err(PairError::WrongKey { .. }))).await;
-        assert_eq!(resolver.current().names(), ["one.test"], "between the two writes the old pair stays");
+        assert_eq!(resolver.pair().expect("a pair").names(), ["one.test"], "between the two writes the old pair stays");
 
         folder.relink(&live.key, &two.key);
-        until(|| resolver.current().names() == ["two.test"]).await;
+        until(|| resolver.pair().expect("a pair").names() == ["two.test"]).await;
         assert_eq!((metrics.reloads(&live, "taken"), metrics.reloads(&live, "refused")), (1, 0));
     }
 
@@ -149,7 +152,7 @@ mod tests {
     async fn a_bad_pair_never_replaces_a_working_one_and_is_complained_of_once() {
         let folder = Files::new();
         let live = folder.self_signed("one.test", "live");
-        let resolver = Arc::new(Resolver::new(Pair::load(&live, SystemTime::now()).expect("a pair")));
+        let resolver = Arc::new(Resolver::new(Some(Pair::load(&live, SystemTime::now()).expect("a pair")), None));
         let metrics = Metrics::default();
         let mut watcher =
             Watcher { files: live.clone(), metrics: metrics.clone(), resolver: Arc::clone(&resolver), seen: None, trouble: None };
@@ -161,13 +164,13 @@ mod tests {
         watcher.look().await;
         watcher.look().await;
         assert_eq!(metrics.reloads(&live, "refused"), 1);
-        assert_eq!(resolver.current().names(), ["one.test"]);
+        assert_eq!(resolver.pair().expect("a pair").names(), ["one.test"]);
 
         let two = folder.self_signed("two.test", "two");
         std::fs::copy(&two.certificate, &live.certificate).expect("copied");
         std::fs::copy(&two.key, &live.key).expect("copied");
         watcher.look().await;
-        assert_eq!(resolver.current().names(), ["two.test"]);
+        assert_eq!(resolver.pair().expect("a pair").names(), ["two.test"]);
         assert!(watcher.trouble.is_none());
     }
 }

@@ -54,7 +54,7 @@ impl Prover {
     }
 }
 
-pub(super) fn write_script(path: &Path, text: &str) {
+pub(in super::super) fn write_script(path: &Path, text: &str) {
     std::fs::write(path, text).expect("written");
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("executable");
 }

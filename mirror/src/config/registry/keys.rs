@@ -8,6 +8,8 @@ use crate::config::parse;
 pub(super) enum Fate {
     /// Its text decides.
     Judged(fn(&str) -> Verdict),
+    /// A list that goes to this key of ours.
+    List(&'static str),
     /// A map that goes to this key of ours.
     Map(&'static str),
     /// Nothing that a mirror needs, or what we do anyhow.
@@ -71,10 +73,10 @@ pub(super) const TABLE: &[(&str, Fate)] = &[
             "asks for client certificates, which are not checked yet; CHANDLER_ACCESS=10.0.0.0/8,… names the networks that may read",
         ),
     ),
-    (
-        "http.tls.letsencrypt",
-        Fate::Refused("is not done yet; give the files of a certificate in http.tls.certificate and http.tls.key, which are watched"),
-    ),
+    ("http.tls.letsencrypt.cachefile", Fate::Judged(|text| Verdict::Means("acme.path", text.into()))),
+    ("http.tls.letsencrypt.email", Fate::Judged(|text| Verdict::Means("acme.email", text.into()))),
+    ("http.tls.letsencrypt.hosts", Fate::List("listeners.0.tls.acme")),
+    ("http.tls.letsencrypt.directoryurl", Fate::Judged(|text| Verdict::Means("acme.directories", text.into()))),
     ("http.tls.minimumtls", Fate::Judged(minimum_tls)),
     ("http.headers", Fate::Map("headers")),
     ("http.http2.disabled", Fate::Judged(http2)),

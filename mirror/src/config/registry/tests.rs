@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::is_drop_in;
 use super::keys::go_duration;
-use crate::config::{Access, PasswordSource, Problems, Resolved, Secret, Sources, TlsFiles, resolve};
+use crate::config::{Access, PasswordSource, Problems, Resolved, Secret, Sources, TlsConfig, TlsFiles, resolve};
 
 fn stand_in(file: &str, variables: &[(&str, &str)]) -> Result<Resolved, Problems> {
     let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -51,7 +51,10 @@ fn the_same_over_https_is_understood() {
     );
     let listener = &resolved.config.listeners[0];
     assert_eq!(listener.address.to_string(), "0.0.0.0:443");
-    assert_eq!(listener.tls, Some(TlsFiles { certificate: "/data/tls/fullchain.pem".into(), key: "/data/tls/privkey.pem".into() }));
+    assert_eq!(
+        listener.tls,
+        Some(TlsConfig::Files(TlsFiles { certificate: "/data/tls/fullchain.pem".into(), key: "/data/tls/privkey.pem".into() }))
+    );
     assert!(wrong("", &[HUB, ("REGISTRY_HTTP_TLS_CERTIFICATE", "/c")]).contains("HTTPS needs both"));
 }
 
@@ -92,6 +95,15 @@ fn the_config_file_of_an_https_mirror_is_understood() {
         threshold: 3  # config.yml:21:16
       scrub_rate: 4MiB  # default
     access: open  # default
+    acme:
+      directories:  # default
+      - https://acme-v02.api.letsencrypt.org/directory
+      challenges:  # default
+      - tls-alpn-01
+      - http-01
+      http: '[::]:80'  # default
+      key: p256  # default
+      path: /var/lib/registry/chandler-certs  # default
     trusted_proxies: []  # default
     headers:
       x-content-type-options:  # config.yml:16:29
@@ -178,6 +190,22 @@ fn an_account_is_whole_or_anonymous() {
 }
 
 #[test]
+fn certificates_by_acme_are_got_as_the_file_says() {
+    let file = "\
+version: 0.1
+http:
+  addr: :443
+  tls: {letsencrypt: {cachefile: /var/lib/registry/acme, email: ops@example.com, hosts: [mirror.example.com, b.example.com]}}
+proxy: {remoteurl: 'https://registry-1.docker.io'}
+";
+    let config = right(file, &[("REGISTRY_HTTP_TLS_LETSENCRYPT_DIRECTORYURL", "https://ca.example/dir")]).config;
+    let names = config.listeners[0].tls.as_ref().and_then(TlsConfig::names).expect("names");
+    assert_eq!((names.name.as_str(), names.identifiers.len()), ("mirror.example.com", 2));
+    assert_eq!((config.acme.email.as_deref(), config.acme.path.to_str()), (Some("ops@example.com"), Some("/var/lib/registry/acme")));
+    assert_eq!(config.acme.directories.iter().map(url::Url::as_str).collect::<Vec<_>>(), ["https://ca.example/dir"]);
+}
+
+#[test]
 fn what_guards_or_moves_data_is_refused_with_what_replaces_it() {
     let file = "\
 version: 0.1
@@ -200,7 +228,7 @@ proxy: {remoteurl: 'https://registry-1.docker.io'}
       config.yml:8:11: http.prefix moves the registry to a path where no engine looks; take it out, or let a reverse proxy rewrite the path
       config.yml:9:20: http.tls.clientcas asks for client certificates, which are not checked yet; CHANDLER_ACCESS=10.0.0.0/8,… names the networks that may read
       config.yml:9:39: http.tls.clientauth asks for client certificates, which are not checked yet; CHANDLER_ACCESS=10.0.0.0/8,… names the networks that may read
-      config.yml:9:84: http.tls.letsencrypt is not done yet; give the files of a certificate in http.tls.certificate and http.tls.key, which are watched
+      config.yml:9:84: http.tls.letsencrypt has no hosts: name those that engines use, such as hosts: [mirror.example.com]
       config.yml:9:110: http.tls.minimumtls cannot be raised: TLS 1.2 and 1.3 are spoken; take it out
     ");
     for variable in [

@@ -107,8 +107,7 @@ fn path_of(rest: &str) -> Option<String> {
 
 /// Sections that are taken whole, whatever is in them.
 fn takes_names(key: &str) -> bool {
-    matches!(key, "http.tls.letsencrypt" | "http.tls.clientcas" | "proxy.exec")
-        || (key.starts_with("storage.") && !key.starts_with("storage.filesystem"))
+    matches!(key, "http.tls.clientcas" | "proxy.exec") || (key.starts_with("storage.") && !key.starts_with("storage.filesystem"))
 }
 
 /// The image reads a value as YAML: blanks and line breaks around it are nothing, quotes are taken off, brackets are lists and maps. Anything else

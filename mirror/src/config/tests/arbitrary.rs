@@ -117,15 +117,63 @@ fn limits() -> impl Strategy<Value = LimitsConfig> {
     )
 }
 
+fn tls() -> impl Strategy<Value = TlsConfig> {
+    let files = || {
+        ("/[a-z]{1,9}", "/[ -~]{1,9}")
+            .prop_map(|(certificate, key): (String, String)| TlsFiles { certificate: certificate.into(), key: key.into() })
+    };
+    let names = || {
+        vec("[a-z]{1,5}\\.example|10\\.0\\.0\\.[1-9]", 1..3).prop_map(|names| {
+            let names: Vec<certs::Identifier> = names.iter().map(|name| name.parse().expect("an identifier")).collect();
+            Names { name: (&names[0]).into(), identifiers: names.into_iter().collect() }
+        })
+    };
+    prop_oneof![
+        files().prop_map(TlsConfig::Files),
+        names().prop_map(TlsConfig::Acme),
+        (files(), names()).prop_map(|(files, names)| TlsConfig::FilesOrAcme(files, names)),
+    ]
+}
+
+/// Only the first listener's, since two could give one name to two certificates.
 fn listeners() -> impl Strategy<Value = Vec<ListenerConfig>> {
-    vec((any::<bool>(), option::of(("/[a-z]{1,9}", "/[ -~]{1,9}"))), 1..4).prop_map(|listeners| {
+    (vec(any::<bool>(), 1..4), option::of(tls())).prop_map(|(listeners, tls)| {
         let listeners = listeners.into_iter().enumerate();
-        let listener = |(index, (proxy_protocol, tls)): (usize, (bool, Option<(String, String)>))| ListenerConfig {
+        let listener = |(index, proxy_protocol): (usize, bool)| ListenerConfig {
             address: SocketAddr::from(([127, 0, 0, 1], 5100 + u16::try_from(index).expect("few"))),
             proxy_protocol,
-            tls: tls.map(|(certificate, key)| TlsFiles { certificate: certificate.into(), key: key.into() }),
+            tls: tls.clone().filter(|_| index == 0),
         };
         listeners.map(listener).collect()
+    })
+}
+
+fn acme() -> impl Strategy<Value = AcmeConfig> {
+    use certs::KeyKind;
+    use certs::acme::ExternalAccount;
+    use certs::solve::{HookStyle, Way};
+    let dns = ("/[a-z]{1,9}", option::of("/[a-z]{1,9}".prop_map(PathBuf::from)), any::<bool>(), duration()).prop_map(
+        |(hook, cleanup, lego, timeout)| DnsHookConfig {
+            cleanup,
+            hook: hook.into(),
+            style: if lego { HookStyle::Lego } else { HookStyle::Certbot },
+            timeout,
+        },
+    );
+    let external = ("[a-z0-9]{1,9}", "[A-Za-z0-9_-]{8}").prop_map(|(kid, key)| ExternalAccount::new(&kid, &key).expect("a key"));
+    let key = prop_oneof![Just(KeyKind::P256), Just(KeyKind::P384), Just(KeyKind::Rsa2048)];
+    let texts = (option::of("/[a-z]{1,9}"), option::of("[a-z]{1,5}@[a-z]{1,5}\\.example"), option::of("[a-z]{1,9}"), "/[a-z]{1,9}");
+    (dns, option::of(external), key, texts, 1_u16..9999).prop_map(|(dns, external, key, (ca, email, profile, path), port)| AcmeConfig {
+        ca: ca.map(PathBuf::from),
+        directories: vec!["https://ca.example/dir".parse().expect("a URL")],
+        dns: Some(dns),
+        email,
+        external,
+        http: ([127, 0, 0, 1], port).into(),
+        key,
+        path: path.into(),
+        profile,
+        ways: vec![Way::TlsAlpn, Way::Http, Way::Dns],
     })
 }
 
@@ -140,11 +188,12 @@ fn headers() -> impl Strategy<Value = Vec<(HeaderName, HeaderValue)>> {
 }
 
 fn config() -> impl Strategy<Value = Config> {
-    let parts = (access(), admin(), limits(), listeners(), log(), store());
+    let parts = (access(), acme(), admin(), limits(), listeners(), log(), store());
     (parts, headers(), networks(), upstream(0), option::of(upstream(1))).prop_map(
-        |((access, admin, limits, listeners, log, store), headers, trusted_proxies, first, second)| Config {
+        |((access, acme, admin, limits, listeners, log, store), headers, trusted_proxies, first, second)| Config {
             access,
             access_said: true,
+            acme,
             admin,
             drop_in: false,
             headers,

@@ -1,0 +1,141 @@
+//! `acme` and `listeners[].tls.acme`: how certificates are got, and for whom.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use certs::acme::ExternalAccount;
+use certs::solve::{HookStyle, Way};
+use certs::{Identifier, KeyKind};
+use url::Url;
+
+use super::super::acme::{LETS_ENCRYPT, LETS_ENCRYPT_STAGING};
+use super::super::reader::Reader;
+use super::super::resolve::Sources;
+use super::super::{AcmeConfig, DnsHookConfig, Names, Secret, parse};
+use super::{address, state_folder};
+
+/// The section, or what holds without it.
+pub(super) fn acme(reader: &mut Reader<'_>, sources: &Sources) -> AcmeConfig {
+    for section in ["acme", "acme.dns", "acme.external"] {
+        reader.section(section);
+    }
+    let dns = dns(reader);
+    AcmeConfig {
+        ca: reader.read("acme.ca", parse::path),
+        directories: directories(reader),
+        email: reader.read("acme.email", email),
+        external: external(reader, sources),
+        http: address(reader, "acme.http", parse::address(":80").expect("our own default")),
+        key: reader.read("acme.key", key_kind).unwrap_or_default(),
+        path: reader.read("acme.path", parse::path).unwrap_or_else(|| default_path(sources)),
+        profile: reader.read("acme.profile", parse::filled::<String>),
+        ways: ways(reader, dns.is_some()),
+        dns,
+    }
+}
+
+/// The names of one certificate.
+pub(super) fn names(reader: &mut Reader<'_>, path: &str) -> Option<Names> {
+    let before = reader.problems.len();
+    let names = reader.list(path, |text| text.parse::<Identifier>().map_err(|error| error.to_string()))?;
+    match names.first() {
+        Some(first) => Some(Names { name: first.into(), identifiers: names.into_iter().collect() }),
+        None if reader.problems.len() > before => None,
+        None => {
+            reader.problem(path, format!("{path} is empty; name the hosts that clients use, such as mirror.example.com"));
+            None
+        }
+    }
+}
+
+fn directories(reader: &mut Reader<'_>) -> Vec<Url> {
+    let directory = |text: &str| match text {
+        "letsencrypt" => parse::web_url(LETS_ENCRYPT),
+        "letsencrypt-staging" => parse::web_url(LETS_ENCRYPT_STAGING),
+        text => match parse::web_url(text)? {
+            url if url.scheme() == "https" => Ok(url),
+            _ => Err("not an ACME directory: it is spoken over https:// only (RFC 8555 6.1)".into()),
+        },
+    };
+    let said = reader.list("acme.directories", directory).filter(|found| !found.is_empty());
+    said.unwrap_or_else(|| vec![LETS_ENCRYPT.parse().expect("our own default")])
+}
+
+/// What looks like one; the CA knows more.
+fn email(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix("mailto:").unwrap_or(text);
+    let is_one = bare.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.parse::<certs::DnsName>().is_ok());
+    if is_one && !bare.contains([' ', ',']) {
+        Ok(bare.to_owned())
+    } else {
+        Err("not a mail address: write one, such as ops@example.com".into())
+    }
+}
+
+fn key_kind(text: &str) -> Result<KeyKind, String> {
+    match text {
+        "p256" => Ok(KeyKind::P256),
+        "p384" => Ok(KeyKind::P384),
+        "rsa2048" => Ok(KeyKind::Rsa2048),
+        _ => Err("not a kind of key: write p256, p384 or rsa2048".into()),
+    }
+}
+
+fn ways(reader: &mut Reader<'_>, has_hook: bool) -> Vec<Way> {
+    let way = |text: &str| {
+        let found = [Way::Dns, Way::DnsPersist, Way::Http, Way::TlsAlpn].into_iter().find(|way| way.name() == text);
+        found.ok_or_else(|| "not a challenge: write tls-alpn-01, http-01, dns-01 or dns-persist-01".to_owned())
+    };
+    let said = reader.list("acme.challenges", way).filter(|found| !found.is_empty());
+    if let Some(ways) = &said
+        && ways.contains(&Way::Dns)
+        && !has_hook
+    {
+        reader.problem("acme.challenges", "acme.challenges: dns-01 needs acme.dns.hook, the script that writes TXT records");
+    }
+    said.unwrap_or_else(|| if has_hook { vec![Way::Dns] } else { vec![Way::TlsAlpn, Way::Http] })
+}
+
+fn dns(reader: &mut Reader<'_>) -> Option<DnsHookConfig> {
+    let style = |text: &str| match text {
+        "certbot" => Ok(HookStyle::Certbot),
+        "lego" => Ok(HookStyle::Lego),
+        _ => Err("not a style: write certbot or lego".into()),
+    };
+    let (cleanup, style) = (reader.read("acme.dns.cleanup", parse::path), reader.read("acme.dns.style", style));
+    let timeout = reader.read("acme.dns.timeout", parse::interval);
+    let hook = reader.read("acme.dns.hook", parse::path);
+    if hook.is_none() && !reader.has("acme.dns.hook") && reader.has("acme.dns") {
+        reader.problem("acme.dns", "acme.dns has no hook; name the script that writes TXT records");
+    }
+    Some(DnsHookConfig { cleanup, hook: hook?, style: style.unwrap_or(HookStyle::Certbot), timeout: timeout.unwrap_or(HOOK_TIMEOUT) })
+}
+
+fn external(reader: &mut Reader<'_>, sources: &Sources) -> Option<ExternalAccount> {
+    let kid = reader.read("acme.external.kid", parse::filled::<String>);
+    let key = reader.read("acme.external.key", parse::filled::<String>).map(|text| Secret::new(&text));
+    let key = key.or_else(|| super::secret_file(reader, sources, "acme.external.key_file"));
+    match (kid, key) {
+        (Some(kid), Some(key)) => {
+            let external = ExternalAccount::new(&kid, key.expose());
+            if external.is_none() {
+                reader.problem("acme.external", "acme.external.key is no base64url; write it as the CA shows it");
+            }
+            external
+        }
+        (None, None) => None,
+        (kid, _) => {
+            let lacks = if kid.is_some() { "key (or key_file)" } else { "kid" };
+            reader.problem("acme.external", format!("acme.external has no {lacks}; a CA that asks for a binding gives both"));
+            None
+        }
+    }
+}
+
+/// The image's only volume is the store's: what lies elsewhere is lost with its container.
+fn default_path(sources: &Sources) -> PathBuf {
+    if sources.drop_in { "/var/lib/registry/chandler-certs".into() } else { state_folder(sources, "certs") }
+}
+
+/// For a record to be seen by the CA's resolvers.
+const HOOK_TIMEOUT: Duration = Duration::from_mins(5);

@@ -1,0 +1,290 @@
+//! The listeners' certificates that are got by ACME: who gets them, where they are put, what is told of them.
+//!
+//! [`Certificates`] makes one [`Issued`] for each list of names; listeners with the same list share it. Each has two tasks: the worker (crate `certs`),
+//! which obtains and renews, and the watcher, which tells metrics, readiness and log how it stands and looks whether what was got is what clients see.
+//!
+//! Invariant: nothing here holds up the start. Without a certificate the port shows a self-signed one that says so.
+
+mod dial;
+mod standing;
+mod watch;
+
+use std::error::Error;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use certs::acme::{AccountWish, Courier, CourierError};
+use certs::solve::{AlpnProofs, DnsHook, HttpProofs, Solvers, Way};
+use certs::store::Store;
+use certs::worker::Worker;
+use certs::{BootstrapError, Budget, Identifier, Served, SystemClock, Wish, bootstrap};
+use rustls::sign::CertifiedKey;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Metrics, Resolver};
+use crate::config::{AcmeConfig, DnsHookConfig, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, ListenerConfig, Names, TlsConfig};
+use crate::telemetry::Readiness;
+use watch::Watcher;
+
+/// All certificates that are got by ACME.
+#[derive(Debug, Default)]
+pub struct Certificates {
+    alpn: Arc<AlpnProofs>,
+    courier: Option<Courier>,
+    http: Arc<HttpProofs>,
+    issued: Vec<Issued>,
+    store: Option<Store>,
+}
+
+/// One of them, as a listener sees it.
+#[derive(Clone)]
+pub struct Issued {
+    bootstrap: Arc<CertifiedKey>,
+    names: Names,
+    proofs: Arc<AlpnProofs>,
+    served: Arc<Served>,
+    wake: Arc<Notify>,
+}
+
+/// A listener that is bound, with what it shows.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Where.
+    pub address: SocketAddr,
+    /// Each connection starts with a PROXY header, so that we cannot be a client of our own.
+    pub proxied: bool,
+    /// What it shows.
+    pub resolver: Arc<Resolver>,
+}
+
+/// Why certificates cannot even be tried to get.
+#[derive(Debug, thiserror::Error)]
+pub enum AcmeError {
+    /// What is shown meanwhile.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// `acme.ca`.
+    #[error("cannot read {}", file.display())]
+    Ca {
+        /// Which.
+        file: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The client for the CA.
+    #[error(transparent)]
+    Client(#[from] CourierError),
+}
+
+impl Certificates {
+    /// Those that `listeners` want. Nothing is asked of any network.
+    pub fn new(config: &AcmeConfig, listeners: &[ListenerConfig]) -> Result<Self, AcmeError> {
+        let mut this = Self::default();
+        for names in listeners.iter().filter_map(|listener| listener.tls.as_ref().and_then(TlsConfig::names)) {
+            if this.issued(names).is_none() {
+                this.issued.push(Issued {
+                    bootstrap: bootstrap(&names.identifiers, SystemTime::now())?,
+                    names: names.clone(),
+                    proofs: Arc::clone(&this.alpn),
+                    served: Arc::new(Served::new(names.identifiers.clone())),
+                    wake: Arc::default(),
+                });
+            }
+        }
+        if !this.issued.is_empty() {
+            let store = Store::new(&folder(&config.path));
+            this.issued.iter().for_each(|issued| issued.load(&store));
+            this.courier = Some(courier(config)?);
+            this.store = Some(store);
+        }
+        Ok(this)
+    }
+
+    /// The one for these names.
+    pub fn issued(&self, names: &Names) -> Option<&Issued> {
+        self.issued.iter().find(|issued| issued.names == *names)
+    }
+
+    /// Listeners want none.
+    pub fn is_empty(&self) -> bool {
+        self.issued.is_empty()
+    }
+
+    /// What is answered under `/.well-known/acme-challenge/`: for an order of ours, or of another process that shares our folder.
+    pub async fn proof(&self, token: String) -> Option<String> {
+        let store = self.store.clone()?;
+        if let Some(proof) = self.http.find(&token) {
+            return Some(proof);
+        }
+        let answer = tokio::task::spawn_blocking(move || store.answer(&token)).await.ok()?;
+        answer.unwrap_or_else(|error| {
+            tracing::warn!(error = &error as &dyn Error, "it is not known whether another process waits for this proof");
+            None
+        })
+    }
+
+    /// Starts to get and to watch them, on `tasks`, until `cancel`. `ways` are those of the configuration that can be used here.
+    pub(crate) fn spawn(
+        &self,
+        config: &AcmeConfig,
+        ways: &[Way],
+        shown: &[Shown],
+        telling: &Telling,
+        tasks: &TaskTracker,
+        cancel: &CancellationToken,
+    ) {
+        let (Some(courier), Some(store)) = (&self.courier, &self.store) else { return };
+        let solvers = self.solvers(config, ways);
+        for issued in &self.issued {
+            let worker = Worker {
+                account: AccountWish { email: config.email.clone(), external: config.external.clone() },
+                budget: if is_public(config) { Budget::PUBLIC } else { Budget::UNLIMITED },
+                clock: Arc::new(SystemClock),
+                courier: courier.clone(),
+                name: issued.names.name.clone(),
+                served: Arc::clone(&issued.served),
+                solvers: solvers.clone(),
+                staging: staging(config),
+                status: tokio::sync::watch::Sender::default(),
+                store: store.clone(),
+                wake: Arc::clone(&issued.wake),
+                wish: wish(config, &issued.names),
+            };
+            let on = shown.iter().filter(|shown| shown.resolver.shows(&issued.names)).cloned().collect();
+            let watcher = Watcher::new(issued.clone(), worker.status.subscribe(), on, telling.clone());
+            watcher.tell(&worker.first_status()); // At once: nobody is to be told "ready" before it is known.
+            tasks.spawn(watcher.run(cancel.clone()));
+            tasks.spawn(Arc::new(worker).run(cancel.clone()));
+        }
+    }
+
+    /// What held up the next attempts is mended, somebody says.
+    pub(crate) fn try_again(&self) {
+        self.issued.iter().for_each(|issued| issued.wake.notify_one());
+    }
+
+    fn solvers(&self, config: &AcmeConfig, ways: &[Way]) -> Solvers {
+        let dns = |hook: &DnsHookConfig| Arc::new(DnsHook::new(hook.style, &hook.hook, hook.cleanup.as_deref(), hook.timeout));
+        Solvers {
+            alpn: ways.contains(&Way::TlsAlpn).then(|| Arc::clone(&self.alpn)),
+            dns: config.dns.as_ref().filter(|_| ways.contains(&Way::Dns)).map(dns),
+            dns_persist: ways.contains(&Way::DnsPersist),
+            http: ways.contains(&Way::Http).then(|| Arc::clone(&self.http)),
+        }
+    }
+}
+
+/// Where it is told how certificates stand.
+#[derive(Clone, Debug)]
+pub(crate) struct Telling {
+    /// Numbers.
+    pub(crate) metrics: Metrics,
+    /// What somebody should look at.
+    pub(crate) readiness: Readiness,
+}
+
+impl Issued {
+    /// Takes what is stored, so that the first client after a restart is shown the right one.
+    fn load(&self, store: &Store) {
+        match store.certificate(&self.names.name).current() {
+            Ok(Some(held)) => {
+                self.served.offer(&held.bundle, SystemTime::now().into());
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(tls.certificate = %self.names.name, error = &error as &dyn Error, "the stored certificate cannot be read")
+            }
+        }
+    }
+
+    /// Whether it is for a client that asks for `host`.
+    pub(super) fn covers(&self, host: &str) -> bool {
+        let covers = |identifier: &Identifier| matches!(identifier, Identifier::Dns(name) if name.covers(host));
+        self.names.identifiers.iter().any(covers)
+    }
+
+    /// The one in hand.
+    pub(super) fn certified(&self) -> Option<Arc<CertifiedKey>> {
+        self.served.certified()
+    }
+
+    /// Until there is one.
+    pub(super) fn bootstrap(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.bootstrap)
+    }
+
+    /// For a CA that looks for a proof.
+    pub(super) fn proof(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        self.proofs.find(name)
+    }
+
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+}
+
+impl fmt::Debug for Issued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issued").field("names", &self.names).field("served", &self.served).finish_non_exhaustive()
+    }
+}
+
+impl AcmeConfig {
+    /// What is wrong with the files that it names, by key.
+    pub(crate) fn faults(&self) -> Vec<(&'static str, Box<dyn Error>)> {
+        let ca = courier(self).err().map(|error| ("acme.ca", error.into()));
+        let script = |key, file: &Path| is_no_program(file).map(|why| (key, why.into()));
+        let hook = self.dns.as_ref().and_then(|dns| script("acme.dns.hook", &dns.hook));
+        let cleanup = self.dns.as_ref().and_then(|dns| script("acme.dns.cleanup", dns.cleanup.as_ref()?));
+        [ca, hook, cleanup].into_iter().flatten().collect()
+    }
+}
+
+fn courier(config: &AcmeConfig) -> Result<Courier, AcmeError> {
+    let read = |file: &PathBuf| fs::read_to_string(file).map_err(|source| AcmeError::Ca { file: file.clone(), source });
+    Ok(Courier::new(config.ca.as_ref().map(read).transpose()?.as_deref())?)
+}
+
+fn wish(config: &AcmeConfig, names: &Names) -> Wish {
+    let has_address = names.identifiers.iter().any(|identifier| matches!(identifier, Identifier::Ip(_)));
+    let is_lets_encrypts = config.directories.iter().any(|url| url.host_str().is_some_and(|host| host.ends_with(".letsencrypt.org")));
+    Wish {
+        directories: config.directories.iter().map(ToString::to_string).collect(),
+        identifiers: names.identifiers.clone(),
+        key: config.key,
+        // Let's Encrypt issues for addresses under this profile only.
+        profile: config.profile.clone().or_else(|| (has_address && is_lets_encrypts).then(|| "shortlived".to_owned())),
+    }
+}
+
+/// The twin of Let's Encrypt, which counts failures apart.
+fn staging(config: &AcmeConfig) -> Option<String> {
+    let is_its = config.directories.first().is_some_and(|first| first.as_str() == LETS_ENCRYPT);
+    is_its.then(|| LETS_ENCRYPT_STAGING.to_owned())
+}
+
+/// A CA of one's own is told by its own roots, and counts nothing.
+fn is_public(config: &AcmeConfig) -> bool {
+    config.ca.is_none()
+}
+
+/// What the `registry` image called a cache file was a file once and is a folder now; where it is a file, we lie beside it.
+fn folder(path: &Path) -> PathBuf {
+    if path.is_file() { path.with_added_extension("chandler") } else { path.to_owned() }
+}
+
+fn is_no_program(file: &Path) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    match fs::metadata(file) {
+        Ok(meta) if meta.is_file() && meta.permissions().mode() & 0o111 != 0 => None,
+        Ok(_) => Some(format!("{} is no program; chmod +x makes a script one", file.display())),
+        Err(error) => Some(format!("cannot find {}: {error}", file.display())),
+    }
+}

@@ -1,0 +1,131 @@
+//! How it stands with a certificate, in words for whoever is woken by it. Pure.
+
+use std::time::Duration;
+
+use certs::worker::Status;
+use certs::{Action, Class, Hold, Moment, Setback};
+
+use crate::telemetry::Kind;
+
+/// What somebody should look at, and how bad it is. `stands_in` says that clients see a valid pair that somebody put there instead.
+pub(super) fn standing(now: Moment, status: &Status, stands_in: bool) -> Option<(Kind, String)> {
+    let worst = if stands_in { Kind::Warning } else { Kind::Blocking };
+    let why = why(status);
+    match &status.held {
+        None => Some((worst, format!("there is no certificate yet{}", why.unwrap_or_else(|| ": it is being got".into())))),
+        Some(held) if held.not_after <= now => Some((
+            worst,
+            format!("the certificate ended at {}{}", held.not_after, why.unwrap_or_else(|| ": a new one is being got".into())),
+        )),
+        Some(held) => {
+            let left = held.remaining(now);
+            let is_worth_a_word = left < held.life() / NEAR || is_for_a_person(status);
+            why.filter(|_| is_worth_a_word).map(|why| (Kind::Warning, format!("the certificate ends in {}{why}", days(left))))
+        }
+    }
+}
+
+/// What holds up the next one.
+fn why(status: &Status) -> Option<String> {
+    if let Some(trouble) = &status.trouble {
+        return Some(format!(": {trouble}"));
+    }
+    if let Some(Setback { count, said, until, .. }) = &status.setback {
+        let times = if *count == 1 { "once".to_owned() } else { format!("{count} times in a row") };
+        return Some(format!(": it failed {times}, the next attempt is at {until}: {said}"));
+    }
+    match &status.action {
+        Some(Action::Hold { until, why, .. }) => Some(format!(": {}, until {until}", held_up(*why))),
+        _ => None,
+    }
+}
+
+fn held_up(why: Hold) -> &'static str {
+    match why {
+        Hold::Backoff(_) => "the last attempt failed and is waited out",
+        Hold::Failures => "its names could not be proved so often that the CA is left alone",
+        Hold::Issued => "so many were got in a week that the CA would refuse another",
+        Hold::Orders => "so many were ordered in an hour that the CA is left alone",
+        Hold::Skew => "the clock of this machine is wrong: set it (chrony, systemd-timesyncd)",
+        Hold::TooSoon => "the one from just now is due already, which is the CA's fault or ours",
+    }
+}
+
+/// It does not pass by waiting.
+fn is_for_a_person(status: &Status) -> bool {
+    let is_configuration = status.setback.as_ref().is_some_and(|setback| setback.class == Class::Configuration);
+    let is_held = matches!(status.action, Some(Action::Hold { why: Hold::Skew | Hold::TooSoon, .. }));
+    is_configuration || is_held || status.trouble.is_some()
+}
+
+/// `12 days`, `7 hours`
+fn days(left: Duration) -> String {
+    let hours = left.as_secs() / 3600;
+    if hours >= 48 { format!("{} days", hours / 24) } else { format!("{hours} hours") }
+}
+
+/// How much of its life is left when a failure is worth a word: one in so many.
+const NEAR: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use certs::{Facts, KeyKind, Reason, Wish};
+
+    use super::*;
+
+    fn at(text: &str) -> Moment {
+        text.parse().expect("a moment")
+    }
+
+    fn facts(until: &str) -> Facts {
+        Facts {
+            directory: "https://ca.test/dir".into(),
+            id: None,
+            identifiers: ["mirror.test".parse().expect("a name")].into(),
+            key: KeyKind::P256,
+            not_after: at(until),
+            not_before: at("2026-01-01T00:00:00Z"),
+            profile: None,
+            revoked: false,
+        }
+    }
+
+    fn setback(class: Class) -> Setback {
+        let wish =
+            Wish { directories: Vec::new(), identifiers: facts("2026-04-01T00:00:00Z").identifiers, key: KeyKind::P256, profile: None };
+        let (since, until) = (at("2026-01-01T00:00:00Z"), at("2026-01-02T00:00:00Z"));
+        Setback { class, count: 3, said: "port 80 is closed".into(), since, until, wish }
+    }
+
+    #[test]
+    fn what_is_said_grows_with_the_danger() {
+        let now = at("2026-01-10T00:00:00Z");
+        let idle = Some(Action::Idle { due: Reason::Age, until: at("2026-03-01T00:00:00Z") });
+        let failing = |class, held: Option<&str>| Status {
+            action: idle.clone(),
+            held: held.map(facts),
+            setback: Some(setback(class)),
+            ..Status::default()
+        };
+        let of = |status: &Status| standing(now, status, false);
+        assert_eq!(of(&Status::default()).map(|(kind, _)| kind), Some(Kind::Blocking), "before the first look there is none");
+        assert_eq!(of(&Status { action: idle.clone(), held: Some(facts("2026-04-01T00:00:00Z")), ..Status::default() }), None);
+        assert_eq!(of(&failing(Class::Transient, Some("2026-04-01T00:00:00Z"))), None, "there is time");
+        for (status, kind, says) in [
+            (failing(Class::Transient, Some("2026-01-11T12:00:00Z")), Kind::Warning, "ends in 36 hours: it failed 3 times in a row"),
+            (failing(Class::Configuration, Some("2026-04-01T00:00:00Z")), Kind::Warning, "ends in 81 days"),
+            (failing(Class::Transient, Some("2026-01-09T00:00:00Z")), Kind::Blocking, "ended at 2026-01-09T00:00:00Z"),
+            (
+                failing(Class::Validation, None),
+                Kind::Blocking,
+                "no certificate yet: it failed 3 times in a row, the next attempt is at 2026-01-02T00:00:00Z: port 80 is closed",
+            ),
+            (Status { action: idle.clone(), ..Status::default() }, Kind::Blocking, "it is being got"),
+        ] {
+            let (found, text) = of(&status).expect("worth a word");
+            assert!(found == kind && text.contains(says), "{found:?} {text}");
+        }
+        let stands_in = standing(now, &failing(Class::Transient, None), true);
+        assert_eq!(stands_in.map(|(kind, _)| kind), Some(Kind::Warning), "clients see another one");
+    }
+}
