@@ -199,7 +199,7 @@ impl Issued {
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::error!(tls.certificate = %self.names.name, error = &error as &dyn Error, "the stored certificate cannot be read")
+                tracing::error!(tls.certificate = %self.names.name, error = &error as &dyn Error, "the stored certificate cannot be read");
             }
         }
     }
