@@ -1,11 +1,12 @@
 //! Certificates by ACME, against a real CA: every way of proof, a CA that is away, crashes, lost accounts.
 
+mod faults;
 pub(super) mod prover;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use certs::acme::{AccountWish, Courier};
+use certs::acme::{AccountWish, Courier, ExternalAccount};
 use certs::solve::{DnsHook, HookStyle, Solvers};
 use certs::store::Store;
 use certs::worker::{Look, Worker};
@@ -35,6 +36,7 @@ impl Clock for Turned {
 
 /// What a certificate's owner has over several starts of the program.
 struct Owner {
+    account: AccountWish,
     clock: Arc<Turned>,
     files: TempDir,
     staging: Option<String>,
@@ -45,13 +47,13 @@ impl Owner {
     fn of(pebble: &Pebble, names: &[&str]) -> Self {
         let identifiers = names.iter().map(|name| name.parse().expect("an identifier")).collect();
         let wish = Wish { directories: vec![pebble.directory()], identifiers, key: KeyKind::P256, profile: None };
-        Self { clock: Arc::default(), files: TempDir::new().expect("a folder"), staging: None, wish }
+        Self { account: AccountWish::default(), clock: Arc::default(), files: TempDir::new().expect("a folder"), staging: None, wish }
     }
 
     /// A worker as it is after a start of the program.
     fn worker(&self, pebble: &Pebble, solvers: Solvers) -> Worker {
         Worker {
-            account: AccountWish::default(),
+            account: self.account.clone(),
             budget: Budget::PUBLIC,
             clock: self.clock.clone(),
             courier: Courier::new(Some(&pebble.api_root())).expect("a client"),
@@ -202,4 +204,78 @@ async fn after_two_failed_proofs_the_next_one_is_tried_where_it_costs_nothing() 
     assert_eq!(look(&broken).await, (Look::Failed(Class::Validation), vec!["trial"]), "a name that still cannot be proved");
     let prover = Prover::start(&pebble).await;
     assert_eq!(look(&prover.http()).await, (Look::Obtained(Reason::Missing), vec!["trial", "where it counts"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_that_knows_its_customers_is_shown_the_key_that_it_gave() {
+    install_crypto();
+    let key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+    let settings = Settings { customer: Some(("kid-1".into(), key.into())), ..Settings::default() };
+    let Some(pebble) = Pebble::start(settings) else { return };
+    let prover = Prover::start(&pebble).await;
+    let mut owner = Owner::of(&pebble, &["mirror.test"]);
+    let worker = owner.worker(&pebble, prover.http());
+    assert_eq!(worker.look().await.expect("files"), Look::Failed(Class::Configuration), "without a key");
+    let said = worker.store.certificate(&worker.name).state().expect("read").history.setback.expect("it failed").said;
+    assert!(said.contains("xternal"), "{said}");
+
+    owner.account.external = ExternalAccount::new("kid-1", key);
+    owner.clock.on_by(Duration::from_secs(25 * 3600));
+    assert_eq!(owner.worker(&pebble, prover.http()).look().await.expect("files"), Look::Obtained(Reason::Missing));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_that_the_ca_does_not_have_is_told_and_not_asked_for_again_all_the_time() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let prover = Prover::start(&pebble).await;
+    let mut owner = Owner::of(&pebble, &["mirror.test"]);
+    owner.wish.profile = Some("imaginary".into());
+    let worker = owner.worker(&pebble, prover.http());
+    assert_eq!(worker.look().await.expect("files"), Look::Failed(Class::Configuration));
+    let said = worker.store.certificate(&worker.name).state().expect("read").history.setback.expect("it failed").said;
+    assert!(said.contains("imaginary"), "{said}");
+    owner.clock.on_by(Duration::from_secs(3600));
+    let Look::Planned(Action::Hold { .. }) = worker.look().await.expect("files") else { panic!("it waits for somebody") };
+    owner.wish.profile = Some("default".into());
+    assert_eq!(
+        owner.worker(&pebble, prover.http()).look().await.expect("files"),
+        Look::Obtained(Reason::Missing),
+        "another wish is tried at once"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lasting_record_proves_a_wildcard_without_any_script_or_port() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let owner = Owner::of(&pebble, &["*.mirror.test"]);
+    let solvers = || Solvers { dns_persist: true, ..Solvers::default() };
+    // The record names the account, which is registered at the first attempt.
+    assert_eq!(owner.worker(&pebble, solvers()).look().await.expect("files"), Look::Failed(Class::Validation));
+    let account = pebble
+        .log()
+        .lines()
+        .find_map(|line| Some(line.split_once("/my-account/")?.1.split(|c: char| !c.is_ascii_alphanumeric()).next()?.to_owned()));
+    let account = format!("{}/my-account/{}", pebble.directory().trim_end_matches("/dir"), account.expect("it is in the log"));
+    pebble.set_txt("_validation-persist.mirror.test", &format!("pebble.letsencrypt.org; accounturi={account}; policy=wildcard"));
+    owner.clock.on_by(Duration::from_secs(600));
+    assert_eq!(owner.worker(&pebble, solvers()).look().await.expect("files"), Look::Obtained(Reason::Missing), "{}", pebble.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_was_replaced_already_is_replaced_all_the_same() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let prover = Prover::start(&pebble).await;
+    let (one, other) = (Owner::of(&pebble, &["mirror.test"]), Owner::of(&pebble, &["mirror.test"]));
+    assert_eq!(one.worker(&pebble, prover.http()).look().await.expect("files"), Look::Obtained(Reason::Missing));
+    let copied = std::process::Command::new("cp").arg("-a").arg(one.files.path().join(".")).arg(other.files.path()).status();
+    assert!(copied.is_ok_and(|status| status.success()), "a backup that somebody restored elsewhere");
+    for owner in [&one, &other] {
+        owner.clock.on_by(Duration::from_secs(80 * 24 * 3600));
+        let look = owner.worker(&pebble, prover.http()).look().await.expect("files");
+        assert!(matches!(look, Look::Obtained(_)), "{look:?}\n{}", pebble.log());
+    }
+    assert_eq!(pebble.issued(), 3);
 }

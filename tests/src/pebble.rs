@@ -28,6 +28,8 @@ pub struct Pebble {
 pub struct Settings {
     /// Percent of valid nonces that are refused.
     pub bad_nonces: u32,
+    /// Whom alone it takes as a customer: the name of a key, and the key in base64url.
+    pub customer: Option<(String, String)>,
     /// How long its certificates are valid.
     pub life: Duration,
 }
@@ -44,7 +46,7 @@ struct Ports {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { bad_nonces: 0, life: Duration::from_secs(90 * 24 * 3600) }
+        Self { bad_nonces: 0, customer: None, life: Duration::from_secs(90 * 24 * 3600) }
     }
 }
 
@@ -169,6 +171,7 @@ fn write_configuration(folder: &Path, ports: Ports, settings: &Settings) {
     let root = rcgen::CertifiedIssuer::self_signed(root, root_key).expect("signed");
     let key = rcgen::KeyPair::generate().expect("a key");
     let server = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).expect("a name").signed_by(&key, &root).expect("signed");
+    let customers: serde_json::Map<_, _> = settings.customer.iter().map(|(name, key)| (name.clone(), json!(key))).collect();
     let configuration = json!({ "pebble": {
         "listenAddress": format!("127.0.0.1:{}", ports.api),
         "managementListenAddress": format!("127.0.0.1:{}", ports.management),
@@ -177,7 +180,8 @@ fn write_configuration(folder: &Path, ports: Ports, settings: &Settings) {
         "httpPort": ports.http,
         "tlsPort": ports.tls,
         "ocspResponderURL": "",
-        "externalAccountBindingRequired": false,
+        "externalAccountBindingRequired": settings.customer.is_some(),
+        "externalAccountMACKeys": customers,
         "retryAfter": { "authz": 1, "order": 1 },
         "keyAlgorithm": "ecdsa",
         "profiles": { "default": { "description": "the only one", "validityPeriod": settings.life.as_secs() } },

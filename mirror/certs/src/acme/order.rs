@@ -67,19 +67,25 @@ pub async fn carry(errand: &Errand<'_>) -> Result<Carried, OrderError> {
     };
     let outcome = errand.drive(&mut order, &mut pending).await;
     if let Err(OrderError::Ca(error)) = &outcome
-        && !is_passing(error)
+        && !errand.is_passing(error)
     {
         errand.folder.clear_pending()?;
     }
     outcome
 }
 
-/// The order is as good as before: the next attempt goes on with it.
-fn is_passing(error: &CaError) -> bool {
-    matches!(error, CaError::Late { .. }) || matches!(error, CaError::Exchange { .. }) && !error.is_lost_order()
-}
-
 impl Errand<'_> {
+    /// The order is as good as before: the next attempt goes on with it. A chain that cannot be used may have come broken, and the CA has counted it:
+    /// it is downloaded some more times before another is ordered.
+    fn is_passing(&self, error: &CaError) -> bool {
+        match error {
+            CaError::Exchange { .. } => !error.is_lost_order(),
+            CaError::Late { .. } => true,
+            CaError::Unusable { .. } => self.attempt < DOWNLOADS,
+            _ => false,
+        }
+    }
+
     /// The order under way, if it is for what is wanted now and the CA still has it.
     async fn resume(&self) -> Result<Option<(Pending, Order)>, OrderError> {
         let Some(pending) = self.folder.pending()? else { return Ok(None) };
@@ -308,6 +314,8 @@ fn list(identifiers: &Identifiers) -> String {
     identifiers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// Failed attempts up to which a chain that cannot be used is downloaded again.
+const DOWNLOADS: u32 = 3;
 const PERSIST: &str = "dns-persist-01";
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);

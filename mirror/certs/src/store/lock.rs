@@ -8,7 +8,7 @@ use super::{StoreError, files};
 
 /// Held until it is dropped.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "its descriptor is the lock")] File);
+pub struct Lock(File);
 
 impl Lock {
     /// Takes it at once, or says that somebody else has it.
@@ -21,5 +21,12 @@ impl Lock {
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_owned())),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
+    }
+}
+
+impl Drop for Lock {
+    /// By word, not by closing the file: a program that is just being started by another thread has its descriptor too, and would keep the lock.
+    fn drop(&mut self) {
+        let _ = self.0.unlock(); // Else it ends with the last descriptor.
     }
 }
