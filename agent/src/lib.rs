@@ -3,6 +3,7 @@
 //! `cli` says what may be written, `load` finds and resolves the configuration, `logging` starts the log, `mirror` runs the service, `image`
 //! makes the container image, `report` is the one place that prints an error. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration.
 
+mod cert;
 mod cli;
 mod image;
 mod load;
@@ -31,6 +32,10 @@ pub fn main() -> ExitCode {
 
 fn run(invocation: Invocation) -> Result<(), Failure> {
     match invocation {
+        Invocation::Cert(args) => {
+            let resolved = Loader::new(args.source(), Vec::new()).load()?;
+            print(&cert::run(&args, &resolved.config)?)
+        }
         Invocation::Completions(shell) => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "chandler", &mut out);

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::cert::CertFailure;
 use crate::image::ImageError;
 use crate::load::LoadError;
 use crate::logging::LogError;
@@ -13,6 +14,8 @@ use crate::mirror::RunError;
 /// Why the program ends without having done its work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
+    #[error(transparent)]
+    Cert(#[from] CertFailure),
     #[error(transparent)]
     Image(#[from] ImageError),
     #[error(transparent)]
@@ -36,14 +39,19 @@ impl Failure {
     /// 1 failed, 2 usage or configuration.
     fn code(&self) -> u8 {
         match self {
-            Self::Image(ImageError::Terminal) | Self::Load(_) | Self::Log(_) => 2,
-            Self::Image(_) | Self::Print(_) | Self::Run(_) => 1,
+            Self::Cert(CertFailure::NoCertificates | CertFailure::NoSuch(..) | CertFailure::Nowhere | CertFailure::WhichPair)
+            | Self::Image(ImageError::Terminal)
+            | Self::Load(_)
+            | Self::Log(_) => 2,
+            Self::Cert(_) | Self::Image(_) | Self::Print(_) | Self::Run(_) => 1,
         }
     }
 
     fn hint(&self) -> Option<String> {
-        if let Self::Run(RunError::Start(error)) = self {
-            return error.hint();
+        match self {
+            Self::Cert(error) => return error.hint(),
+            Self::Run(RunError::Start(error)) => return error.hint(),
+            _ => {}
         }
         self.fixed_hint().map(str::to_owned)
     }
@@ -70,7 +78,7 @@ impl Failure {
                 Some("`chandler mirror --print-default-config` shows every key; `chandler mirror --check` tries a change")
             }
             Self::Log(_) => Some("log.level is error, warn, info, debug or trace, or a filter such as info,mirror::upstream=debug"),
-            Self::Image(_) | Self::Print(_) | Self::Run(_) => None,
+            Self::Cert(_) | Self::Image(_) | Self::Print(_) | Self::Run(_) => None,
         }
     }
 

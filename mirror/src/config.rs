@@ -97,6 +97,15 @@ pub struct Names {
     pub name: CertName,
 }
 
+impl Config {
+    /// The certificates that are got by ACME, each once.
+    pub fn certificates(&self) -> Vec<&Names> {
+        let mut wanted: Vec<&Names> = self.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.names()).collect();
+        wanted.dedup_by_key(|names| &names.name);
+        wanted
+    }
+}
+
 impl TlsConfig {
     /// The files that somebody puts there.
     pub fn files(&self) -> Option<&TlsFiles> {

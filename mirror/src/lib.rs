@@ -25,4 +25,4 @@ pub mod upstream;
 pub mod via;
 
 pub use check::check_files;
-pub use service::{Mirror, Running, StartError};
+pub use service::{Mirror, Running, StartError, obtain};

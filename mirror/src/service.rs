@@ -16,6 +16,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use certs::solve::Way;
+use certs::store::CertName;
+use certs::worker::Look;
 
 pub use error::StartError;
 use tasks::Tasks;
@@ -129,6 +131,21 @@ impl Mirror {
         parts.cache.load().greet();
         Running { addresses, admin, parts }
     }
+}
+
+/// Gets the certificates that are due, with the ports of the configuration for CAs to look at, and ends: for a command line, while no mirror runs.
+pub async fn obtain(config: &Config) -> Result<Vec<(CertName, Result<Look, certs::store::StoreError>)>, StartError> {
+    let certificates = Arc::new(Certificates::new(&config.acme, &config.listeners)?);
+    let (proving, ways) = bind_proving(config, &certificates)?;
+    let tasks = Tasks::default();
+    let listeners = Server::bind(&config.listeners, &certificates, Vec::new())?;
+    for server in proving.into_iter().chain([listeners]) {
+        let service = serve_filter(surface::proving(Arc::clone(&certificates)));
+        server.spawn(service, &config.limits, &TrustedProxies::default(), &tasks.tracker, &tasks.cancel);
+    }
+    let looks = certificates.look(&config.acme, &ways).await;
+    tasks.end(CUT).await;
+    Ok(looks)
 }
 
 impl Running {

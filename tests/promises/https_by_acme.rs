@@ -35,7 +35,8 @@ fn mirror(hub: &Hub, pebble: &Pebble, directory: &str, root: &str, tls: &str) ->
         .config(&acme)
 }
 
-fn at(hub: &Hub, pebble: &Pebble) -> Builder {
+/// The same at the CA itself.
+pub(super) fn at(hub: &Hub, pebble: &Pebble) -> Builder {
     mirror(hub, pebble, &pebble.directory(), &pebble.api_root(), "")
 }
 
@@ -52,7 +53,7 @@ fn url(mirror: &Program, path: &str) -> String {
 }
 
 /// What a client that asks for `name` is shown.
-async fn shown(mirror: &Program, name: &str) -> CertificateDer<'static> {
+pub(super) async fn shown(mirror: &Program, name: &str) -> CertificateDer<'static> {
     tests::anybody::shown(mirror.host(), name).await
 }
 

@@ -7,6 +7,7 @@ mod acme;
 mod answers;
 mod broken_upstream;
 mod catalog;
+mod cert_command;
 mod chains;
 mod conformance;
 mod container_image;

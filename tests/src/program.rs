@@ -200,9 +200,16 @@ impl Builder {
         self.folder.path()
     }
 
+    /// Writes the configuration, and starts nothing. The folder stays until the builder is dropped.
+    pub fn write(&self) -> PathBuf {
+        let file = self.folder.path().join("mirror.yaml");
+        fs::write(&file, self.yaml()).expect("the test's folder can be written");
+        file
+    }
+
     /// Writes the configuration and starts the program; returns when it serves.
     pub fn start(self) -> Program {
-        fs::write(self.folder.path().join("mirror.yaml"), self.yaml()).expect("the test's folder can be written");
+        self.write();
         self.start_as_configured()
     }
 

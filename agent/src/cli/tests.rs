@@ -81,6 +81,10 @@ fn an_account_belongs_to_the_upstream_named_before_it() {
       - 10.0.0.0/8
       - 192.0.2.0/24
       - fd00::/8
+    acme:
+      - https://acme-v02.api.letsencrypt.org/directory
+      - tls-alpn-01
+      - http-01
     headers:
       - nosniff
     admin:
@@ -116,6 +120,7 @@ fn help_says_what_may_be_written() {
       mirror       Mirror Docker Hub and other registries
       serve        Stand in for the `registry` image, with its config.yml
       image        Write a container image of this program, for `docker load` and its like
+      cert         The mirror's certificates by ACME: how they stand, renew, roll back, import, export
       completions  Print a completion script
 
     Arguments:

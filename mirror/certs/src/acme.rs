@@ -8,7 +8,7 @@ mod error;
 mod order;
 
 pub use account::{AccountError, AccountWish, ExternalAccount, open_account};
-pub use ari::{Advice, ask};
+pub use ari::{Advice, ask, greet};
 pub use courier::{Courier, CourierError, Seen};
 pub(crate) use error::with_causes;
 pub use error::{CaError, Remedy};

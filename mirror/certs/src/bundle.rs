@@ -112,6 +112,16 @@ impl Bundle {
         if missing.is_empty() { Ok(()) } else { Err(BundleError::Names(missing.join(", "))) }
     }
 
+    /// The certificates, PEM, the leaf first.
+    pub fn chain_pem(&self) -> &str {
+        self.pem.find(CERTIFICATE).map_or("", |start| &self.pem[start..])
+    }
+
+    /// The key, PEM. A secret.
+    pub fn key_pem(&self) -> &str {
+        self.pem.find(CERTIFICATE).map_or("", |start| &self.pem[..start])
+    }
+
     /// Whether it was got with this key (PEM).
     pub fn has_key(&self, key: &str) -> bool {
         self.pem.contains(key.trim())
@@ -253,6 +263,8 @@ fn moment(time: ASN1Time) -> Moment {
     Moment::from_unix(time.timestamp())
 }
 
+/// Where the chain begins; the key stands before it.
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 /// A CA's clock may be a little ahead of ours.
 const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 

@@ -241,6 +241,39 @@ fn gap(due: Reason, life: Duration) -> Option<Duration> {
     Some(Duration::from_secs(shortest.min(life / 3).as_secs()))
 }
 
+impl Hold {
+    /// For people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Backoff(_) => "the last attempt failed and is waited out",
+            Self::Failures => "its names could not be proved so often that the CA is left alone",
+            Self::Issued => "so many were got in a week that the CA would refuse another",
+            Self::Orders => "so many were ordered in an hour that the CA is left alone",
+            Self::Skew => "the clock of this machine is wrong: set it (chrony, systemd-timesyncd)",
+            Self::TooSoon => "the one from just now is due already, which is the CA's fault or ours",
+        }
+    }
+}
+
+impl Reason {
+    /// For people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Age => "most of its life is over then",
+            Self::Asked => "somebody asked for it",
+            Self::Changed(Difference::Directory) => "the configuration names another CA",
+            Self::Changed(Difference::Identifiers) => "the configuration has other names",
+            Self::Changed(Difference::Key) => "the configuration wants another kind of key",
+            Self::Changed(Difference::Profile) => "the configuration wants another profile",
+            Self::Expired => "it has ended",
+            Self::Floor => "little of its life is left then",
+            Self::Missing => "there is none",
+            Self::Revoked => "the CA has taken it back",
+            Self::Suggested | Self::SuggestionPassed => "the CA suggests it",
+        }
+    }
+}
+
 impl Suggestion {
     /// `None` for a window that is none: "end is before start" is an answer that RFC 9773 4.2 tells clients to ignore.
     pub fn new(id: String, start: Moment, end: Moment, dice: f64) -> Option<Self> {

@@ -7,6 +7,7 @@
 //! certs/NAME/state.json        what was tried, and what the CA suggests
 //! certs/NAME/pending.json      the order under way, with its key
 //! certs/NAME/trial/…           the same of an order at a CA's twin for trials
+//! certs/NAME/attended          held, by as many as like, while a worker looks after it
 //! certs/NAME/lock              held by whoever works on this certificate
 //! ```
 //!
@@ -128,6 +129,13 @@ impl Store {
         Ok(None)
     }
 
+    /// Writes a file and takes it away again: whether certificates could be stored.
+    pub fn probe(&self) -> Result<(), StoreError> {
+        let path = self.folder.join("probe");
+        files::write_text(&path, "")?;
+        files::remove(&path)
+    }
+
     /// Every certificate that has a folder, in their order.
     pub fn names(&self) -> Result<Vec<CertName>, StoreError> {
         let folder = self.folder.join("certs");
@@ -144,7 +152,30 @@ impl Store {
 impl CertFolder {
     /// Makes sure that nobody else works on this certificate, in any process of this machine, until the lock is dropped.
     pub fn lock(&self) -> Result<Lock, StoreError> {
-        Lock::take(&self.folder.join("lock"))
+        Lock::take(&self.folder.join("lock"), false)
+    }
+
+    /// Says, until the lock is dropped, that a worker looks after this certificate.
+    pub fn attend(&self) -> Result<Lock, StoreError> {
+        Lock::take(&self.folder.join("attended"), true)
+    }
+
+    /// Whether a worker does, in any process of this machine.
+    pub fn is_attended(&self) -> Result<bool, StoreError> {
+        match Lock::take(&self.folder.join("attended"), false) {
+            Ok(_lock) => Ok(false),
+            Err(StoreError::Locked(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Somebody wants a certificate now: what failed need not be waited out, and with `even_if_not_due` the one in hand is replaced whatever its age.
+    pub fn ask(&self, now: Moment, even_if_not_due: bool) -> Result<(), StoreError> {
+        let _lock = self.lock()?;
+        let mut state = self.state()?;
+        state.history.forgive(now);
+        state.asked |= even_if_not_due;
+        self.save_state(&state)
     }
 
     /// The one in use. A damaged one is put aside, and the newest that is whole takes its place.

@@ -91,8 +91,9 @@ impl Worker {
 
     /// Until `cancel`. A look is not torn out of the middle, so that proofs are taken away again; where one panics, that is said, and the next one comes.
     pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
-        let mut said = None;
+        let (mut said, mut attended) = (None, None);
         while !cancel.is_cancelled() {
+            attended = attended.or_else(|| self.store.certificate(&self.name).attend().ok()); // A disk that is ill may be well later.
             let worker = Arc::clone(&self);
             let look = tokio::spawn(async move { worker.look().await }.in_current_span()).await;
             let pause = match look {
@@ -112,13 +113,7 @@ impl Worker {
 
     /// Somebody says that the cause of a failure is mended.
     fn forgive(&self) {
-        let folder = self.store.certificate(&self.name);
-        let forgiven = folder.lock().and_then(|_lock| {
-            let mut state = folder.state()?;
-            state.history.forgive(self.clock.now());
-            folder.save_state(&state)
-        });
-        match forgiven {
+        match self.store.certificate(&self.name).ask(self.clock.now(), false) {
             Ok(()) | Err(StoreError::Locked(_)) => {} // Whoever has the lock is at it.
             Err(error) => {
                 tracing::error!(tls.certificate = %self.name, error = &error as &dyn std::error::Error, "the next attempt waits as before");

@@ -20,8 +20,8 @@ use std::time::SystemTime;
 
 use certs::acme::{AccountWish, Courier, CourierError};
 use certs::solve::{AlpnProofs, DnsHook, HttpProofs, Solvers, Way};
-use certs::store::Store;
-use certs::worker::Worker;
+use certs::store::{CertName, Store, StoreError};
+use certs::worker::{Look, Worker};
 use certs::{BootstrapError, Budget, Identifier, Served, SystemClock, Wish, bootstrap};
 use rustls::sign::CertifiedKey;
 use tokio::sync::Notify;
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Metrics, Resolver};
-use crate::config::{AcmeConfig, DnsHookConfig, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, ListenerConfig, Names, TlsConfig};
+use crate::config::{AcmeConfig, DnsHookConfig, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, ListenerConfig, Names};
 use crate::telemetry::Readiness;
 use watch::Watcher;
 
@@ -87,7 +87,7 @@ impl Certificates {
     /// Those that `listeners` want. Nothing is asked of any network.
     pub fn new(config: &AcmeConfig, listeners: &[ListenerConfig]) -> Result<Self, AcmeError> {
         let mut this = Self::default();
-        for names in listeners.iter().filter_map(|listener| listener.tls.as_ref().and_then(TlsConfig::names)) {
+        for names in listeners.iter().filter_map(|listener| listener.tls.as_ref()?.names()) {
             if this.issued(names).is_none() {
                 this.issued.push(Issued {
                     bootstrap: bootstrap(&names.identifiers, SystemTime::now())?,
@@ -99,9 +99,9 @@ impl Certificates {
             }
         }
         if !this.issued.is_empty() {
-            let store = Store::new(&folder(&config.path));
+            let store = config.store();
             this.issued.iter().for_each(|issued| issued.load(&store));
-            this.courier = Some(courier(config)?);
+            this.courier = Some(config.courier()?);
             this.store = Some(store);
         }
         Ok(this)
@@ -140,29 +140,40 @@ impl Certificates {
         tasks: &TaskTracker,
         cancel: &CancellationToken,
     ) {
-        let (Some(courier), Some(store)) = (&self.courier, &self.store) else { return };
-        let solvers = self.solvers(config, ways);
         for issued in &self.issued {
-            let worker = Worker {
-                account: AccountWish { email: config.email.clone(), external: config.external.clone() },
-                budget: if is_public(config) { Budget::PUBLIC } else { Budget::UNLIMITED },
-                clock: Arc::new(SystemClock),
-                courier: courier.clone(),
-                name: issued.names.name.clone(),
-                served: Arc::clone(&issued.served),
-                solvers: solvers.clone(),
-                staging: staging(config),
-                status: tokio::sync::watch::Sender::default(),
-                store: store.clone(),
-                wake: Arc::clone(&issued.wake),
-                wish: wish(config, &issued.names),
-            };
+            let Some(worker) = self.worker(config, ways, issued) else { continue };
             let on = shown.iter().filter(|shown| shown.resolver.shows(&issued.names)).cloned().collect();
             let watcher = Watcher::new(issued.clone(), worker.status.subscribe(), on, telling.clone());
             watcher.tell(&worker.first_status()); // At once: nobody is to be told "ready" before it is known.
             tasks.spawn(watcher.run(cancel.clone()));
             tasks.spawn(Arc::new(worker).run(cancel.clone()));
         }
+    }
+
+    /// Looks after each once, and does what is due: for a command line, while no mirror runs.
+    pub(crate) async fn look(&self, config: &AcmeConfig, ways: &[Way]) -> Vec<(CertName, Result<Look, StoreError>)> {
+        let mut looks = Vec::new();
+        for worker in self.issued.iter().filter_map(|issued| self.worker(config, ways, issued)) {
+            looks.push((worker.name.clone(), worker.look().await));
+        }
+        looks
+    }
+
+    fn worker(&self, config: &AcmeConfig, ways: &[Way], issued: &Issued) -> Option<Worker> {
+        Some(Worker {
+            account: AccountWish { email: config.email.clone(), external: config.external.clone() },
+            budget: config.budget(),
+            clock: Arc::new(SystemClock),
+            courier: self.courier.clone()?,
+            name: issued.names.name.clone(),
+            served: Arc::clone(&issued.served),
+            solvers: self.solvers(config, ways),
+            staging: staging(config),
+            status: tokio::sync::watch::Sender::default(),
+            store: self.store.clone()?,
+            wake: Arc::clone(&issued.wake),
+            wish: config.wish(&issued.names),
+        })
     }
 
     /// What held up the next attempts is mended, somebody says.
@@ -237,9 +248,38 @@ impl fmt::Debug for Issued {
 }
 
 impl AcmeConfig {
+    /// Where certificates and accounts are.
+    pub fn store(&self) -> Store {
+        Store::new(&folder(&self.path))
+    }
+
+    /// What is asked of the CA for `names`.
+    pub fn wish(&self, names: &Names) -> Wish {
+        let has_address = names.identifiers.iter().any(|identifier| matches!(identifier, Identifier::Ip(_)));
+        let is_lets_encrypts = self.directories.iter().any(|url| url.host_str().is_some_and(|host| host.ends_with(".letsencrypt.org")));
+        Wish {
+            directories: self.directories.iter().map(ToString::to_string).collect(),
+            identifiers: names.identifiers.clone(),
+            key: self.key,
+            // Let's Encrypt issues for addresses under this profile only.
+            profile: self.profile.clone().or_else(|| (has_address && is_lets_encrypts).then(|| "shortlived".to_owned())),
+        }
+    }
+
+    /// What is asked of the CAs at most: one that is known by roots of its own counts nothing.
+    pub fn budget(&self) -> Budget {
+        if self.ca.is_none() { Budget::PUBLIC } else { Budget::UNLIMITED }
+    }
+
+    /// How CAs are reached.
+    pub fn courier(&self) -> Result<Courier, AcmeError> {
+        let read = |file: &PathBuf| fs::read_to_string(file).map_err(|source| AcmeError::Ca { file: file.clone(), source });
+        Ok(Courier::new(self.ca.as_ref().map(read).transpose()?.as_deref())?)
+    }
+
     /// What is wrong with the files that it names, by key.
-    pub(crate) fn faults(&self) -> Vec<(&'static str, Box<dyn Error>)> {
-        let ca = courier(self).err().map(|error| ("acme.ca", error.into()));
+    pub fn faults(&self) -> Vec<(&'static str, Box<dyn Error>)> {
+        let ca = self.courier().err().map(|error| ("acme.ca", error.into()));
         let script = |key, file: &Path| is_no_program(file).map(|why| (key, why.into()));
         let hook = self.dns.as_ref().and_then(|dns| script("acme.dns.hook", &dns.hook));
         let cleanup = self.dns.as_ref().and_then(|dns| script("acme.dns.cleanup", dns.cleanup.as_ref()?));
@@ -247,32 +287,10 @@ impl AcmeConfig {
     }
 }
 
-fn courier(config: &AcmeConfig) -> Result<Courier, AcmeError> {
-    let read = |file: &PathBuf| fs::read_to_string(file).map_err(|source| AcmeError::Ca { file: file.clone(), source });
-    Ok(Courier::new(config.ca.as_ref().map(read).transpose()?.as_deref())?)
-}
-
-fn wish(config: &AcmeConfig, names: &Names) -> Wish {
-    let has_address = names.identifiers.iter().any(|identifier| matches!(identifier, Identifier::Ip(_)));
-    let is_lets_encrypts = config.directories.iter().any(|url| url.host_str().is_some_and(|host| host.ends_with(".letsencrypt.org")));
-    Wish {
-        directories: config.directories.iter().map(ToString::to_string).collect(),
-        identifiers: names.identifiers.clone(),
-        key: config.key,
-        // Let's Encrypt issues for addresses under this profile only.
-        profile: config.profile.clone().or_else(|| (has_address && is_lets_encrypts).then(|| "shortlived".to_owned())),
-    }
-}
-
 /// The twin of Let's Encrypt, which counts failures apart.
 fn staging(config: &AcmeConfig) -> Option<String> {
     let is_its = config.directories.first().is_some_and(|first| first.as_str() == LETS_ENCRYPT);
     is_its.then(|| LETS_ENCRYPT_STAGING.to_owned())
-}
-
-/// A CA of one's own is told by its own roots, and counts nothing.
-fn is_public(config: &AcmeConfig) -> bool {
-    config.ca.is_none()
 }
 
 /// What the `registry` image called a cache file was a file once and is a folder now; where it is a file, we lie beside it.

@@ -56,6 +56,13 @@ fn read(text: &[u8], id: &str, wait: Option<Duration>, dice: f64) -> Advice {
     Advice { again_after, explanation: info.explanation_url, suggestion }
 }
 
+/// Whether an ACME server answers at `directory`; its clock is noted by the courier.
+pub async fn greet(courier: &Courier, directory: &str) -> Result<(), String> {
+    let answer = courier.get(directory).await.map_err(|error| crate::acme::with_causes(&error))?;
+    let is_one = serde_json::from_slice::<serde_json::Value>(&answer.2).is_ok_and(|directory| directory.get("newOrder").is_some());
+    if is_one { Ok(()) } else { Err(format!("what answers there (HTTP {}) is no ACME server", answer.0.as_u16())) }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Links {

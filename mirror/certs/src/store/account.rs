@@ -30,7 +30,7 @@ impl AccountFolder {
 
     /// Nobody else registers or changes it meanwhile.
     pub fn lock(&self) -> Result<Lock, StoreError> {
-        Lock::take(&self.folder.join("lock"))
+        Lock::take(&self.folder.join("lock"), false)
     }
 
     /// The account, if there is one.

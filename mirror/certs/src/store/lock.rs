@@ -11,12 +11,13 @@ use super::{StoreError, files};
 pub struct Lock(File);
 
 impl Lock {
-    /// Takes it at once, or says that somebody else has it.
-    pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
+    /// Takes it at once, or says that somebody else has it. Several can share it, which keeps out whoever wants it alone.
+    pub(super) fn take(path: &Path, shared: bool) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Io { doing: "lock", path: path.to_owned(), source };
         files::folder_of(path).map_err(failed)?;
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(failed)?;
-        match file.try_lock() {
+        let taken = if shared { file.try_lock_shared() } else { file.try_lock() };
+        match taken {
             Ok(()) => Ok(Self(file)),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_owned())),
             Err(TryLockError::Error(source)) => Err(failed(source)),

@@ -35,19 +35,8 @@ fn why(status: &Status) -> Option<String> {
         return Some(format!(": it failed {times}, the next attempt is at {until}: {said}"));
     }
     match &status.action {
-        Some(Action::Hold { until, why, .. }) => Some(format!(": {}, until {until}", held_up(*why))),
+        Some(Action::Hold { until, why, .. }) => Some(format!(": {}, until {until}", why.words())),
         _ => None,
-    }
-}
-
-fn held_up(why: Hold) -> &'static str {
-    match why {
-        Hold::Backoff(_) => "the last attempt failed and is waited out",
-        Hold::Failures => "its names could not be proved so often that the CA is left alone",
-        Hold::Issued => "so many were got in a week that the CA would refuse another",
-        Hold::Orders => "so many were ordered in an hour that the CA is left alone",
-        Hold::Skew => "the clock of this machine is wrong: set it (chrony, systemd-timesyncd)",
-        Hold::TooSoon => "the one from just now is due already, which is the CA's fault or ours",
     }
 }
 

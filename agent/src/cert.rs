@@ -1,0 +1,127 @@
+//! `chandler cert`: a look at the certificates that the mirror gets, and a person's word about them.
+//!
+//! It works on the files that the mirror works on, under the same locks. While a mirror runs, that one does the work, and this waits for what comes of it.
+
+mod check;
+mod pair;
+mod renew;
+mod status;
+
+use std::io;
+use std::path::PathBuf;
+
+use certs::store::{CertFolder, CertName, StoreError};
+use certs::{Clock as _, SystemClock};
+use mirror::config::{Config, Names};
+
+use crate::cli::cert::{CertArgs, ExportArgs, RollbackArgs, StatusArgs, Task};
+
+/// Why `chandler cert` failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CertFailure {
+    #[error("{0}")]
+    Bad(String),
+    #[error("the configuration has no listener with names under tls.acme, so no certificate is got")]
+    NoCertificates,
+    #[error("{0} has no certificate yet")]
+    NoneYet(CertName),
+    #[error("{0} has no generation {1}; there are {2}")]
+    NoGeneration(CertName, u32, String),
+    #[error("no certificate is called {0}; there are {1}")]
+    NoSuch(CertName, String),
+    #[error("no listener has files under tls.certificate and tls.key to import to")]
+    Nowhere,
+    #[error(transparent)]
+    Pair(#[from] mirror::tls::PairError),
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error(transparent)]
+    Start(#[from] mirror::StartError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("which pair? Name both files, or let certbot set RENEWED_LINEAGE")]
+    WhichPair,
+    #[error("cannot write {}", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl CertFailure {
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoCertificates => Some("write listeners: [{address: \":443\", tls: {acme: [mirror.example.com]}}]".into()),
+            Self::NoneYet(_) => Some("`chandler cert renew` gets it, `chandler cert status` says why it is not there".into()),
+            Self::Nowhere => {
+                Some("write where the mirror may look: listeners: [{address: \":443\", tls: {certificate: FILE, key: FILE}}]".into())
+            }
+            Self::Start(error) => error.hint(),
+            Self::WhichPair => Some("chandler cert import --cert fullchain.pem --key privkey.pem".into()),
+            _ => None,
+        }
+    }
+}
+
+/// Does it, and gives what is printed.
+pub(crate) fn run(args: &CertArgs, config: &Config) -> Result<String, CertFailure> {
+    match &args.task {
+        Task::Check => check::check(config),
+        Task::Export(args) => export(config, args),
+        Task::Import(args) => pair::import(config, args),
+        Task::Renew(args) => renew::renew(config, args),
+        Task::Rollback(args) => rollback(config, args),
+        Task::Status(args) => show(config, args),
+    }
+}
+
+/// Those that are meant: the one of this name, or all.
+fn meant<'a>(config: &'a Config, name: Option<&CertName>) -> Result<Vec<&'a Names>, CertFailure> {
+    let all = config.certificates();
+    if all.is_empty() {
+        return Err(CertFailure::NoCertificates);
+    }
+    let Some(name) = name else { return Ok(all) };
+    let known = all.iter().map(|names| names.name.to_string()).collect::<Vec<_>>().join(", ");
+    let found: Vec<_> = all.into_iter().filter(|names| names.name == *name).collect();
+    if found.is_empty() { Err(CertFailure::NoSuch(name.clone(), known)) } else { Ok(found) }
+}
+
+fn folder(config: &Config, names: &Names) -> CertFolder {
+    config.acme.store().certificate(&names.name)
+}
+
+fn show(config: &Config, args: &StatusArgs) -> Result<String, CertFailure> {
+    let now = SystemClock.now();
+    let standings =
+        meant(config, args.name.as_ref())?.into_iter().map(|names| status::look(config, names, now)).collect::<Result<Vec<_>, _>>()?;
+    Ok(if args.json { status::json(&standings) } else { status::text(&standings, now) })
+}
+
+fn rollback(config: &Config, args: &RollbackArgs) -> Result<String, CertFailure> {
+    let names = meant(config, Some(&args.name))?[0];
+    let folder = folder(config, names);
+    let _lock = folder.lock()?;
+    let held = folder.current()?.ok_or_else(|| CertFailure::NoneYet(args.name.clone()))?;
+    let all = folder.generations()?;
+    let listed = all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let before = all.iter().copied().filter(|generation| *generation < held.generation).max();
+    let wanted = args.generation.or(before).unwrap_or_default();
+    let back = folder.generation(wanted)?.ok_or_else(|| CertFailure::NoGeneration(args.name.clone(), wanted, listed))?;
+    let why_not = |error: certs::BundleError| CertFailure::Bad(format!("generation {wanted} of {} is not to be used: {error}", args.name));
+    back.bundle.check(&names.identifiers, SystemClock.now()).map_err(why_not)?;
+    folder.point_to(wanted)?;
+    Ok(format!(
+        "{}: generation {wanted} is in use, until {}; a mirror that runs shows it from its next start on\n",
+        args.name,
+        back.bundle.not_after()
+    ))
+}
+
+fn export(config: &Config, args: &ExportArgs) -> Result<String, CertFailure> {
+    let names = meant(config, Some(&args.name))?[0];
+    let held = folder(config, names).current()?.ok_or_else(|| CertFailure::NoneYet(args.name.clone()))?;
+    pair::write(&args.out, &held.bundle)
+}

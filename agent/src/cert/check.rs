@@ -1,0 +1,113 @@
+//! `chandler cert check`: whether certificates can be got, before anything is asked of a CA that counts.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::time::Duration;
+
+use certs::acme::Courier;
+use certs::solve::Way;
+use certs::{Identifier, Identifiers};
+use mirror::config::Config;
+
+use super::{CertFailure, meant};
+
+/// What was looked at, and what is wrong with it.
+struct Finding {
+    fault: Option<String>,
+    subject: String,
+}
+
+/// Looks at everything, and fails if anything is wrong.
+pub(super) fn check(config: &Config) -> Result<String, CertFailure> {
+    let wanted = meant(config, None)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CertFailure::Runtime)?;
+    let mut findings: Vec<Finding> = config.acme.faults().into_iter().map(|(key, error)| bad(key, error)).collect();
+    let all: Identifiers = wanted.iter().flat_map(|names| names.identifiers.iter().cloned()).collect();
+    let own = addresses();
+    findings.extend(all.iter().flat_map(|identifier| name(identifier, &config.acme.ways, &own)));
+    findings.push(store(config));
+    if let Ok(courier) = config.acme.courier() {
+        findings.extend(config.acme.directories.iter().map(|url| runtime.block_on(directory(&courier, url.as_str()))));
+    }
+    let mut out = String::new();
+    for Finding { fault, subject } in &findings {
+        let _ = match fault {
+            Some(fault) => writeln!(out, "bad   {subject}: {fault}"),
+            None => writeln!(out, "good  {subject}"),
+        };
+    }
+    if findings.iter().any(|finding| finding.fault.is_some()) {
+        Err(CertFailure::Bad(format!("not all is well\n{}", out.trim_end())))
+    } else {
+        Ok(out)
+    }
+}
+
+fn bad(subject: impl Into<String>, fault: impl std::fmt::Display) -> Finding {
+    Finding { fault: Some(fault.to_string()), subject: subject.into() }
+}
+
+fn good(subject: impl Into<String>) -> Finding {
+    Finding { fault: None, subject: subject.into() }
+}
+
+/// Where a name leads, if a CA has to follow it: every address is tried by one CA or another, an old AAAA record too.
+fn name(identifier: &Identifier, ways: &[Way], own: &BTreeSet<IpAddr>) -> Vec<Finding> {
+    let Identifier::Dns(name) = identifier else { return Vec::new() };
+    if name.is_wildcard() || !ways.iter().any(|way| matches!(way, Way::Http | Way::TlsAlpn)) {
+        return Vec::new();
+    }
+    let subject = format!("{} in DNS", name.as_str());
+    let found: BTreeSet<IpAddr> = match (name.as_str(), 443).to_socket_addrs() {
+        Ok(found) => found.map(|address: SocketAddr| address.ip()).collect(),
+        Err(error) => return vec![bad(subject, format!("it leads nowhere ({error}); a CA looks for it by its A and AAAA records"))],
+    };
+    let one = |address: &IpAddr| {
+        let subject = format!("{subject}: {address}");
+        if own.contains(address) {
+            good(subject)
+        } else {
+            good(format!("{subject}, which is not this machine's own: ports 80 and 443 must be passed on to it"))
+        }
+    };
+    found.iter().map(one).collect()
+}
+
+/// This machine's addresses, as far as the routes to the Internet show them.
+fn addresses() -> BTreeSet<IpAddr> {
+    let towards = |from: &str, to: &str| {
+        let socket = std::net::UdpSocket::bind(from).ok()?;
+        socket.connect(to).ok()?; // Nothing is sent.
+        Some(socket.local_addr().ok()?.ip())
+    };
+    let routes = [towards("0.0.0.0:0", "192.0.2.1:9"), towards("[::]:0", "[2001:db8::1]:9")];
+    routes.into_iter().flatten().chain([IpAddr::from([127, 0, 0, 1])]).collect()
+}
+
+fn store(config: &Config) -> Finding {
+    let subject = format!("{} can be written", config.acme.path.display());
+    match config.acme.store().probe() {
+        Ok(()) => good(subject),
+        Err(error) => {
+            bad(subject, std::error::Error::source(&error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")))
+        }
+    }
+}
+
+async fn directory(courier: &Courier, url: &str) -> Finding {
+    match certs::acme::greet(courier, url).await {
+        Err(error) => bad(url, error),
+        Ok(()) if courier.skew() > WORST_SKEW => bad(
+            url,
+            format!(
+                "its clock and this machine's differ by {} s: set this machine's (chrony, systemd-timesyncd)",
+                courier.skew().as_secs()
+            ),
+        ),
+        Ok(()) => good(format!("{url} answers")),
+    }
+}
+
+/// As the planner has it.
+const WORST_SKEW: Duration = Duration::from_secs(5 * 60);

@@ -1,0 +1,113 @@
+//! `chandler cert`: what a person asks of certificates, beside a mirror that runs and without one.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tests::hub::Hub;
+use tests::operator::Operator;
+use tests::pebble::{Pebble, Settings};
+use tests::program::{Program, program_path};
+
+use super::https_by_acme::{at, shown};
+
+/// `chandler cert ARGUMENTS` with a mirror's configuration.
+fn cert(config: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program_path());
+    command.arg("cert").args(arguments).arg("--config").arg(config).env_clear();
+    command.output().expect("the program was built with the tests")
+}
+
+#[track_caller]
+fn right(output: &Output) -> String {
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn status(config: &Path) -> Value {
+    let said = right(&cert(config, &["status", "--json"]));
+    serde_json::from_str::<Value>(&said).expect("JSON")[0].take()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_renews_through_the_mirror_that_runs_and_rolls_back() {
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let hub = Hub::start();
+    let program = at(&hub, &pebble).start();
+    Operator::of(&program).wait_for_readiness(200).await;
+    let (config, first) = (program.config(), shown(&program, "mirror.test").await);
+    let said = right(&cert(&config, &["status"]));
+    assert!(
+        said.contains("names    mirror.test, 127.0.0.1") && said.contains("a running mirror looks after it") && said.contains("days left"),
+        "{said}"
+    );
+
+    let said = right(&cert(&config, &["renew"]));
+    assert!(said.contains("generation 1"), "it is not due: {said}");
+    let said = right(&cert(&config, &["renew", "--force"]));
+    assert!(said.contains("generation 2"), "{said}");
+    let second = shown(&program, "mirror.test").await;
+    assert_ne!(second, first, "the mirror shows it without a restart");
+    assert_eq!(pebble.issued(), 2);
+
+    right(&cert(&config, &["rollback", "mirror.test"]));
+    assert_eq!(status(&config)["generation"], 1);
+    let program = program.crash_and_restart();
+    assert_eq!(shown(&program, "mirror.test").await, first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_mirror_a_person_gets_a_certificate_and_carries_it_elsewhere() {
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let hub = Hub::start();
+    let builder = at(&hub, &pebble);
+    let config = builder.write();
+    let said = right(&cert(&config, &["obtain"]));
+    assert!(said.contains("generation 1") && said.contains("no mirror runs with it"), "{said}");
+    assert_eq!(status(&config)["identifiers"].as_array().map(Vec::len), Some(2));
+
+    let folder = tempfile::tempdir().expect("a folder");
+    right(&cert(&config, &["export", "mirror.test", "--out", folder.path().to_str().expect("text")]));
+    let live = folder.path().join("live.pem");
+    let listeners = format!("[{{address: \"127.0.0.1:0\", tls: {{certificate: \"{0}\", key: \"{0}\"}}}}]", live.display());
+    let other = Program::of_hub(&hub.url()).listeners(&listeners);
+    let other_config = other.write();
+    let mut deploy_hook = Command::new(program_path());
+    deploy_hook.args(["cert", "import", "--config"]).arg(&other_config).env_clear().env("RENEWED_LINEAGE", folder.path());
+    let said = right(&deploy_hook.output().expect("it runs"));
+    assert!(said.contains("mirror.test"), "{said}");
+    let other = other.start();
+    let exported = fs::read(folder.path().join("fullchain.pem")).expect("it was exported");
+    let leaf =
+        <rustls_pki_types::CertificateDer<'_> as rustls_pki_types::pem::PemObject>::from_pem_slice(&exported).expect("a certificate");
+    assert_eq!(shown(&other, "mirror.test").await, leaf);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_against_a_certificate_is_told_before_a_ca_is_asked() {
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let hub = Hub::start();
+    let builder = at(&hub, &pebble);
+    let config = builder.write();
+    let output = cert(&config, &["check"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("bad   mirror.test in DNS: it leads nowhere"), "{said}");
+    assert!(said.contains(&format!("good  {} answers", pebble.directory())), "{said}");
+
+    let wrong = fs::read_to_string(&config).expect("it was written").replace("/dir\"", "/nothing-here\"");
+    fs::write(&config, wrong).expect("written");
+    let said = text(&cert(&config, &["check"]).stderr);
+    assert!(said.contains("is no ACME server"), "{said}");
+    assert_eq!(pebble.issued(), 0);
+
+    let none = Program::of_hub(&hub.url());
+    let output = cert(&none.write(), &["status"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("hint:"), "{}", text(&output.stderr));
+}
