@@ -2,6 +2,8 @@
 //!
 //! Pure: arguments in, an [`Invocation`] out. `chandler serve FILE` and a bare `chandler FILE` are how the `registry` image is called.
 
+pub(crate) mod ca;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -33,6 +35,8 @@ enum Command {
     },
     /// Write a container image of this program, for `docker load` and its like
     Image(ImageArgs),
+    /// A CA of your own: for the mirror's certificate, and for clients'
+    Ca(ca::CaArgs),
     /// Print a completion script
     Completions {
         /// For this shell
@@ -107,6 +111,7 @@ struct ImageArgs {
 
 /// What is to be done.
 pub(crate) enum Invocation {
+    Ca(Box<ca::CaArgs>),
     Completions(Shell),
     ConfigReference,
     DefaultConfig,
@@ -128,6 +133,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Inv
     let matches = Cli::command().try_get_matches_from(arguments)?;
     let cli = Cli::from_arg_matches(&matches)?;
     match (cli.command, cli.file) {
+        (Some(Command::Ca(args)), _) => Ok(Invocation::Ca(Box::new(args))),
         (Some(Command::Completions { shell }), _) => Ok(Invocation::Completions(shell)),
         (Some(Command::Image(args)), _) => Ok(Invocation::Image(order(args))),
         (Some(Command::Mirror(args)), _) => {

@@ -1,8 +1,9 @@
 //! chandler: the command line.
 //!
 //! `cli` says what may be written, `load` finds and resolves the configuration, `logging` starts the log, `mirror` runs the service, `image`
-//! makes the container image, `report` is the one place that prints an error. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration.
+//! makes the container image, `ca` is the private CA, `report` is the one place that prints an error. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration.
 
+mod ca;
 mod cli;
 mod image;
 mod load;
@@ -31,6 +32,12 @@ pub fn main() -> ExitCode {
 
 fn run(invocation: Invocation) -> Result<(), Failure> {
     match invocation {
+        Invocation::Ca(args) => {
+            let said = ca::run(&args)?;
+            print(&said.data)?;
+            report::notes(&said.notes);
+            Ok(())
+        }
         Invocation::Completions(shell) => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "chandler", &mut out);
