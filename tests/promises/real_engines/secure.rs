@@ -57,7 +57,7 @@ async fn takes_some(client: &Client) {
     }
 }
 
-fn ca(folder: &Path, arguments: &str) {
+pub(super) fn ca(folder: &Path, arguments: &str) {
     let mut command = Command::new(program_path());
     command.arg("ca").args(arguments.split(' ')).args(["--state", "state"]).current_dir(folder).env_clear();
     let output = command.output().expect("it starts");
