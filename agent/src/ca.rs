@@ -112,6 +112,12 @@ fn init(folder: &Path, args: &InitArgs, now: Moment) -> Result<Said, CaFailure> 
     let ca = Ca::found(folder, &args.founding(), now)?;
     let mut said = Said { data: shown(&ca.issuer()?), notes: Vec::new() };
     said.notes.push(format!("the CA is in {}: keep a copy where nobody else reads it", ca.folder().display()));
+    if let Some(key) = ca.root_key() {
+        said.notes.push(format!(
+            "the root's key is {}: only `chandler ca rotate` needs it, and no name is closed to a thief of it; keep it elsewhere",
+            key.display()
+        ));
+    }
     said.notes.push("`chandler ca export HOST:PORT --out DIR` writes what machines need to trust it; `chandler ca issue NAME -o DIR` makes a server's pair".into());
     Ok(said)
 }

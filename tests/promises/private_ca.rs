@@ -130,6 +130,42 @@ fn openssl_takes_what_is_issued_for_its_purpose_until_it_is_taken_back() {
     }
 }
 
+/// rustls is asked the same in the unit tests.
+#[test]
+fn openssl_refuses_what_a_thief_of_the_intermediates_key_makes_for_other_names() {
+    for (permitted, inside, outside) in [
+        ("ci.test", "DNS:a.ci.test", "DNS:bank.test"),
+        ("ci.test", "DNS:*.ci.test", "IP:10.0.0.1"),
+        ("10.0.0.0/8", "IP:10.0.0.1", "DNS:bank.test"),
+    ] {
+        let Some(desk) = Desk::new() else { return };
+        desk.ca(&format!("init --permit {permitted}"));
+        desk.ca("export --out trust");
+        desk.ca(&format!("issue {} -o tls", inside.split_once(':').expect("a name").1));
+        let chain = fs::read_to_string(desk.path("tls/fullchain.pem")).expect("written");
+        let above = chain.split_inclusive("-----END CERTIFICATE-----\n").nth(1).expect("the intermediate");
+        desk.write("above.pem", above);
+        succeeds("req", desk.openssl("req -new -newkey rsa:2048 -nodes -subj /CN=x -keyout key.pem -out request.pem"));
+        for (name, is_taken) in [(inside, true), (outside, false)] {
+            desk.write("names.cnf", &format!("subjectAltName={name}\nextendedKeyUsage=serverAuth\n"));
+            let keys = fs::read_dir(desk.path("state/ca/keys")).expect("a folder").map(|entry| entry.expect("a key").path());
+            let sign = |key: PathBuf| {
+                let key = key.display();
+                desk.openssl(&format!(
+                    "x509 -req -in request.pem -CA above.pem -CAkey {key} -CAcreateserial -days 9 -extfile names.cnf -out made.pem"
+                ))
+            };
+            assert!({ keys }.any(|key| sign(key).status.success()), "one of them is the intermediate's");
+            let judged = desk.openssl("verify -purpose sslserver -CAfile trust/ca.pem -untrusted above.pem made.pem");
+            let said = String::from_utf8_lossy(&judged.stderr).into_owned();
+            assert!(
+                judged.status.success() == is_taken && (is_taken || said.contains("subtree violation")),
+                "{name} by {permitted}: {said}"
+            );
+        }
+    }
+}
+
 /// Its name has two parts of one kind, as Active Directory's have: it must stand in what we issue as it is.
 #[test]
 fn a_company_ca_signs_the_intermediate_or_gives_its_key_and_openssl_takes_either() {

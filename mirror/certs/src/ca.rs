@@ -158,6 +158,11 @@ impl Ca {
         self.folder.signed_list()
     }
 
+    /// Where the newest root's key is, if it is here: only a rotation needs it.
+    pub fn root_key(&self) -> Option<PathBuf> {
+        self.document.roots.last().map(|root| self.folder.key_path(&root.key)).filter(|path| path.exists())
+    }
+
     fn key_of(&self, signer: &Signer) -> Result<SecretKey, CaError> {
         let own = signer.chain()?.swap_remove(0);
         let key = self.folder.key(&signer.key)?;
