@@ -2,6 +2,7 @@
 //!
 //! Pure: arguments in, an [`Invocation`] out. `chandler serve FILE` and a bare `chandler FILE` are how the `registry` image is called.
 
+pub(crate) mod ca;
 pub(crate) mod cert;
 
 use std::ffi::OsString;
@@ -35,6 +36,8 @@ enum Command {
     },
     /// Write a container image of this program, for `docker load` and its like
     Image(ImageArgs),
+    /// A CA of your own: for the mirror's certificate, and for clients'
+    Ca(ca::CaArgs),
     /// The mirror's certificates by ACME: how they stand, renew, roll back, import, export
     Cert(cert::CertArgs),
     /// Print a completion script
@@ -111,6 +114,7 @@ struct ImageArgs {
 
 /// What is to be done.
 pub(crate) enum Invocation {
+    Ca(Box<ca::CaArgs>),
     Cert(Box<cert::CertArgs>),
     Completions(Shell),
     ConfigReference,
@@ -133,6 +137,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Inv
     let matches = Cli::command().try_get_matches_from(arguments)?;
     let cli = Cli::from_arg_matches(&matches)?;
     match (cli.command, cli.file) {
+        (Some(Command::Ca(args)), _) => Ok(Invocation::Ca(Box::new(args))),
         (Some(Command::Cert(args)), _) => Ok(Invocation::Cert(Box::new(args))),
         (Some(Command::Completions { shell }), _) => Ok(Invocation::Completions(shell)),
         (Some(Command::Image(args)), _) => Ok(Invocation::Image(order(args))),

@@ -1,8 +1,9 @@
 //! chandler: the command line.
 //!
 //! `cli` says what may be written, `load` finds and resolves the configuration, `logging` starts the log, `mirror` runs the service, `image`
-//! makes the container image, `report` is the one place that prints an error. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration.
+//! makes the container image, `ca` is the private CA, `cert` a person's word about certificates, `report` is the one place that prints an error. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration.
 
+mod ca;
 mod cert;
 mod cli;
 mod image;
@@ -32,6 +33,12 @@ pub fn main() -> ExitCode {
 
 fn run(invocation: Invocation) -> Result<(), Failure> {
     match invocation {
+        Invocation::Ca(args) => {
+            let said = ca::run(&args)?;
+            print(&said.data)?;
+            report::notes(&said.notes);
+            Ok(())
+        }
         Invocation::Cert(args) => {
             let resolved = Loader::new(args.source(), Vec::new()).load()?;
             print(&cert::run(&args, &resolved.config)?)

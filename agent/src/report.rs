@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::ca::CaFailure;
 use crate::cert::CertFailure;
 use crate::image::ImageError;
 use crate::load::LoadError;
@@ -14,6 +15,8 @@ use crate::mirror::RunError;
 /// Why the program ends without having done its work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
+    #[error(transparent)]
+    Ca(#[from] CaFailure),
     #[error(transparent)]
     Cert(#[from] CertFailure),
     #[error(transparent)]
@@ -39,11 +42,12 @@ impl Failure {
     /// 1 failed, 2 usage or configuration.
     fn code(&self) -> u8 {
         match self {
-            Self::Cert(CertFailure::NoCertificates | CertFailure::NoSuch(..) | CertFailure::Nowhere | CertFailure::WhichPair)
+            Self::Ca(CaFailure::Which { .. })
+            | Self::Cert(CertFailure::NoCertificates | CertFailure::NoSuch(..) | CertFailure::Nowhere | CertFailure::WhichPair)
             | Self::Image(ImageError::Terminal)
             | Self::Load(_)
             | Self::Log(_) => 2,
-            Self::Cert(_) | Self::Image(_) | Self::Print(_) | Self::Run(_) => 1,
+            Self::Ca(_) | Self::Cert(_) | Self::Image(_) | Self::Print(_) | Self::Run(_) => 1,
         }
     }
 
@@ -58,6 +62,7 @@ impl Failure {
 
     fn fixed_hint(&self) -> Option<&'static str> {
         match self {
+            Self::Ca(failure) => failure.hint(),
             Self::Image(ImageError::Dynamic { .. } | ImageError::Elf { .. }) => Some(
                 "in chandler's sources `cargo image --output FILE` builds a static program and makes the image of it; --binary takes any other",
             ),

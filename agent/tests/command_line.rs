@@ -243,3 +243,79 @@ fn an_image_goes_to_a_file_or_to_standard_output_with_the_same_bytes() {
     assert!(text(&written.stderr).contains("note: chandler:latest for linux/amd64, 1 MiB, sha256:"), "{}", text(&written.stderr));
     assert!(text(&written.stderr).contains(&format!("next: docker load --input {file}")), "{}", text(&written.stderr));
 }
+
+/// `chandler ca …` with its state in `folder`.
+fn ca(folder: &std::path::Path, arguments: &[&str]) -> Output {
+    let state = folder.to_str().expect("a plain path");
+    chandler(&[&["ca", "--state", state], arguments].concat(), &[])
+}
+
+#[test]
+fn a_ca_that_is_not_there_or_there_already_is_told_with_the_mend() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = |output: Output| text(&output.stderr).replace(folder.path().to_str().expect("a plain path"), "DIR");
+    let missing = ca(folder.path(), &["issue", "a.test", "-o", "/nowhere"]);
+    assert_eq!(missing.status.code(), Some(1));
+    insta::assert_snapshot!(told(missing), @r"
+    error: there is no CA in DIR/ca
+    hint: `chandler ca init --permit NAME` makes one; --state names another folder
+    ");
+    let made = ca(folder.path(), &["init", "--permit", "ci.test,10.0.0.0/8"]);
+    assert_eq!((made.status.code(), text(&made.stdout).lines().count()), (Some(0), 2), "{}", text(&made.stderr));
+    let again = ca(folder.path(), &["init", "--permit", "ci.test"]);
+    assert_eq!(again.status.code(), Some(1));
+    insta::assert_snapshot!(told(again), @r"
+    error: there is a CA in DIR/ca already
+    hint: `chandler ca rotate` makes the next one; --state names another folder
+    ");
+    let outside = ca(folder.path(), &["issue", "a.test", "-o", "/nowhere"]);
+    assert_eq!(outside.status.code(), Some(1));
+    insta::assert_snapshot!(told(outside), @r"
+    error: the CA may not issue for a.test; it may for ci.test, 10.0.0.0/8
+    hint: `chandler ca rotate --permit NAME,..` makes an intermediate that may issue for more
+    ");
+    let neither = ca(folder.path(), &["revoke", "no-such-file"]);
+    assert_eq!(neither.status.code(), Some(2));
+    insta::assert_snapshot!(told(neither), @r"
+    error: no-such-file is neither a file nor a serial number
+      caused by: `no-such-file` is no serial number: write 1 to 20 bytes in hexadecimal, with or without colons
+    hint: `openssl x509 -noout -serial -in FILE` prints a certificate's serial number
+    ");
+}
+
+#[test]
+fn wrong_names_for_a_ca_are_usage_errors() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for arguments in [
+        &["init"][..],
+        &["init", "--permit", "*.ci.test"],
+        &["init", "--permit", "10.0.0.0/40"],
+        &["init", "--permit", "ci.test", "--organization", "\n"],
+        &["init", "--permit", "ci.test", "-o", "request.pem"],
+        &["issue", "under_score.test", "-o", "out"],
+        &["issue", "ci.test"],
+        &["export", "https://mirror.test", "--out", "out"],
+        &["import", "ca.pem", "--permit", "ci.test"],
+    ] {
+        let output = ca(folder.path(), arguments);
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), String::new()), "{arguments:?}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "nothing was made");
+}
+
+#[test]
+fn a_key_is_never_printed_and_no_device_is_replaced_by_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("tls");
+    let out = out.to_str().expect("a plain path");
+    let mut said = Vec::new();
+    for arguments in [&["init", "--permit", "ci.test"][..], &["issue", "ci.test", "-o", out], &["rotate"], &["rotate", "--root"]] {
+        let output = ca(folder.path(), arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        said.extend([output.stdout, output.stderr].concat());
+    }
+    assert!(!text(&said).contains("PRIVATE"), "{}", text(&said));
+    let device = ca(&folder.path().join("other"), &["init", "--request", "--permit", "ci.test", "-o", "/dev/null"]);
+    assert_eq!(device.status.code(), Some(1), "{}", text(&device.stderr));
+    assert!(text(&device.stderr).contains("not a file"), "{}", text(&device.stderr));
+}

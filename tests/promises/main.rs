@@ -28,6 +28,7 @@ mod odd_upstreams;
 mod one_download;
 mod operation;
 mod outages;
+mod private_ca;
 mod private_images;
 mod proxies;
 mod ranges;

@@ -9,6 +9,7 @@ mod big;
 mod buildkit;
 mod builds;
 mod client;
+mod exported;
 mod fall_over;
 mod foreign;
 mod secure;

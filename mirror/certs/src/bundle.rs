@@ -243,7 +243,8 @@ fn identifiers(certificate: &X509Certificate<'_>) -> Identifiers {
     names.value.general_names.iter().filter_map(read).collect()
 }
 
-fn address(bytes: &[u8]) -> Option<IpAddr> {
+/// 4 or 16 bytes.
+pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
     let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
     four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
@@ -259,7 +260,8 @@ fn key_kind(certificate: &X509Certificate<'_>) -> Option<KeyKind> {
     }
 }
 
-fn moment(time: ASN1Time) -> Moment {
+/// Certificates know whole seconds.
+pub(crate) fn moment(time: ASN1Time) -> Moment {
     Moment::from_unix(time.timestamp())
 }
 

@@ -1,11 +1,12 @@
 //! Certificates that look after themselves.
 //!
 //! The pure core decides: [`plan()`] when a certificate is got anew, [`History`] what earlier attempts mean for the next one. Everything else
-//! carries that out. Nothing here knows what a registry is.
+//! carries that out. [`ca`] is a CA of one's own. Nothing here knows what a registry is.
 
 pub mod acme;
 mod bootstrap;
 mod bundle;
+pub mod ca;
 mod clock;
 mod facts;
 mod history;

@@ -17,7 +17,7 @@
 //! * A file that cannot be *understood* is put aside under another name, not removed, and counts as not there.
 
 mod account;
-mod files;
+pub(crate) mod files;
 mod lock;
 mod name;
 
@@ -75,6 +75,15 @@ pub struct State {
 /// Why a file operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// A document that must not be passed over.
+    #[error("{} cannot be understood", path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: serde_json::Error,
+    },
     /// A file or folder.
     #[error("cannot {doing} {}", path.display())]
     Io {

@@ -1,11 +1,12 @@
-//! Engines behind a mirror that speaks HTTPS with a CA of the operator's.
+//! Engines behind a mirror that speaks HTTPS with a certificate of `chandler ca`, on machines that have what it exports.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tests::engine::{BuildKit, Containerd, Crane, Dockerd, MachineConfig, Podman, Release};
 use tests::hub::Hub;
-use tests::program::Program;
+use tests::program::{Program, program_path};
 
 use super::buildkit::copies_from;
 use super::client::Client;
@@ -16,18 +17,17 @@ async fn every_engine_pulls_over_https_with_the_mirrors_ca() {
     let hub = Hub::start();
     let Some(images) = stock(&hub) else { return };
     let program = Program::of_hub(&hub.url()).account(ACCOUNT, "secret");
-    let ca = Ca::new();
-    let (chain, key) = ca.issue("127.0.0.1");
-    let write = |name: &str, text: String| {
-        let file = program.folder().join(name);
-        fs::write(&file, text).expect("the test's folder can be written");
-        file.display().to_string()
-    };
-    let tls = format!("tls: {{certificate: \"{}\", key: \"{}\"}}", write("chain.pem", chain), write("key.pem", key));
+    let folder = program.folder().to_owned();
+    ca(&folder, "init --permit 127.0.0.1");
+    ca(&folder, "issue 127.0.0.1 --output .");
+    let file = |name: &str| folder.join(name).display().to_string();
+    let tls = format!("tls: {{certificate: \"{}\", key: \"{}\"}}", file("fullchain.pem"), file("privkey.pem"));
     let mirror = program.listeners(&format!("[{{address: \"127.0.0.1:0\", {tls}}}]")).start();
     assert!(mirror.url().starts_with("https://"), "{}", mirror.url());
 
-    let config = || MachineConfig { certs_d: vec![(mirror.host().to_owned(), ca.pem())], ..MachineConfig::behind(mirror.url()) };
+    ca(&folder, &format!("export {} --out trust", mirror.host()));
+    let exported = fs::read_to_string(folder.join(format!("trust/etc/docker/certs.d/{}/ca.crt", mirror.host()))).expect("exported");
+    let config = || MachineConfig { certs_d: vec![(mirror.host().to_owned(), exported.clone())], ..MachineConfig::behind(mirror.url()) };
     for release in [Release::V20, Release::V29] {
         let Some(docker) = Dockerd::start(release, config()).await else { return };
         takes_some(&Client::Docker(docker)).await;
@@ -44,7 +44,7 @@ async fn every_engine_pulls_over_https_with_the_mirrors_ca() {
         copies_from(&buildkit, &format!("{repository}:1")).await;
     }
     let Some(crane) = Crane::find() else { return };
-    takes_some(&Client::Crane(crane.trusting(&ca.pem()), mirror.host().to_owned())).await;
+    takes_some(&Client::Crane(crane.trusting(&exported), mirror.host().to_owned())).await;
 
     assert_only_the_mirror_asked(&hub);
     let taken = images.iter().filter(|image| TAKEN.contains(&image.repository.as_str()));
@@ -57,26 +57,11 @@ async fn takes_some(client: &Client) {
     }
 }
 
-struct Ca(CertifiedIssuer<'static, KeyPair>);
-
-impl Ca {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key can be made");
-        Self(CertifiedIssuer::self_signed(params, key).expect("a CA can be made"))
-    }
-
-    fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    /// Certificate and key in PEM.
-    fn issue(&self, name: &str) -> (String, String) {
-        let key = KeyPair::generate().expect("a key can be made");
-        let certificate = CertificateParams::new(vec![name.to_owned()]).expect("a name").signed_by(&key, &self.0);
-        (certificate.expect("a certificate can be made").pem(), key.serialize_pem())
-    }
+pub(super) fn ca(folder: &Path, arguments: &str) {
+    let mut command = Command::new(program_path());
+    command.arg("ca").args(arguments.split(' ')).args(["--state", "state"]).current_dir(folder).env_clear();
+    let output = command.output().expect("it starts");
+    assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 const TAKEN: [&str; 3] = ["library/plain", "library/docker", "acme/secret"];

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -14,7 +14,7 @@ use super::StoreError;
 use crate::Moment;
 
 /// A document; `None` where there is none, or none that can be understood.
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
     let Some(text) = read_text(path)? else { return Ok(None) };
     match serde_json::from_str(&text) {
         Ok(value) => Ok(Some(value)),
@@ -25,8 +25,34 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreE
     }
 }
 
+/// A document that nobody but its owner may replace: one that cannot be understood is an error and stays where it is.
+pub(crate) fn read_strictly<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        bytes => bytes.map_err(|source| StoreError::Io { doing: "read", path: path.to_owned(), source })?,
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(|source| StoreError::Damaged { path: path.to_owned(), source })
+}
+
+/// Adds one document as a line, durably. Part of a line that a crash left before it stays a line of its own, which nobody understands.
+pub(crate) fn append<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
+    let text = serde_json::to_string(value).map_err(io::Error::from);
+    let written = text.and_then(|text| {
+        folder_of(path)?;
+        let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
+        let mut last = [b'\n'];
+        if let Some(at) = file.metadata()?.len().checked_sub(1) {
+            file.read_exact_at(&mut last, at)?;
+        }
+        let before = if last == [b'\n'] { "" } else { "\n" };
+        file.write_all(format!("{before}{text}\n").as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(|source| StoreError::Io { doing: "write", path: path.to_owned(), source })
+}
+
 /// A text; `None` where there is none.
-pub(super) fn read_text(path: &Path) -> Result<Option<String>, StoreError> {
+pub(crate) fn read_text(path: &Path) -> Result<Option<String>, StoreError> {
     match fs::read(path) {
         Ok(bytes) => match String::from_utf8(bytes) {
             Ok(text) => Ok(Some(text)),
@@ -41,19 +67,24 @@ pub(super) fn read_text(path: &Path) -> Result<Option<String>, StoreError> {
 }
 
 /// Writes a document whole and durably.
-pub(super) fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
+pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
     let text = serde_json::to_string_pretty(value).map_err(io::Error::from);
-    let written = text.and_then(|text| replace(path, text.as_bytes()));
+    let written = text.and_then(|text| replace(path, text.as_bytes(), OURS));
     written.map_err(|source| StoreError::Io { doing: "write", path: path.to_owned(), source })
 }
 
 /// Writes a text whole and durably.
-pub(super) fn write_text(path: &Path, text: &str) -> Result<(), StoreError> {
-    replace(path, text.as_bytes()).map_err(|source| StoreError::Io { doing: "write", path: path.to_owned(), source })
+pub(crate) fn write_text(path: &Path, text: &str) -> Result<(), StoreError> {
+    replace(path, text.as_bytes(), OURS).map_err(|source| StoreError::Io { doing: "write", path: path.to_owned(), source })
+}
+
+/// The same, for all to read, in folders for all to enter where they are made for it.
+pub(crate) fn write_public(path: &Path, text: &str) -> Result<(), StoreError> {
+    replace(path, text.as_bytes(), PUBLIC).map_err(|source| StoreError::Io { doing: "write", path: path.to_owned(), source })
 }
 
 /// Removes a file; one that is not there is removed already.
-pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StoreError::Io { doing: "remove", path: path.to_owned(), source }),
         _ => Ok(()),
@@ -61,7 +92,7 @@ pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Gives a file that nobody understands another name, for a person to look at.
-pub(super) fn put_aside(path: &Path, why: &dyn fmt::Display) {
+pub(crate) fn put_aside(path: &Path, why: &dyn fmt::Display) {
     let mut aside = path.as_os_str().to_owned();
     aside.push(format!(".bad-{}", Moment::from(SystemTime::now()).unix()));
     let moved = fs::rename(path, PathBuf::from(&aside));
@@ -72,21 +103,36 @@ pub(super) fn put_aside(path: &Path, why: &dyn fmt::Display) {
 }
 
 /// The folder of `path`, made where it is missing, for our eyes only.
-pub(super) fn folder_of(path: &Path) -> io::Result<&Path> {
+pub(crate) fn folder_of(path: &Path) -> io::Result<&Path> {
+    make_folder_of(path, OURS)
+}
+
+fn make_folder_of(path: &Path, modes: Modes) -> io::Result<&Path> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    DirBuilder::new().recursive(true).mode(modes.folder).create(folder)?;
     Ok(folder)
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = folder_of(path)?;
+fn replace(path: &Path, bytes: &[u8], modes: Modes) -> io::Result<()> {
+    let folder = make_folder_of(path, modes)?;
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new"); // One writer at a time holds the lock; what a crash left is overwritten.
     let beside = PathBuf::from(beside);
     let _ = fs::remove_file(&beside); // Else its mode would stay, whatever that is.
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(modes.file).open(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
     File::open(folder)?.sync_all()
 }
+
+/// Who may do what with a new file and the folders that are made for it.
+#[derive(Clone, Copy)]
+struct Modes {
+    file: u32,
+    folder: u32,
+}
+
+const OURS: Modes = Modes { file: 0o600, folder: 0o700 };
+const PUBLIC: Modes = Modes { file: 0o644, folder: 0o755 };

@@ -12,7 +12,7 @@ pub struct Lock(File);
 
 impl Lock {
     /// Takes it at once, or says that somebody else has it. Several can share it, which keeps out whoever wants it alone.
-    pub(super) fn take(path: &Path, shared: bool) -> Result<Self, StoreError> {
+    pub(crate) fn take(path: &Path, shared: bool) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Io { doing: "lock", path: path.to_owned(), source };
         files::folder_of(path).map_err(failed)?;
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(failed)?;

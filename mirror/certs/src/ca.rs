@@ -1,0 +1,186 @@
+//! A private CA: a root that machines trust, an intermediate that may issue for a few names only, and short leaves.
+//!
+//! [`content`] decides what a certificate contains, from values and the time; [`seal`] turns that into bytes; `folder` keeps the state; [`Ca`] ties them together:
+//! [`founding`] makes CAs and their successors, [`issuing`] what they issue and take back. [`export`] says which files make machines trust it.
+//!
+//! What always holds:
+//! * A leaf ends before every CA above it, and its names are ones that all of them permit: what clients would refuse is not issued.
+//! * Of a signing request only the key and the names are used.
+//! * A crash at any moment leaves the CA as it was or as it was to be.
+
+pub mod authority;
+pub mod constraints;
+pub mod content;
+pub mod export;
+mod folder;
+pub mod founding;
+pub mod issuing;
+pub mod key;
+pub mod output;
+pub mod request;
+pub mod revocation;
+pub mod seal;
+mod serial;
+
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::rand;
+
+pub use authority::{Authority, AuthorityError};
+pub use constraints::{Constraints, Permit, PermitError, Permits};
+pub use content::{Content, LEAF_LIFE, Purpose, Refusal, Subject, Terms, Wanted};
+pub use export::{Host, HostError};
+pub use founding::{Founding, NameError, Rotated};
+pub use issuing::{Issued, Withdrawn};
+pub use key::{CaKey, KeyError, PublicKey, SecretKey};
+pub use request::{Request, RequestError};
+pub use revocation::{Cause, Identity, Revocations, Revoked, is_revoked};
+pub use seal::SealError;
+pub use serial::{Serial, SerialError};
+
+use folder::{Document, Folder, Signer};
+
+use crate::Moment;
+use crate::store::{Lock, StoreError};
+
+/// A CA that this process works on, and no other meanwhile.
+#[derive(Debug)]
+pub struct Ca {
+    document: Document,
+    folder: Folder,
+    _lock: Lock,
+}
+
+/// Why a CA did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// A CA's certificate is of no use.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// There is one.
+    #[error("there is a CA in {} already", .0.display())]
+    Exists(PathBuf),
+    /// Another's certificate.
+    #[error("the certificate was not issued by this CA")]
+    Foreign,
+    /// What it would issue is refused by all who know.
+    #[error("the CA's own certificate was taken back: what it issues would be refused")]
+    IssuerRevoked,
+    /// A key that cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A key is not where it should be.
+    #[error("the key of {name} is not here: {} is missing", path.display())]
+    KeyAway {
+        /// Whose.
+        name: String,
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// There is none.
+    #[error("there is no CA in {}", .0.display())]
+    Missing(PathBuf),
+    /// A request went out and nothing came back.
+    #[error("the CA cannot issue yet: its request waits to be signed by the CA above")]
+    NotSigned,
+    /// Nothing was asked.
+    #[error("no request of this CA waits for an answer")]
+    NothingAsked,
+    /// Everything would be permitted.
+    #[error("nothing is permitted: a CA that may issue for every name is a danger to all who trust it")]
+    NothingPermitted,
+    /// The CA above is elsewhere.
+    #[error("this CA has no root of its own: the one above it is elsewhere")]
+    NoRoot,
+    /// No.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A request that is not one, or not to be signed.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// Bytes could not be made.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A number that this CA never gave.
+    #[error("this CA issued no certificate with the number {0}")]
+    Unknown(Serial),
+    /// A key of another CA.
+    #[error("the key does not belong to {0}")]
+    WrongKey(String),
+}
+
+impl Ca {
+    /// The one in `folder`.
+    pub fn open(folder: &Path) -> Result<Self, CaError> {
+        let missing = || CaError::Missing(folder.to_owned());
+        if !folder.exists() {
+            return Err(missing()); // Else the lock would make the folder.
+        }
+        let folder = Folder::new(folder);
+        let lock = folder.lock()?;
+        let document = folder.load()?.ok_or_else(missing)?;
+        Ok(Self { document, folder, _lock: lock })
+    }
+
+    /// Where it lies.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The one that issues, and all above it.
+    pub fn issuer(&self) -> Result<Vec<Authority>, CaError> {
+        Ok(self.document.issuers.last().ok_or(CaError::NotSigned)?.chain()?)
+    }
+
+    /// What clients are to trust, the oldest first: every root of a chain that has not ended, and the next root before it is used.
+    pub fn anchors(&self, now: Moment) -> Result<Vec<Authority>, CaError> {
+        let mut anchors: Vec<Authority> = Vec::new();
+        for signer in self.document.roots.iter().chain(&self.document.issuers) {
+            let top = signer.chain()?.pop().ok_or(AuthorityError::Empty)?;
+            if top.not_after() > now && !anchors.contains(&top) {
+                anchors.push(top);
+            }
+        }
+        anchors.sort_by_key(Authority::not_before);
+        Ok(anchors)
+    }
+
+    /// What was taken back.
+    pub fn revocations(&self) -> Result<Revocations, CaError> {
+        Ok(self.folder.revocations()?)
+    }
+
+    /// The same, signed: PEM.
+    pub fn signed_list(&self) -> PathBuf {
+        self.folder.signed_list()
+    }
+
+    /// Where the newest root's key is, if it is here: only a rotation needs it.
+    pub fn root_key(&self) -> Option<PathBuf> {
+        self.document.roots.last().map(|root| self.folder.key_path(&root.key)).filter(|path| path.exists())
+    }
+
+    fn key_of(&self, signer: &Signer) -> Result<SecretKey, CaError> {
+        let own = signer.chain()?.swap_remove(0);
+        let key = self.folder.key(&signer.key)?;
+        let key = key.ok_or_else(|| CaError::KeyAway { name: own.name().to_owned(), path: self.folder.key_path(&signer.key) })?;
+        belongs(&key, &own)?;
+        Ok(key)
+    }
+}
+
+fn belongs(key: &SecretKey, authority: &Authority) -> Result<(), CaError> {
+    if key.public_der() == authority.public_key() { Ok(()) } else { Err(CaError::WrongKey(authority.name().to_owned())) }
+}
+
+fn new_serial() -> Serial {
+    let mut bytes = [0; 20];
+    rand::fill(&mut bytes).expect("the system has random bytes; without them no key could be made either");
+    Serial::from_random(bytes)
+}
+
+#[cfg(test)]
+mod tests;

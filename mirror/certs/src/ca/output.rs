@@ -1,0 +1,40 @@
+//! What leaves a CA: a server's two files, the files that machines are to have. Each is whole or not there; a key is 0600 from its first byte.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::export::File;
+use super::issuing::Issued;
+use crate::store::{StoreError, files};
+
+/// Writes `privkey.pem` and `fullchain.pem` into `folder`, and says where they are. The mirror takes the pair when both are there.
+pub fn write_pair(folder: &Path, issued: &Issued) -> Result<[PathBuf; 2], StoreError> {
+    let [key, chain] = ["privkey.pem", "fullchain.pem"].map(|name| folder.join(name));
+    if let Some(made) = &issued.key {
+        files::write_text(&target(&key)?, made.pem())?;
+    }
+    write_text(&chain, &issued.chain)?;
+    Ok([chain, key])
+}
+
+/// Writes a text that everybody may read.
+pub fn write_text(path: &Path, text: &str) -> Result<(), StoreError> {
+    files::write_public(&target(path)?, text)
+}
+
+/// Writes all files below `folder`.
+pub fn write_files(folder: &Path, files: &[File]) -> Result<(), StoreError> {
+    files.iter().try_for_each(|file| write_text(&folder.join(&file.path), &file.text))
+}
+
+/// A link stays one, and what it leads to is replaced; a device is not replaced by a file.
+fn target(path: &Path) -> Result<PathBuf, StoreError> {
+    let unusable = |source| StoreError::Io { doing: "write", path: path.to_owned(), source };
+    match fs::canonicalize(path) {
+        Ok(real) if real.is_file() => Ok(real),
+        Ok(_) => Err(unusable(io::Error::new(io::ErrorKind::InvalidInput, "there is something that is not a file"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path.to_owned()),
+        Err(error) => Err(unusable(error)),
+    }
+}
