@@ -80,12 +80,12 @@ pub struct ListenerConfig {
 /// Where a listener's certificate comes from.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TlsConfig {
-    /// It is got and renewed by ACME.
-    Acme(Names),
     /// Somebody puts it there.
     Files(TlsFiles),
-    /// Somebody may put one there, which counts while it is valid; else it is got by ACME.
-    FilesOrAcme(TlsFiles, Names),
+    /// Somebody may put one there, which counts while it is valid; else it is got.
+    FilesOrIssued(TlsFiles, Names),
+    /// It is got and renewed.
+    Issued(Names),
 }
 
 /// For whom a certificate is got.
@@ -93,12 +93,23 @@ pub enum TlsConfig {
 pub struct Names {
     /// All of them; at least one.
     pub identifiers: Identifiers,
+    /// From whom.
+    pub issuer: Issuer,
     /// What the certificate is called: its first name, as it was written.
     pub name: CertName,
 }
 
+/// Who issues a listener's certificate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Issuer {
+    /// A CA that speaks ACME.
+    Acme,
+    /// The CA of `chandler ca`, on this machine.
+    Private,
+}
+
 impl Config {
-    /// The certificates that are got by ACME, each once.
+    /// The certificates that are got, each once.
     pub fn certificates(&self) -> Vec<&Names> {
         let mut wanted: Vec<&Names> = self.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.names()).collect();
         wanted.dedup_by_key(|names| &names.name);
@@ -110,8 +121,8 @@ impl TlsConfig {
     /// The files that somebody puts there.
     pub fn files(&self) -> Option<&TlsFiles> {
         match self {
-            Self::Acme(_) => None,
-            Self::Files(files) | Self::FilesOrAcme(files, _) => Some(files),
+            Self::Issued(_) => None,
+            Self::Files(files) | Self::FilesOrIssued(files, _) => Some(files),
         }
     }
 
@@ -119,7 +130,7 @@ impl TlsConfig {
     pub fn names(&self) -> Option<&Names> {
         match self {
             Self::Files(_) => None,
-            Self::Acme(names) | Self::FilesOrAcme(_, names) => Some(names),
+            Self::FilesOrIssued(_, names) | Self::Issued(names) => Some(names),
         }
     }
 }

@@ -303,7 +303,7 @@ fn bind_admin(admin: &AdminConfig, drop_in: bool) -> Result<Option<Server>, Star
 fn bind_proving(config: &Config, certificates: &Certificates) -> Result<(Option<Server>, Vec<Way>), StartError> {
     let (address, ways) = (config.acme.http, config.acme.ways.clone());
     let answers = |listener: &ListenerConfig| listener.tls.is_none() && listener.address.port() == address.port();
-    if certificates.is_empty() || !ways.contains(&Way::Http) || config.listeners.iter().any(answers) {
+    if !certificates.need_proofs() || !ways.contains(&Way::Http) || config.listeners.iter().any(answers) {
         return Ok((None, ways));
     }
     let listener = ListenerConfig { address, proxy_protocol: false, tls: None };

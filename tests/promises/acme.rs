@@ -55,8 +55,9 @@ impl Owner {
         Worker {
             account: self.account.clone(),
             budget: Budget::PUBLIC,
+            ca: None,
             clock: self.clock.clone(),
-            courier: Courier::new(Some(&pebble.api_root())).expect("a client"),
+            courier: Courier::knowing(&pebble.api_root()).expect("a client"),
             name: "mirror".parse().expect("a name"),
             served: Arc::new(Served::new(self.wish.identifiers.clone())),
             solvers,
@@ -191,7 +192,7 @@ async fn after_two_failed_proofs_the_next_one_is_tried_where_it_costs_nothing() 
     let broken = Solvers { alpn: Some(Arc::default()), ..Solvers::default() }; // A table that no listener reads.
     let look = async |solvers: &Solvers| {
         asked.lock().expect("no holder panics").clear();
-        let worker = Worker { courier: Courier::new(Some(&roots)).expect("a client"), ..owner.worker(&pebble, solvers.clone()) };
+        let worker = Worker { courier: Courier::knowing(&roots).expect("a client"), ..owner.worker(&pebble, solvers.clone()) };
         let look = worker.look().await.expect("files");
         owner.clock.on_by(Duration::from_secs(24 * 3600));
         let mut seen = asked.lock().expect("no holder panics").clone();

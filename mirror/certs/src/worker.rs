@@ -7,6 +7,7 @@
 
 mod attempt;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub struct Worker {
     pub account: AccountWish,
     /// What is asked of CAs at most.
     pub budget: Budget,
+    /// The folder of the private CA that issues it, in the place of a CA that speaks ACME.
+    pub ca: Option<PathBuf>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// How CAs are reached.
@@ -211,7 +214,8 @@ impl Worker {
 
     /// Asks the CA when it wants a renewal, as often as it wants to be asked.
     async fn take_advice(&self, folder: &CertFolder, held: Option<&Held>, state: &mut State) -> Result<(), StoreError> {
-        let Some((held, id)) = held.and_then(|held| Some((held, held.facts.id.as_deref()?))) else { return Ok(()) };
+        let asks = |held: &&Held| self.ca.is_none() && held.facts.directory != PRIVATE;
+        let Some((held, id)) = held.filter(asks).and_then(|held| Some((held, held.facts.id.as_deref()?))) else { return Ok(()) };
         let now = self.clock.now();
         let is_known = state.suggestion.as_ref().is_some_and(|suggestion| suggestion.is_about(&held.facts));
         if state.next_look.is_some_and(|next| now < next && next.since(now) < DAY) && (is_known || state.suggestion.is_none()) {
@@ -259,6 +263,8 @@ fn dice() -> f64 {
 }
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// What stands for its directory in the place of a URL, where a private CA issued a certificate.
+pub const PRIVATE: &str = "private";
 /// Between two looks at the files and the clock.
 const LOOK: Duration = Duration::from_secs(30);
 /// After something has changed.

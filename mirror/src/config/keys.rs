@@ -36,6 +36,12 @@ pub(super) const KEYS: &[Key] = &[
         "HTTPS with a certificate for these hosts and addresses, obtained and renewed by ACME. Beside `certificate` and `key`: for as long as those are not there or not valid.",
     ),
     key(
+        "listeners[].tls.private",
+        "list of names",
+        "",
+        "The same from the CA of `chandler ca`, which lies in the folder `ca` of `acme.path`.",
+    ),
+    key(
         "listeners[].proxy_protocol",
         "true or false",
         "false",
@@ -98,7 +104,7 @@ pub(super) const KEYS: &[Key] = &[
     key("access[].name", "text", "rule-N", "What the log calls the rule."),
     key("access[].networks", "list of networks", "", "From where, such as `10.0.0.0/8`."),
     key("access[].repositories", "list of patterns", "all", "What, as `upstream/repository`: `docker.io/acme/*`."),
-    key("acme", "map", "", "How the certificates of `listeners[].tls.acme` are obtained."),
+    key("acme", "map", "", "How certificates are obtained, and where they are kept."),
     key("acme.email", "address", "", "Whom the CA may write to."),
     key(
         "acme.directories",

@@ -13,7 +13,7 @@ use super::reader::Reader;
 use super::resolve::Sources;
 use super::tree::Node;
 use super::{
-    Access, AccessRule, AdminConfig, ByteSize, Config, DeletedTags, HealthConfig, Limit, LimitsConfig, ListenerConfig, LogConfig,
+    Access, AccessRule, AdminConfig, ByteSize, Config, DeletedTags, HealthConfig, Issuer, Limit, LimitsConfig, ListenerConfig, LogConfig,
     LogFormat, Secret, StoreConfig, TlsConfig, TlsFiles, parse,
 };
 
@@ -67,11 +67,15 @@ fn address(reader: &mut Reader<'_>, path: &str, default: SocketAddr) -> SocketAd
 
 fn tls(reader: &mut Reader<'_>, path: &str) -> Option<TlsConfig> {
     reader.section(path);
-    let names = acme::names(reader, &format!("{path}.acme"));
-    match (tls_files(reader, path), names) {
-        (Some(files), Some(names)) => Some(TlsConfig::FilesOrAcme(files, names)),
+    let acme = acme::names(reader, &format!("{path}.acme"), Issuer::Acme);
+    let private = acme::names(reader, &format!("{path}.private"), Issuer::Private);
+    if acme.is_some() && private.is_some() {
+        reader.problem(path, format!("{path} has names under acme and under private; a certificate comes from one CA, so leave one out"));
+    }
+    match (tls_files(reader, path), acme.or(private)) {
+        (Some(files), Some(names)) => Some(TlsConfig::FilesOrIssued(files, names)),
         (Some(files), None) => Some(TlsConfig::Files(files)),
-        (None, names) => names.map(TlsConfig::Acme),
+        (None, names) => names.map(TlsConfig::Issued),
     }
 }
 

@@ -21,7 +21,7 @@ use std::time::SystemTime;
 use certs::acme::{AccountWish, Courier, CourierError};
 use certs::solve::{AlpnProofs, DnsHook, HttpProofs, Solvers, Way};
 use certs::store::{CertName, Store, StoreError};
-use certs::worker::{Look, Worker};
+use certs::worker::{Look, PRIVATE, Worker};
 use certs::{BootstrapError, Budget, Identifier, Served, SystemClock, Wish, bootstrap};
 use rustls::sign::CertifiedKey;
 use tokio::sync::Notify;
@@ -29,7 +29,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Metrics, Resolver};
-use crate::config::{AcmeConfig, DnsHookConfig, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, ListenerConfig, Names};
+use crate::config::{AcmeConfig, DnsHookConfig, Issuer, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, ListenerConfig, Names};
+use crate::roots::system_roots;
 use crate::telemetry::Readiness;
 use watch::Watcher;
 
@@ -112,9 +113,9 @@ impl Certificates {
         self.issued.iter().find(|issued| issued.names == *names)
     }
 
-    /// Listeners want none.
-    pub fn is_empty(&self) -> bool {
-        self.issued.is_empty()
+    /// CAs have to look for proofs.
+    pub fn need_proofs(&self) -> bool {
+        self.issued.iter().any(|issued| issued.names.issuer == Issuer::Acme)
     }
 
     /// What is answered under `/.well-known/acme-challenge/`: for an order of ours, or of another process that shares our folder.
@@ -162,7 +163,8 @@ impl Certificates {
     fn worker(&self, config: &AcmeConfig, ways: &[Way], issued: &Issued) -> Option<Worker> {
         Some(Worker {
             account: AccountWish { email: config.email.clone(), external: config.external.clone() },
-            budget: config.budget(),
+            budget: if issued.names.issuer == Issuer::Private { Budget::UNLIMITED } else { config.budget() },
+            ca: (issued.names.issuer == Issuer::Private).then(|| config.private_ca()),
             clock: Arc::new(SystemClock),
             courier: self.courier.clone()?,
             name: issued.names.name.clone(),
@@ -248,6 +250,11 @@ impl fmt::Debug for Issued {
 }
 
 impl AcmeConfig {
+    /// Where the private CA is.
+    pub fn private_ca(&self) -> PathBuf {
+        folder(&self.path).join("ca")
+    }
+
     /// Where certificates and accounts are.
     pub fn store(&self) -> Store {
         Store::new(&folder(&self.path))
@@ -255,6 +262,9 @@ impl AcmeConfig {
 
     /// What is asked of the CA for `names`.
     pub fn wish(&self, names: &Names) -> Wish {
+        if names.issuer == Issuer::Private {
+            return Wish { directories: vec![PRIVATE.to_owned()], identifiers: names.identifiers.clone(), key: self.key, profile: None };
+        }
         let has_address = names.identifiers.iter().any(|identifier| matches!(identifier, Identifier::Ip(_)));
         let is_lets_encrypts = self.directories.iter().any(|url| url.host_str().is_some_and(|host| host.ends_with(".letsencrypt.org")));
         Wish {
@@ -273,8 +283,9 @@ impl AcmeConfig {
 
     /// How CAs are reached.
     pub fn courier(&self) -> Result<Courier, AcmeError> {
-        let read = |file: &PathBuf| fs::read_to_string(file).map_err(|source| AcmeError::Ca { file: file.clone(), source });
-        Ok(Courier::new(self.ca.as_ref().map(read).transpose()?.as_deref())?)
+        let Some(file) = &self.ca else { return Ok(Courier::new(system_roots())?) };
+        let pem = fs::read_to_string(file).map_err(|source| AcmeError::Ca { file: file.clone(), source })?;
+        Ok(Courier::knowing(&pem)?)
     }
 
     /// What is wrong with the files that it names, by key.

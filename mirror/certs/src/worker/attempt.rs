@@ -1,9 +1,12 @@
 //! One attempt to get a certificate: at the CA's twin for trials where proofs have failed before, then where it counts; and what is written down of it.
 
-use super::{Look, Worker};
+use std::path::Path;
+
+use super::{Look, PRIVATE, Worker};
 use crate::acme::{AccountError, CaError, Carried, Errand, OrderError, Remedy, carry, open_account, with_causes};
+use crate::ca::{self, Ca, LEAF_LIFE, Purpose, SecretKey, Wanted};
 use crate::store::{CertFolder, Held, State, StoreError};
-use crate::{Class, Identifier, Reason, Setback, Trouble};
+use crate::{Bundle, BundleError, Class, Identifier, Reason, Setback, Trouble};
 
 /// Why an attempt brought nothing.
 #[derive(Debug, thiserror::Error)]
@@ -14,12 +17,26 @@ pub(super) enum AttemptError {
     /// No certificate.
     #[error(transparent)]
     Order(#[from] OrderError),
+    /// The private CA.
+    #[error(transparent)]
+    Private(#[from] PrivateError),
     /// The same, where it does not count.
     #[error(transparent)]
     Rehearsal(Box<AttemptError>),
     /// Our own files.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Why the private CA issued nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PrivateError {
+    /// It refused.
+    #[error(transparent)]
+    Ca(#[from] ca::CaError),
+    /// What it issued.
+    #[error("what the private CA issued is not to be used")]
+    Unusable(#[from] BundleError),
 }
 
 impl Worker {
@@ -55,6 +72,10 @@ impl Worker {
     }
 
     async fn obtain(&self, folder: &CertFolder, state: &mut State, replaces: Option<&str>) -> Result<(), AttemptError> {
+        if let Some(ca) = &self.ca {
+            let bundle = self.issue(ca)?;
+            return Ok(self.publish(folder, state, &Carried { bundle, replaced: false }, PRIVATE)?);
+        }
         let directory = self.directory(state).to_owned();
         if let Some(staging) = self.rehearsal(folder, state)? {
             tracing::info!(tls.certificate = %self.name, directory = staging, "trying at the CA's twin for trials first");
@@ -62,7 +83,19 @@ impl Worker {
             folder.rehearsal().clear_pending()?;
         }
         let carried = self.order(&directory, folder, state, replaces).await?;
-        let facts = carried.bundle.facts(&directory, &self.wish);
+        Ok(self.publish(folder, state, &carried, &directory)?)
+    }
+
+    /// By the private CA, which nobody else works on meanwhile.
+    fn issue(&self, ca: &Path) -> Result<Bundle, PrivateError> {
+        let wanted = Wanted { identifiers: self.wish.identifiers.clone(), life: LEAF_LIFE, purpose: Purpose::Server };
+        let issued = Ca::open(ca)?.issue(&wanted, self.wish.key, self.clock.now())?;
+        let key = issued.key.as_ref().map_or("", SecretKey::pem);
+        Ok(Bundle::join(key, &issued.chain)?)
+    }
+
+    fn publish(&self, folder: &CertFolder, state: &mut State, carried: &Carried, directory: &str) -> Result<(), StoreError> {
+        let facts = carried.bundle.facts(directory, &self.wish);
         folder.publish(&carried.bundle, &facts)?;
         state.asked = false;
         state.history.issued(self.clock.now(), self.wish.identifiers.clone(), carried.replaced);
@@ -149,6 +182,9 @@ impl Worker {
 
     /// The CAs in their order: each third failure in a row leads to the next one.
     pub(super) fn directory(&self, state: &State) -> &str {
+        if self.ca.is_some() {
+            return PRIVATE;
+        }
         let failures = state.history.setback.as_ref().map_or(0, |setback| setback.count) as usize;
         let directories = &self.wish.directories;
         directories.get(failures / PER_CA % directories.len().max(1)).map_or("", String::as_str)

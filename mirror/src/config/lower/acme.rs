@@ -11,7 +11,7 @@ use url::Url;
 use super::super::acme::{LETS_ENCRYPT, LETS_ENCRYPT_STAGING};
 use super::super::reader::Reader;
 use super::super::resolve::Sources;
-use super::super::{AcmeConfig, DnsHookConfig, Names, Secret, parse};
+use super::super::{AcmeConfig, DnsHookConfig, Issuer, Names, Secret, parse};
 use super::{address, state_folder};
 
 /// The section, or what holds without it.
@@ -35,11 +35,11 @@ pub(super) fn acme(reader: &mut Reader<'_>, sources: &Sources) -> AcmeConfig {
 }
 
 /// The names of one certificate.
-pub(super) fn names(reader: &mut Reader<'_>, path: &str) -> Option<Names> {
+pub(super) fn names(reader: &mut Reader<'_>, path: &str, issuer: Issuer) -> Option<Names> {
     let before = reader.problems.len();
     let names = reader.list(path, |text| text.parse::<Identifier>().map_err(|error| error.to_string()))?;
     match names.first() {
-        Some(first) => Some(Names { name: first.into(), identifiers: names.into_iter().collect() }),
+        Some(first) => Some(Names { name: first.into(), issuer, identifiers: names.into_iter().collect() }),
         None if reader.problems.len() > before => None,
         None => {
             reader.problem(path, format!("{path} is empty; name the hosts that clients use, such as mirror.example.com"));
