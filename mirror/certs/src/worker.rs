@@ -245,12 +245,14 @@ impl Worker {
             Action::Hold { due, until, why } => {
                 let alarming = matches!(why, Hold::TooSoon | Hold::Skew | Hold::Issued);
                 if alarming {
-                    tracing::error!(tls.certificate = %self.name, ?due, ?why, %until, "a certificate is due, and is not got yet");
+                    tracing::error!(tls.certificate = %self.name, due = due.words(), why = why.words(), %until, "a certificate is due, and is not got yet");
                 } else {
-                    tracing::warn!(tls.certificate = %self.name, ?due, ?why, %until, "a certificate is due, and is not got yet");
+                    tracing::warn!(tls.certificate = %self.name, due = due.words(), why = why.words(), %until, "a certificate is due, and is not got yet");
                 }
             }
-            Action::Idle { due, until } => tracing::info!(tls.certificate = %self.name, ?due, "the certificate is renewed from {until} on"),
+            Action::Idle { due, until } => {
+                tracing::info!(tls.certificate = %self.name, due = due.words(), "the certificate is renewed from {until} on");
+            }
             Action::Obtain { .. } => {}
         }
     }

@@ -59,7 +59,7 @@ impl Worker {
             state.history.ordered(self.clock.now());
             folder.save_state(state)?;
         }
-        tracing::info!(tls.certificate = %self.name, reason = ?due, directory = self.directory(state), "getting a certificate");
+        tracing::info!(tls.certificate = %self.name, reason = due.words(), directory = self.directory(state), "getting a certificate");
         match self.obtain(folder, state, replaces).await {
             Ok(()) => Ok(Look::Obtained(due)),
             Err(error) => {
@@ -175,6 +175,10 @@ impl Worker {
                 Trouble { said: format!("(at its twin for trials) {}", trouble.said), ..trouble }
             }
             AttemptError::Account(AccountError::Ca(error)) | AttemptError::Order(OrderError::Ca(error)) => error.trouble(self.clock.now()),
+            AttemptError::Private(PrivateError::Ca(ca::CaError::Missing(folder))) => {
+                let said = format!("there is no CA in {}: `chandler ca init --permit …` makes one", folder.display());
+                Trouble { class: Class::Transient, retry_after: None, said }
+            }
             // A disk that is full or ill: it passes, and nothing was lost, since it is asked before the CA is.
             other => Trouble { class: Class::Transient, retry_after: None, said: with_causes(other) },
         }
