@@ -280,3 +280,22 @@ async fn a_certificate_that_was_replaced_already_is_replaced_all_the_same() {
     }
     assert_eq!(pebble.issued(), 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_the_ca_took_back_is_replaced_once_the_ca_says_so() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let prover = Prover::start(&pebble).await;
+    let owner = Owner::of(&pebble, &["mirror.test"]);
+    let worker = owner.worker(&pebble, prover.http());
+    assert_eq!(worker.look().await.expect("files"), Look::Obtained(Reason::Missing));
+    let held = worker.served.current().expect("it is served");
+    let (directory, cause) = (pebble.directory(), certs::ca::Cause::KeyCompromise);
+    let taken_back = certs::acme::revoke(&worker.store, &directory, &worker.account, &worker.courier, &held, cause);
+    taken_back.await.expect("by its own account");
+
+    owner.clock.on_by(Duration::from_secs(25 * 3600)); // The CA wants to be asked every few hours.
+    let look = owner.worker(&pebble, prover.http()).look().await.expect("files");
+    assert_eq!(look, Look::Obtained(Reason::SuggestionPassed), "{}", pebble.log());
+    assert_eq!(pebble.issued(), 2);
+}

@@ -225,6 +225,12 @@ impl CertFolder {
         Ok(Held { bundle: bundle.clone(), facts: facts.clone(), generation })
     }
 
+    /// Notes that its issuer took one back: it is a reason to get another.
+    pub fn note_revoked(&self, held: &Held) -> Result<(), StoreError> {
+        let _lock = self.lock()?;
+        files::write(&self.folder.join(file_of(held.generation, "json")), &Facts { revoked: true, ..held.facts.clone() })
+    }
+
     /// Makes a stored one the one in use.
     pub fn point_to(&self, generation: u32) -> Result<(), StoreError> {
         files::write(&self.folder.join(CURRENT), &Current { generation })

@@ -162,7 +162,7 @@ impl Certificates {
 
     fn worker(&self, config: &AcmeConfig, ways: &[Way], issued: &Issued) -> Option<Worker> {
         Some(Worker {
-            account: AccountWish { email: config.email.clone(), external: config.external.clone() },
+            account: config.account(),
             budget: if issued.names.issuer == Issuer::Private { Budget::UNLIMITED } else { config.budget() },
             ca: (issued.names.issuer == Issuer::Private).then(|| config.private_ca()),
             clock: Arc::new(SystemClock),
@@ -274,6 +274,11 @@ impl AcmeConfig {
             // Let's Encrypt issues for addresses under this profile only.
             profile: self.profile.clone().or_else(|| (has_address && is_lets_encrypts).then(|| "shortlived".to_owned())),
         }
+    }
+
+    /// Whom accounts are registered for.
+    pub fn account(&self) -> AccountWish {
+        AccountWish { email: self.email.clone(), external: self.external.clone() }
     }
 
     /// What is asked of the CAs at most: one that is known by roots of its own counts nothing.
