@@ -41,6 +41,12 @@ pub(crate) enum CertFailure {
     Own(String),
     #[error(transparent)]
     Pair(#[from] mirror::tls::PairError),
+    #[error("cannot read {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
     #[error(transparent)]

@@ -111,8 +111,12 @@ pub enum Issuer {
 impl Config {
     /// The certificates that are got, each once.
     pub fn certificates(&self) -> Vec<&Names> {
-        let mut wanted: Vec<&Names> = self.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.names()).collect();
-        wanted.dedup_by_key(|names| &names.name);
+        let mut wanted: Vec<&Names> = Vec::new();
+        for names in self.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.names()) {
+            if !wanted.contains(&names) {
+                wanted.push(names);
+            }
+        }
         wanted
     }
 }

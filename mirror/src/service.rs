@@ -133,17 +133,18 @@ impl Mirror {
     }
 }
 
-/// Gets the certificates that are due, with the ports of the configuration for CAs to look at, and ends: for a command line, while no mirror runs.
-pub async fn obtain(config: &Config) -> Result<Vec<(CertName, Result<Look, certs::store::StoreError>)>, StartError> {
+/// Gets those of these certificates that are due, with the ports of the configuration for CAs to look at, and ends: for a command line, while no mirror runs.
+pub async fn obtain(config: &Config, names: &[CertName]) -> Result<Vec<(CertName, Result<Look, certs::store::StoreError>)>, StartError> {
     let certificates = Arc::new(Certificates::new(&config.acme, &config.listeners)?);
     let (proving, ways) = bind_proving(config, &certificates)?;
     let tasks = Tasks::default();
-    let listeners = Server::bind(&config.listeners, &certificates, Vec::new())?;
-    for server in proving.into_iter().chain([listeners]) {
+    let needs_listeners = certificates.need_proofs() && ways.iter().any(|way| matches!(way, Way::Http | Way::TlsAlpn));
+    let listeners = needs_listeners.then(|| Server::bind(&config.listeners, &certificates, Vec::new())).transpose()?;
+    for server in proving.into_iter().chain(listeners) {
         let service = serve_filter(surface::proving(Arc::clone(&certificates)));
         server.spawn(service, &config.limits, &TrustedProxies::default(), &tasks.tracker, &tasks.cancel);
     }
-    let looks = certificates.look(&config.acme, &ways).await;
+    let looks = certificates.look(&config.acme, &ways, names).await;
     tasks.end(CUT).await;
     Ok(looks)
 }

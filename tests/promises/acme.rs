@@ -46,7 +46,7 @@ struct Owner {
 impl Owner {
     fn of(pebble: &Pebble, names: &[&str]) -> Self {
         let identifiers = names.iter().map(|name| name.parse().expect("an identifier")).collect();
-        let wish = Wish { directories: vec![pebble.directory()], identifiers, key: KeyKind::P256, profile: None };
+        let wish = Wish { directories: vec![pebble.directory()], identifiers, how: String::new(), key: KeyKind::P256, profile: None };
         Self { account: AccountWish::default(), clock: Arc::default(), files: TempDir::new().expect("a folder"), staging: None, wish }
     }
 
@@ -59,7 +59,7 @@ impl Owner {
             clock: self.clock.clone(),
             courier: Courier::knowing(&pebble.api_root()).expect("a client"),
             name: "mirror".parse().expect("a name"),
-            served: Arc::new(Served::new(self.wish.identifiers.clone())),
+            served: Arc::new(Served::new(self.wish.clone())),
             solvers,
             staging: self.staging.clone(),
             status: tokio::sync::watch::Sender::default(),

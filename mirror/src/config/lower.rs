@@ -25,7 +25,7 @@ pub(super) fn config(reader: &mut Reader<'_>, sources: &Sources) -> Config {
     Config {
         access: access(reader),
         access_said: reader.has("access"),
-        acme: acme::acme(reader, sources),
+        acme: acme::acme(reader, sources, &listeners),
         admin: admin(reader, sources),
         drop_in: sources.drop_in,
         headers: headers(reader),

@@ -76,6 +76,11 @@ impl Courier {
         Ok(Self { client: client.build().map_err(CourierError::Client)?, seen: Arc::default() })
     }
 
+    /// The same client with a memory of its own: what one certificate's CA answers says nothing about another's.
+    pub fn apart(&self) -> Self {
+        Self { client: self.client.clone(), seen: Arc::default() }
+    }
+
     /// What the last answer said.
     pub fn seen(&self) -> Seen {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
