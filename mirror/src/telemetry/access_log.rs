@@ -127,7 +127,8 @@ impl Record {
         let details = log.lines.is_some().then(|| {
             let user_agent = request.headers().get(USER_AGENT).cloned();
             let (method, uri) = (request.method().clone(), request.uri().clone());
-            Box::new(Details { client, facts: Facts::default(), method, time: SystemTime::now(), uri, user_agent })
+            let time = SystemTime::now().max(SystemTime::UNIX_EPOCH); // A clock that is earlier has no name in a line.
+            Box::new(Details { client, facts: Facts::default(), method, time, uri, user_agent })
         });
         let method = MethodClass::from(request.method());
         request.extensions_mut().insert(Origin { client, id: id.clone() });
