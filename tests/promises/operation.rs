@@ -80,6 +80,19 @@ async fn a_reload_takes_proxies_the_admin_token_and_the_level_and_names_what_wai
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_cannot_be_read_to_its_end_holds_up_no_request_and_no_stop() {
+    let hub = hub();
+    let mut mirror = Program::of_hub(&hub.url()).start();
+    fs::remove_file(mirror.config()).expect("it is ours");
+    // To open a pipe that nobody writes to takes for ever.
+    assert!(Command::new("mkfifo").arg(mirror.config()).status().expect("`mkfifo` runs").success());
+    mirror.signal("HUP");
+    mirror.wait_for_log("the configuration is read again");
+    Client::new(mirror.url()).get(TAG).await.whole();
+    assert!(mirror.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_said_of_an_upstream_ends_when_a_reload_takes_it_away() {
     let (hub, other) = (hub(), Hub::start());
     let mirror = Program::of_hub(&hub.url()).start();
