@@ -1,0 +1,53 @@
+//! Clients that do little, nothing, or the wrong thing: what they are told, and what they cannot do to others.
+
+use super::*;
+
+#[tokio::test]
+async fn who_idles_makes_room_for_newcomers_and_who_is_served_does_not() {
+    let (gate, held) = gated();
+    let held = std::sync::Mutex::new(Some(held));
+    let service = move |request: Request<Incoming>| {
+        std::future::ready(match request.uri().path() {
+            "/held" => held.lock().expect("whole").take().expect("asked once"),
+            _ => whole("served"),
+        })
+    };
+    let server = Running::start(&Setup { connections: Some(4), ..Setup::default() }, service);
+    let mut busy = server.http1().await;
+    let answer = within(busy.send_request(get("/held"))).await.expect("headers");
+    let (mut one, mut two, silent) = (server.http1().await, server.http2().await, server.connect().await);
+    for answer in [one.send_request(get("/")).await.expect("1.1"), two.send_request(get("http://m.test/")).await.expect("2")] {
+        assert_eq!(within(text(answer)).await, "served");
+    }
+    let mut newcomers = Vec::new();
+    for _ in 0..6 {
+        let mut client = server.http1().await;
+        assert_eq!(text(within(client.send_request(get("/"))).await.expect("an answer")).await, "served");
+        newcomers.push(client);
+    }
+    assert!(server.ended("crowded") >= 6, "{}", server.ended("crowded"));
+    gate.send("whole".into()).expect("it still reads");
+    drop(gate);
+    assert_eq!(within(text(answer)).await, "whole");
+    drop((one, two, silent));
+}
+
+#[tokio::test]
+async fn an_answer_may_be_its_connections_last_on_both_protocols() {
+    let server = Running::start(&Setup::default(), async |_| {
+        let mut answer = whole("goodbye");
+        answer.headers_mut().insert(http::header::CONNECTION, "close".parse().expect("a value"));
+        answer
+    });
+    let (mut one, connection) = http1::handshake(TokioIo::new(server.connect().await)).await.expect("speaks HTTP/1.1");
+    let ended = tokio::spawn(connection);
+    assert_eq!(text(within(one.send_request(get("/"))).await.expect("1.1")).await, "goodbye");
+    within(ended).await.expect("no panic").expect("it was closed in order");
+
+    let (mut two, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(server.connect().await)).await.expect("speaks HTTP/2");
+    let ended = tokio::spawn(connection);
+    let answer = within(two.send_request(get("http://m.test/"))).await.expect("2");
+    assert_eq!(answer.headers().get("connection"), None, "it means nothing there");
+    assert_eq!(text(answer).await, "goodbye");
+    within(ended).await.expect("no panic").expect("it was closed in order");
+}
