@@ -46,6 +46,13 @@ impl<B: Body<Data = Bytes, Error = io::Error> + Unpin> Outgoing<B> {
         Self::own(StatusCode::INTERNAL_SERVER_ERROR, PANICKED, head, turn)
     }
 
+    /// The answer to a request that does not say, or says twice, whom it is for.
+    pub(super) fn hostless(head: bool, turn: Turn) -> Response<Self> {
+        let mut response = Self::own(StatusCode::BAD_REQUEST, HOSTLESS, head, turn);
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+
     fn own(status: StatusCode, text: Bytes, head: bool, turn: Turn) -> Response<Self> {
         let length = text.len();
         let mut response = Response::new(Self { content: if head { Content::Nothing } else { Content::Text(Some(text)) }, turn });
@@ -99,3 +106,4 @@ fn has_no_body(status: StatusCode) -> bool {
 }
 
 const PANICKED: Bytes = Bytes::from_static(b"{\"errors\":[{\"code\":\"UNKNOWN\",\"message\":\"internal error\"}]}\n");
+const HOSTLESS: Bytes = Bytes::from_static(b"{\"errors\":[{\"code\":\"UNSUPPORTED\",\"message\":\"a request has one Host header\"}]}\n");

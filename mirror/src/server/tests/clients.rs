@@ -51,3 +51,21 @@ async fn an_answer_may_be_its_connections_last_on_both_protocols() {
     assert_eq!(text(answer).await, "goodbye");
     within(ended).await.expect("no panic").expect("it was closed in order");
 }
+
+#[tokio::test]
+async fn a_request_without_a_host_or_with_two_is_refused() {
+    let server = Running::start(&Setup::default(), async |_| whole("served"));
+    for (head, status) in [
+        ("GET / HTTP/1.1\r\n", "400"),
+        ("GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n", "400"),
+        ("GET / HTTP/1.0\r\nhost: a\r\nhost: b\r\n", "400"),
+        ("GET / HTTP/1.0\r\n", "200"),
+        ("GET / HTTP/1.1\r\nhost:\r\nconnection: close\r\n", "200"),
+    ] {
+        let (mut client, mut all) = (server.connect().await, Vec::new());
+        client.write_all(format!("{head}\r\n").as_bytes()).await.expect("sent");
+        within(client.read_to_end(&mut all)).await.expect("answered and closed");
+        let all = String::from_utf8(all).expect("text");
+        assert_eq!(all.split(' ').nth(1), Some(status), "{head}{all}");
+    }
+}
