@@ -14,6 +14,7 @@ mod filter;
 mod keeper;
 mod metrics;
 mod outgoing;
+mod plain;
 mod proxy_protocol;
 mod slots;
 mod socket;

@@ -29,7 +29,7 @@ use super::keeper::Keeper;
 use super::outgoing::Outgoing;
 use super::proxy_protocol::{self, Header, ProxyError};
 use super::wire::{Line, Order, Turn, Wire};
-use super::{Metrics, Peer, Socket, Times, TrustedProxies};
+use super::{Metrics, Peer, Socket, Times, TrustedProxies, plain};
 use crate::tls;
 
 /// What all connections share: the service and how HTTP is spoken.
@@ -157,7 +157,13 @@ impl<S> Lane<S> {
             ahead = rest;
         }
         let Some(acceptor) = &self.tls else { return Ok(Established::Plain(Wire::new(tcp, ahead, Arc::clone(line)), peer)) };
-        let shaking = async { acceptor.accept(Wire::new(tcp, ahead, Arc::clone(line))).await.map_err(Failure::Handshake) };
+        let shaking = async {
+            if plain::is_http(&tcp, &ahead).await.map_err(Failure::Tcp)? {
+                plain::refuse(tcp).await;
+                return Err(Failure::PlainHttp);
+            }
+            acceptor.accept(Wire::new(tcp, ahead, Arc::clone(line))).await.map_err(Failure::Handshake)
+        };
         let stream = timeout(self.http.times.handshake, shaking).await.map_err(|_| Failure::HandshakeSlow)?;
         Ok(Established::Tls(Box::new(stream?), peer))
     }
@@ -207,6 +213,8 @@ enum Failure {
     Handshake(#[source] io::Error),
     #[error("the TLS handshake took too long")]
     HandshakeSlow,
+    #[error("a request came as plain HTTP to a listener that speaks HTTPS")]
+    PlainHttp,
     #[error("a connection without a right PROXY header came to a listener that expects one")]
     Proxy(#[from] ProxyError),
     #[error("the connection ended before its PROXY header did")]
@@ -224,7 +232,7 @@ impl Failure {
         match self {
             Self::Handshake(_) => "tls_handshake",
             Self::HandshakeSlow => "tls_handshake_slow",
-
+            Self::PlainHttp => "plain_http",
             Self::Proxy(_) | Self::ProxyRead(_) | Self::ProxySlow => "proxy_header",
             Self::Tcp(_) => "tcp",
             Self::Untrusted => "untrusted_proxy",

@@ -69,3 +69,28 @@ async fn a_request_without_a_host_or_with_two_is_refused() {
         assert_eq!(all.split(' ').nth(1), Some(status), "{head}{all}");
     }
 }
+
+#[tokio::test]
+async fn plain_http_where_https_is_spoken_is_told_so() {
+    let folder = Files::new();
+    let files = folder.self_signed("one.test", "one");
+    let trusted = TrustedProxies::new(&["127.0.0.0/8".parse().expect("a network")]);
+    for (proxied, header) in [(false, ""), (true, "PROXY TCP4 192.0.2.7 10.0.0.1 4711 443\r\n")] {
+        let setup = Setup { proxied, tls: Some(files.clone()), trusted: trusted.clone(), ..Setup::default() };
+        let server = Running::start(&setup, async |_| whole("never"));
+        let (mut client, mut all) = (server.connect().await, Vec::new());
+        let long = "x".repeat(20_000); // More than anybody reads before the answer.
+        let request = format!("{header}GET /v2/ HTTP/1.1\r\nhost: m\r\nx-long: {long}\r\n\r\n");
+        client.write_all(request.as_bytes()).await.expect("sent");
+        within(client.read_to_end(&mut all)).await.expect("answered and closed");
+        let all = String::from_utf8(all).expect("text");
+        assert!(all.starts_with("HTTP/1.1 400 ") && all.contains("https://"), "{all}");
+        drop(client);
+        within(async {
+            while server.ended("plain_http") < 1 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
