@@ -29,7 +29,7 @@ use super::keeper::Keeper;
 use super::outgoing::Outgoing;
 use super::proxy_protocol::{self, Header, ProxyError};
 use super::wire::{Line, Order, Turn, Wire};
-use super::{Metrics, Peer, Socket, Times, TrustedProxies, plain};
+use super::{Metrics, Peer, Socket, Times, TrustedProxies, plain, socket};
 use crate::tls;
 
 /// What all connections share: the service and how HTTP is spoken.
@@ -144,7 +144,7 @@ impl<S> Lane<S> {
     }
 
     async fn establish(&self, mut tcp: TcpStream, address: SocketAddr, line: &Arc<Line>) -> Result<Established, Failure> {
-        tcp.set_nodelay(true).map_err(Failure::Tcp)?;
+        socket::prepare(&tcp).map_err(Failure::Tcp)?;
         let mut peer = Peer { address, tls: self.tls.is_some(), unnamed: false };
         let mut ahead = Vec::new();
         if self.proxied {

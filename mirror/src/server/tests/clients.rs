@@ -2,6 +2,23 @@
 
 use super::*;
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_is_slow_and_steady_is_not_cut() {
+    let times = Times { stall: Duration::from_secs(2), sweep: Duration::from_millis(10), ..Times::default() };
+    let server = Running::start(&Setup { times: Some(times), ..Setup::default() }, async |_| endless());
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(16 << 10).expect("a small buffer");
+    let mut client = socket.connect(server.address).await.expect("connects");
+    client.write_all(b"GET / HTTP/1.1\r\nhost: m\r\n\r\n").await.expect("sent");
+    // 400 KB/s: the kernel's megabytes, if it had them, would last for longer than the limit.
+    let (mut pace, mut piece, mut came) = (tokio::time::interval(Duration::from_millis(10)), [0; 4096], 0);
+    while came < 1_500_000 {
+        pace.tick().await;
+        came += within(client.read(&mut piece)).await.expect("it goes on");
+        assert_eq!(server.ended("stalled"), 0, "after {came} bytes");
+    }
+}
+
 #[tokio::test]
 async fn who_idles_makes_room_for_newcomers_and_who_is_served_does_not() {
     let (gate, held) = gated();
