@@ -5,6 +5,7 @@
 //! What dies with a client: its connection and its body. What does not: downloads, checks of tags, and all background work.
 
 mod error;
+mod open_files;
 mod restart;
 mod tasks;
 
@@ -107,6 +108,7 @@ impl Mirror {
         let Self { admin, parts, proving, server, ways } = self;
         let certificates = Arc::clone(&parts.certificates);
         let (addresses, shown) = (server.addresses(), server.shown());
+        let limits = open_files::limits(&parts.config, open_files::raise());
         let admin = admin.map(|admin| parts.spawn_admin(admin, &server));
         let Tasks { cancel, tracker } = &parts.background;
         parts.store.spawn(tracker, cancel);
@@ -123,10 +125,11 @@ impl Mirror {
             log.observe(request, move |request| service.serve(request))
         };
         let Tasks { cancel, tracker } = &parts.listening;
-        server.spawn(answer, &parts.config.limits, &parts.trusted, tracker, cancel);
+        server.spawn(answer, &limits, &parts.trusted, tracker, cancel);
         if let Some(proving) = proving {
             let service = serve_filter(surface::proving(Arc::clone(&certificates)));
-            proving.spawn(service, &parts.config.limits, &TrustedProxies::default(), tracker, cancel);
+            let limits = LimitsConfig { connections: FEW, ..limits };
+            proving.spawn(service, &limits, &TrustedProxies::default(), tracker, cancel);
         }
         parts.cache.load().greet();
         Running { addresses, admin, parts }
@@ -260,7 +263,7 @@ impl Parts {
             readiness: self.readiness.clone(),
             registry: observe::metrics(server, &self.store, &self.cache.load(), &self.upstream_metrics, &self.request_metrics),
         });
-        let limits = LimitsConfig { drain: ADMIN, ..self.config.limits.clone() };
+        let limits = LimitsConfig { connections: FEW, drain: ADMIN, ..self.config.limits.clone() };
         admin.spawn(serve_filter(filter), &limits, &TrustedProxies::default(), &self.admin.tracker, &self.admin.cancel);
         address
     }
@@ -347,6 +350,8 @@ fn random() -> Result<u64, StartError> {
 
 /// For running answers of the operator's pages.
 const ADMIN: Duration = Duration::from_secs(1);
+/// Connections at once to a listener that few have any use for.
+const FEW: usize = 64;
 /// For downloads and background work to see their end. What takes longer hangs.
 const BACKGROUND: Duration = Duration::from_secs(5);
 /// For connections to see that they were cut.

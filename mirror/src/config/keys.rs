@@ -153,8 +153,13 @@ pub(super) const KEYS: &[Key] = &[
     key("log.output", "stderr or stdout", "stderr", "Where lines go."),
     key("log.access", "true or false", "true", "One line for each request."),
     key("log.fields", "map", "", "Fields that every line carries."),
-    key("limits.connections", "number", "4096", "Clients' connections at once; more wait."),
-    key("limits.buffers", "size", "16MiB", "What all readers' buffers take together."),
+    key(
+        "limits.connections",
+        "number",
+        "4096",
+        "Clients' connections at once, as far as the limit of open files goes. For one more the longest idle one ends; while all are busy, it waits.",
+    ),
+    key("limits.buffers", "size", "16MiB", "What all readers' buffers take together; beyond that, 16 KiB a reader."),
     key(
         "limits.drain",
         "duration",

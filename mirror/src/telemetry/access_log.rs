@@ -121,16 +121,17 @@ struct Details {
 
 impl Record {
     fn start<R>(log: &Arc<Inner>, request: &mut Request<R>) -> Self {
-        let (client, id) = asker(request, &log.trusted.load());
+        let (client, id, direct) = asker(request, &log.trusted.load());
         log.shared.note(client);
         let id = id.unwrap_or_else(RequestId::next);
         let details = log.lines.is_some().then(|| {
             let user_agent = request.headers().get(USER_AGENT).cloned();
             let (method, uri) = (request.method().clone(), request.uri().clone());
-            Box::new(Details { client, facts: Facts::default(), method, time: SystemTime::now(), uri, user_agent })
+            let time = SystemTime::now().max(SystemTime::UNIX_EPOCH); // A clock that is earlier has no name in a line.
+            Box::new(Details { client, facts: Facts::default(), method, time, uri, user_agent })
         });
         let method = MethodClass::from(request.method());
-        request.extensions_mut().insert(Origin { client, id: id.clone() });
+        request.extensions_mut().insert(Origin { client, direct, id: id.clone() });
         let (log, started) = (Arc::clone(log), Instant::now());
         Self { bytes: 0, details, expected: None, id, log, method, outcome: None, started, status: None, whole: false }
     }
@@ -207,14 +208,14 @@ impl Drop for Record {
     }
 }
 
-/// Who asks, and the id that a trusted proxy gave.
-fn asker<R>(request: &Request<R>, trusted: &[IpNet]) -> (IpAddr, Option<RequestId>) {
-    let Some(peer) = request.extensions().get::<Peer>() else { return (Ipv4Addr::UNSPECIFIED.into(), None) };
+/// Who asks, the id that a trusted proxy gave, and whether there is no such proxy.
+fn asker<R>(request: &Request<R>, trusted: &[IpNet]) -> (IpAddr, Option<RequestId>, bool) {
+    let Some(peer) = request.extensions().get::<Peer>() else { return (Ipv4Addr::UNSPECIFIED.into(), None, true) };
     let address = peer.address.ip();
     if peer.unnamed || !trusted.iter().any(|network| network.contains(&address)) {
-        return (address, None);
+        return (address, None, true);
     }
-    (client_address(address, request.headers(), trusted), RequestId::given(request.headers()))
+    (client_address(address, request.headers(), trusted), RequestId::given(request.headers()), false)
 }
 
 #[cfg(test)]
