@@ -117,7 +117,10 @@ impl Cache {
                 Some((_, Some(bytes))) => return Ok(Some(self.remember(digest, bytes, true).into())),
                 Some((stored, None)) if !is_doubtful(&stored, held) => return Ok(large(stored, held)),
                 // A file that lost its end, or a manifest that names a wrong size: the hash tells.
-                Some(_) => drop(deadline.wait(digest, self.hash(digest).wait()).await?),
+                Some(_) => {
+                    let check = self.hash(digest).map_err(CacheError::busy(digest))?;
+                    deadline.wait(digest, check.wait()).await?;
+                }
             }
         }
         Ok(None) // It cannot even be read.

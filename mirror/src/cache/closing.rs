@@ -27,9 +27,11 @@ impl Cache {
 
     /// Where `error` is a refusal of anything but a tag that is known, it hints at lost access: that is known when this ends.
     pub(crate) async fn heard(&self, repo: &Arc<Repo>, error: &FetchError) {
-        if matches!(error, FetchError::Denied { .. }) && !repo.is_closed() && blob_identity(repo) == Identity::Account {
-            let (pending, _) =
-                self.0.access_checks.join(&self.0.lasting.tasks, &self.0.lasting.cancel, repo.key.clone(), || lost_access(repo.clone()));
+        if matches!(error, FetchError::Denied { .. })
+            && !repo.is_closed()
+            && blob_identity(repo) == Identity::Account
+            && let Ok((pending, _)) = self.0.access_checks.join(self.room(repo), repo.key.clone(), || lost_access(repo.clone()))
+        {
             // An upstream that is slow to say so changes nothing yet; the check goes on.
             let _ = tokio::time::timeout(STALE_WAIT, pending.wait()).await;
         }

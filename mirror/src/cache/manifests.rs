@@ -110,11 +110,12 @@ impl Cache {
             return Ok((Arc::new(Object::described(digest, &held.media_type, held.size)), Outcome::Hit));
         }
         let key = FetchKey { digest: digest.clone(), repo: repo.key.clone() };
-        let (pending, led) = self.0.fetches.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key, || {
+        let joined = self.0.fetches.join(self.room(repo), key, || {
             let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
             async move { cache.fetch(&repo, &digest, describe).await }
         });
-        let object = deadline.wait(digest, pending.wait()).await?.unwrap_or(Err(CacheError::Stopping))?;
+        let led = joined.as_ref().is_ok_and(|(_, led)| *led);
+        let object = deadline.joined(joined, digest).await?;
         if object.bytes.is_none() && !describe {
             // Joined a HEAD's question for a description; the content itself is still to be fetched.
             return Box::pin(self.by_digest(repo, digest, false, deadline)).await;

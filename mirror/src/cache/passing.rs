@@ -86,14 +86,14 @@ impl Cache {
         if let Some(list) = self.0.tag_lists.young(&key, repo.upstream.config().tag_window) {
             return Ok(list);
         }
-        let (pending, _) = self.0.tag_lists.asked.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key.clone(), || {
+        let joined = self.0.tag_lists.asked.join(self.room(repo), key.clone(), || {
             let (cache, repo) = (self.clone(), repo.clone());
             async move { cache.ask_for_tags(&repo, key).await }
         });
-        match deadline.wait(&repo.label, pending.wait()).await.map(|found| found.unwrap_or(Err(CacheError::Stopping))) {
-            Ok(Ok(list)) => Ok(list),
-            Ok(Err(error)) if error.is_final() => Err(error),
-            Ok(Err(error)) | Err(error) => cached_tags(repo, error).map(Arc::new),
+        match deadline.joined(joined, &repo.label).await {
+            Ok(list) => Ok(list),
+            Err(error) if error.is_final() => Err(error),
+            Err(error) => cached_tags(repo, error).map(Arc::new),
         }
     }
 
@@ -125,15 +125,15 @@ impl Cache {
         }
         let has_something = known.is_some() || repo.records.held(digest).is_some();
         let patience = if has_something { deadline.at_most(STALE_WAIT) } else { deadline };
-        let (pending, _) = self.0.referrer_checks.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key.clone(), || {
+        let joined = self.0.referrer_checks.join(self.room(repo), key.clone(), || {
             let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
             async move { cache.ask_for_referrers(&repo, &digest, key).await }
         });
-        match patience.wait(digest, pending.wait()).await.map(|found| found.unwrap_or(Err(CacheError::Stopping))) {
-            Ok(Ok(index)) => Ok(index),
-            _ if repo.is_closed() => Err(CacheError::Closed { repo: repo.label.clone() }),
-            Ok(Err(error)) | Err(error) if !has_something => Err(error),
-            _ => Ok(known.and_then(|known| known.index)),
+        match patience.joined(joined, digest).await {
+            Ok(index) => Ok(index),
+            Err(_) if repo.is_closed() => Err(CacheError::Closed { repo: repo.label.clone() }),
+            Err(error) if !has_something => Err(error),
+            Err(_) => Ok(known.and_then(|known| known.index)),
         }
     }
 

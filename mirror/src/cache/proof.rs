@@ -45,18 +45,15 @@ impl Cache {
         if let Question::No(seen) = question {
             return Ok(seen);
         }
-        let (pending, _) = self
-            .0
-            .visibility
-            .join(&self.0.lasting.tasks, &self.0.lasting.cancel, repo.key.clone(), || self.clone().ask_anonymously(repo.clone()));
+        let joined = self.0.visibility.join(self.room(repo), repo.key.clone(), || self.clone().ask_anonymously(repo.clone()));
         let patience = match question {
             Question::Ahead(seen) => return Ok(seen),
             Question::Briefly => deadline.at_most(STALE_WAIT), // The question goes on.
             Question::Ask | Question::No(_) => deadline,
         };
-        match patience.wait(&repo.label, pending.wait()).await.map(|seen| seen.unwrap_or(Err(CacheError::Stopping))) {
-            Ok(Ok(seen)) => Ok(seen),
-            Ok(Err(error)) | Err(error) => {
+        match patience.joined(joined, &repo.label).await {
+            Ok(seen) => Ok(seen),
+            Err(error) => {
                 repo.see(Seen::unanswered);
                 repo.records.state().visibility.ok_or(error)
             }
@@ -69,11 +66,11 @@ impl Cache {
             return Ok(());
         }
         let key = FetchKey { digest: digest.clone(), repo: repo.key.clone() };
-        let (pending, _) = self.0.proofs.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key, || {
+        let joined = self.0.proofs.join(self.room(repo), key, || {
             let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
             async move { cache.ask_for_blob(&repo, &digest).await }
         });
-        deadline.wait(digest, pending.wait()).await?.unwrap_or(Err(CacheError::Stopping))
+        deadline.joined(joined, digest).await
     }
 
     /// Notes that the upstream itself said that the repository holds a blob of `size` bytes.

@@ -9,8 +9,9 @@ use super::freshness::{Descriptor, Known, Lookup};
 use super::proof::is_mirrored;
 use super::visibility::Seen;
 use super::{Cache, CacheError, Deadline};
+use crate::config::UpstreamName;
 use crate::oci::{ChildKind, Digest, RepoName, Tag};
-use crate::store::{Repository, TagRecord};
+use crate::store::{Repository, StoreError, TagRecord};
 use crate::upstream::Upstream;
 use crate::via::Via;
 
@@ -63,14 +64,11 @@ impl Cache {
         if !is_mirrored(upstream.config(), name) {
             return Err(CacheError::NotServed { repo: label, setting: "repositories" });
         }
-        let (pending, _) = self.0.loads.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key.clone(), || {
-            let (store, of, owned, repo) = (self.store().clone(), upstream.config().name.clone(), name.clone(), label.clone());
-            async move {
-                let loaded = tokio::task::spawn_blocking(move || store.repository(&of, &owned)).await.map_err(|_| CacheError::Stopping)?;
-                loaded.map_err(|source| CacheError::Unreadable { repo, source })
-            }
+        let joined = self.0.loads.join(&self.0.lasting.local, key.clone(), || {
+            let (cache, of, owned, repo) = (self.clone(), upstream.config().name.clone(), name.clone(), label.clone());
+            async move { cache.load(of, owned).await?.map_err(|source| CacheError::Unreadable { repo, source }) }
         });
-        let records = deadline.wait(&label, pending.wait()).await?.ok_or(CacheError::Stopping)??;
+        let records = deadline.joined(joined, &label).await?;
         let repo = Repo {
             is_saving: Arc::default(),
             key: key.clone(),
@@ -82,6 +80,17 @@ impl Cache {
             used: Arc::default(),
         };
         Ok(self.0.repos.keep(key, repo))
+    }
+
+    async fn load(&self, of: UpstreamName, name: RepoName) -> Result<Result<Arc<Repository>, Arc<StoreError>>, CacheError> {
+        let (store, room) = (self.store().clone(), self.0.lasting.load_room.clone());
+        let room = room.acquire_owned().await.map_err(|_| CacheError::Stopping)?;
+        let load = move || {
+            let loaded = store.repository(&of, &name);
+            drop(room); // Not with the future: a thread that hangs takes its room.
+            loaded
+        };
+        tokio::task::spawn_blocking(load).await.map_err(|_| CacheError::Stopping)
     }
 }
 
@@ -200,5 +209,7 @@ impl Repos {
 
 /// Repositories in memory before some that are not in use go.
 pub(super) const REPOS: usize = 4096;
+/// Repositories that are loaded at once.
+pub(super) const LOADS: usize = 64;
 /// Tags of one repository in memory before the old ones go.
 const TAGS: usize = 1024;

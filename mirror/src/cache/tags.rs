@@ -84,12 +84,11 @@ impl Cache {
     /// Asks the upstream, together with all who ask now, and waits until `deadline`.
     async fn check(&self, repo: &Arc<Repo>, tag: &Tag, deadline: Deadline) -> Checked {
         let key = TagKey { repo: repo.key.clone(), tag: tag.clone() };
-        let (pending, _) = self.0.tag_checks.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key, || {
+        let joined = self.0.tag_checks.join(self.room(repo), key, || {
             let (cache, repo, tag) = (self.clone(), repo.clone(), tag.clone());
             async move { cache.ask_for_tag(&repo, &tag).await }
         });
-        let what = format!("{}:{tag}", repo.label);
-        deadline.wait(what, pending.wait()).await?.unwrap_or(Err(CacheError::Stopping))
+        deadline.joined(joined, format_args!("{}:{tag}", repo.label)).await
     }
 
     /// The check itself; what it finds is learned.

@@ -132,7 +132,7 @@ fn cache_status(error: &CacheError, subject: Subject, agent: &str) -> (StatusCod
         (CacheError::Unknown { .. }, Subject::Blob) => (StatusCode::NOT_FOUND, "BLOB_UNKNOWN"),
         // dockerd's older store tries a layer that fails with 5xx five times, over 50 seconds; after a 404 it goes to the next endpoint at once.
         (_, Subject::Blob) if is_legacy_dockerd(agent) => (StatusCode::NOT_FOUND, "BLOB_UNKNOWN"),
-        (CacheError::Stopping | CacheError::Upstream { source: FetchError::Busy { .. }, .. }, _) => {
+        (CacheError::Busy { .. } | CacheError::Stopping | CacheError::Upstream { source: FetchError::Busy { .. }, .. }, _) => {
             (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE")
         }
         (CacheError::Upstream { source: FetchError::Loop { .. }, .. }, _) => (StatusCode::LOOP_DETECTED, "UNAVAILABLE"),
@@ -162,6 +162,14 @@ mod tests {
         assert_eq!(silence().status(Subject::Manifest, legacy).0, StatusCode::BAD_GATEWAY);
         assert_eq!(silence().status(Subject::Blob, current).0, StatusCode::BAD_GATEWAY);
         assert_eq!(silence().status(Subject::Blob, legacy), (StatusCode::NOT_FOUND, "BLOB_UNKNOWN"));
+    }
+
+    #[test]
+    fn what_is_too_much_to_ask_is_503() {
+        for subject in [Subject::Blob, Subject::Manifest, Subject::Page] {
+            let busy = RegistryError::from(CacheError::Busy { what: "x".into() });
+            assert_eq!(busy.status(subject, "containerd/2.0"), (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"));
+        }
     }
 
     #[test]
