@@ -107,6 +107,7 @@ struct Lasting {
     checks: Arc<Shared<Digest, ()>>,
     flights: Arc<Flights>,
     keeper: Arc<Keeper>,
+    list_room: Arc<Semaphore>,
     load_room: Arc<Semaphore>,
     /// For work that asks nobody but the disk.
     local: Room,
@@ -126,6 +127,7 @@ impl Cache {
             checks: Arc::default(),
             flights: Arc::default(),
             keeper: Arc::default(),
+            list_room: Arc::new(Semaphore::new(passing::FILTERS)),
             load_room: Arc::new(Semaphore::new(repo::LOADS)),
             local: Room::new(tasks.clone(), cancel),
             look_room: Arc::new(Semaphore::new(look::LOOKS)),

@@ -62,8 +62,8 @@ async fn a_repository_of_which_only_digests_were_pulled_is_closed_when_access_is
             "an unknown tag" => {
                 drop(setup.cache.manifest(&repo, &"new".parse().expect("a tag"), false, Deadline::new()).await.expect_err("refused"));
             }
-            "referrers" => drop(setup.cache.referrers(&repo, &digest).await.expect_err("refused")),
-            _ => drop(setup.cache.tag_list(&repo, "").await.expect_err("refused")),
+            "referrers" => drop(setup.cache.referrers(&repo, &digest, None, Deadline::new()).await.expect_err("refused")),
+            _ => drop(setup.cache.tag_list(&repo, "", Deadline::new()).await.expect_err("refused")),
         }
         let closed = setup.cache.manifest(&repo, &by_digest(&digest), false, Deadline::new()).await;
         assert!(matches!(closed, Err(CacheError::Closed { .. })), "{asks}: {closed:?}");
