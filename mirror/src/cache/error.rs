@@ -80,7 +80,7 @@ impl CacheError {
     pub(crate) fn fetch(what: impl std::fmt::Display, source: FetchError) -> Self {
         let what = Arc::from(what.to_string());
         match source {
-            FetchError::NotFound { .. } | FetchError::Denied { .. } => Self::Unknown { what },
+            FetchError::NoRepository { .. } | FetchError::NotFound { .. } | FetchError::Denied { .. } => Self::Unknown { what },
             source => Self::Upstream { what, source },
         }
     }

@@ -21,6 +21,8 @@ pub(crate) struct Descriptor {
 /// What is known of a tag.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
+    /// The tag was gone then, and its repository was there.
+    pub(crate) alive: Option<Instant>,
     /// What it pointed at last; stays when the upstream no longer answers.
     pub(crate) at: Option<Descriptor>,
     /// When the upstream last answered, whatever it answered. `None` after a start.

@@ -102,7 +102,7 @@ impl Cache {
     async fn ask_anonymously(self, repo: Arc<Repo>) -> Result<Visibility, CacheError> {
         let seen = match repo.upstream.tags(&repo.key.name, "n=1", Identity::Anonymous).await {
             Ok(_) => Visibility::Public,
-            Err(FetchError::Denied { .. } | FetchError::NotFound { .. }) => Visibility::Private,
+            Err(FetchError::Denied { .. } | FetchError::NoRepository { .. } | FetchError::NotFound { .. }) => Visibility::Private,
             Err(error) => {
                 repo.see(Seen::unanswered);
                 return Err(CacheError::fetch(&repo.label, error));
@@ -162,7 +162,7 @@ where
 {
     match ask(identity).await {
         Err(refused) if identity == Identity::Account && refused.is_about_account() => match ask(Identity::Anonymous).await {
-            Err(FetchError::Denied { .. } | FetchError::NotFound { .. }) => Err(refused),
+            Err(FetchError::Denied { .. } | FetchError::NoRepository { .. } | FetchError::NotFound { .. }) => Err(refused),
             answer => answer,
         },
         answer => answer,

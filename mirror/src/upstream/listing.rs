@@ -90,7 +90,7 @@ impl Upstream {
             // What is public is listed all the same; what is not is the account's trouble still.
             Err(refused) if refused.is_about_account() => {
                 match self.inner.fetch(&Ask { identity: Identity::Anonymous, ..ask.clone() }, deadline).await {
-                    Err(FetchError::Denied { .. } | FetchError::NotFound { .. }) => return Err(refused),
+                    Err(FetchError::Denied { .. } | FetchError::NoRepository { .. } | FetchError::NotFound { .. }) => return Err(refused),
                     answer => answer?,
                 }
             }
