@@ -170,6 +170,7 @@ impl Running {
         }
         let upstreams = upstreams(config, parts.pseudonym, &parts.upstream_metrics)?;
         let cache = parts.cache.load().reloaded(config, upstreams);
+        parts.upstream_metrics.forget_states(); // They are learned anew, by the first questions.
         cache.greet();
         let registry = Registry::new(config, cache.clone(), parts.store.clone(), parts.canaries.clone(), parts.pseudonym);
         parts.trusted.replace(&config.trusted_proxies); // Before the rules that are made for them.
