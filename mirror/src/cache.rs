@@ -120,6 +120,14 @@ struct Lasting {
 impl Cache {
     /// A cache of `upstreams` over `store`. Its tasks run on `tasks` and end with `cancel`.
     pub fn new(config: &Config, store: Store, upstreams: Vec<Upstream>, tasks: TaskTracker, cancel: CancellationToken) -> Self {
+        if let Some(first) = upstreams.first()
+            && let Err(error) = store.claim(&first.config().name)
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "whose the stored content is could not be written down; it holds until the next start"
+            );
+        }
         let lasting = Lasting {
             buffers: Buffers::new(config.limits.buffers.0 as usize),
             cancel: cancel.clone(),
@@ -201,6 +209,11 @@ impl Cache {
 
     fn store(&self) -> &Store {
         &self.0.lasting.store
+    }
+
+    /// Whether the upstream of `repo` sent the bytes of `digest` itself: another's are not given out on its word, which may be a lie.
+    fn is_own(&self, repo: &Repo, digest: &Digest) -> bool {
+        self.store().has_sent(&repo.upstream.config().name, digest)
     }
 
     /// For questions about `repo`.

@@ -130,7 +130,9 @@ impl Cache {
         }
         let spool = self.spool(digest, size).await;
         let flight = Flight::new(digest, size, spool.as_ref());
-        Ok(Fetch { cancel: self.0.lasting.cancel.clone(), flight, metrics: self.0.lasting.metrics.clone(), spool, stream })
+        let (cancel, metrics) = (self.0.lasting.cancel.clone(), self.0.lasting.metrics.clone());
+        let (store, upstream) = (self.store().clone(), repo.upstream.config().name.clone());
+        Ok(Fetch { cancel, flight, metrics, spool, store, stream, upstream })
     }
 
     /// Room for the blob; without any, it is passed through.

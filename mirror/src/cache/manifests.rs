@@ -158,7 +158,8 @@ impl Cache {
         }
         // Where the repository is known to hold it, the store was looked into before.
         let owned = digest.clone();
-        let stored = if repo.records.has_manifest(digest) { None } else { self.look(move |store| store.manifest(&owned)).await };
+        let is_to_be_proved = self.is_own(repo, digest) && !repo.records.has_manifest(digest);
+        let stored = if is_to_be_proved { self.look(move |store| store.manifest(&owned)).await } else { None };
         if describe || stored.is_some() {
             let described = as_somebody(identity, |who| repo.upstream.describe_manifest(&repo.key.name, &reference, who)).await;
             match (described, stored) {
@@ -185,6 +186,7 @@ impl Cache {
     pub(crate) fn learn_manifest(&self, repo: &Arc<Repo>, fetched: FetchedManifest) -> Arc<Object> {
         let FetchedManifest { bytes, digest, facts } = fetched;
         let object = Arc::new(Object::new(&digest, &facts.media_type, bytes));
+        self.store().sent(&repo.upstream.config().name, &digest);
         self.0.memory.insert(digest.clone(), object.clone());
         repo.records.learn_manifest(&ManifestRecord { digest, media_type: facts.media_type, size: object.size, children: facts.children });
         self.keep(Unkept::Manifest(repo.clone(), object.clone()));

@@ -1,7 +1,7 @@
 //! Who we may be at an upstream for a repository, and whether a repository holds a digest.
 //!
 //! - A digest is served for a repository only after that repository is known to hold it: a manifest of it names it, or the upstream said so.
-//!   Content is shared by digest on the disk, never in rights.
+//!   Content is shared by digest on the disk, never in rights; and between upstreams only where each sent it itself (`store::sources`).
 //! - With `private` patterns an account reads only the private repositories that fit. Others must be readable by everybody, which an anonymous
 //!   question (free of quota) tells; the account then only pays the quota. Where an earlier answer was yes, a hit hardly waits for it.
 
