@@ -123,10 +123,14 @@ impl Tree {
     pub(super) fn remove_empty(&self, disk: &Disk, folder: &Path) -> bool {
         let parent = folder_of(folder);
         let mut counted = locked(&self.counted);
-        let before = folder_bytes(parent) + folder_bytes(folder);
+        let (before, own) = (folder_bytes(parent), folder_bytes(folder));
         let gone = fs::remove_dir(folder).is_ok();
         if gone && counted.has(parent) {
             disk.account.change(before, folder_bytes(parent));
+        }
+        // The scan may have been to its parent and not yet to it: then it is in no account.
+        if gone && counted.has(folder) {
+            disk.account.sub(own);
         }
         if let Counted::Only(folders) = &mut *counted {
             folders.remove(folder);
@@ -248,4 +252,24 @@ fn file_bytes(path: &Path) -> u64 {
 
 fn folder_of(path: &Path) -> &Path {
     path.parent().expect("everything of the store lies in its folder")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{config, folder, open};
+    use super::*;
+
+    #[test]
+    fn a_folder_that_the_scan_has_not_been_to_is_in_no_account_and_is_taken_out_of_none() {
+        let root = folder();
+        let store = open(&config(root.path()));
+        let (disk, parent) = (&store.disk, store.disk.layout.repos());
+        let child = parent.join("emptied-meanwhile");
+        fs::create_dir(&child).expect("made");
+        let ahead = count(disk, &parent).expect("counted");
+        locked(&disk.tree.counted).note(parent);
+        let before = disk.account.used();
+        assert!(ahead.contains(&child) && disk.tree.remove_empty(disk, &child));
+        assert_eq!(disk.account.used(), before);
+    }
 }
