@@ -183,6 +183,7 @@ async fn a_head_of_a_cold_blob_is_right_and_downloads_nothing() {
     let mirror = Program::of_hub(&hub.url()).start();
     let client = Client::new(mirror.url());
     client.get("/v2/library/app/manifests/1").await.whole();
+    mirror.wait_for_log("the upstream answers"); // Its own greeting is no answer to these questions.
     hub.forget();
     for blob in image.blobs() {
         let head = client.head(&format!("/v2/library/app/blobs/{}", blob.digest)).await;
