@@ -272,7 +272,7 @@ fn a_ca_that_is_not_there_or_there_already_is_told_with_the_mend() {
     assert_eq!(outside.status.code(), Some(1));
     insta::assert_snapshot!(told(outside), @r"
     error: the CA may not issue for a.test; it may for ci.test, 10.0.0.0/8
-    hint: `chandler ca rotate --permit NAME,..` makes an intermediate that may issue for more
+    hint: `chandler ca rotate --permit NAME,..` makes an intermediate that may issue for all names given there
     ");
     let neither = ca(folder.path(), &["revoke", "no-such-file"]);
     assert_eq!(neither.status.code(), Some(2));

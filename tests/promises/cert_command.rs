@@ -75,6 +75,7 @@ async fn without_a_mirror_a_person_gets_a_certificate_and_carries_it_elsewhere()
     let config = builder.write();
     let said = right(&cert(&config, &["obtain"]));
     assert!(said.contains("generation 1") && said.contains("no mirror runs with it"), "{said}");
+    assert!(status(&config)["account"].as_str().is_some_and(|account| account.contains("/my-account/")), "{said}");
     assert_eq!(status(&config)["identifiers"].as_array().map(Vec::len), Some(2));
 
     let folder = tempfile::tempdir().expect("a folder");

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use certs::store::{Held, State, StoreError};
 use certs::{Action, Moment, View, plan};
-use mirror::config::{Config, Names};
+use mirror::config::{Config, Issuer, Names};
 use serde_json::json;
+use url::Url;
 
 /// One certificate.
 pub(super) struct Standing {
+    /// At the first CA, once it is registered.
+    account: Option<String>,
     action: Action,
     attended: bool,
     held: Option<Held>,
@@ -39,13 +42,16 @@ pub(super) fn look(config: &Config, names: &Names, now: Moment) -> Result<Standi
         wish: &config.acme.wish(names),
     };
     let action = plan(now, &view);
-    Ok(Standing { action, attended: folder.is_attended()?, held, names: names.clone(), state })
+    let directory = config.acme.directories.first().map_or("", Url::as_str);
+    let saved = if names.issuer == Issuer::Acme { config.acme.store().account(directory).load()? } else { None };
+    let account = saved.and_then(|saved| saved.url().map(str::to_owned));
+    Ok(Standing { account, action, attended: folder.is_attended()?, held, names: names.clone(), state })
 }
 
 /// For people.
 pub(super) fn text(standings: &[Standing], now: Moment) -> String {
     let mut out = String::new();
-    for Standing { action, attended, held, names, state } in standings {
+    for Standing { account, action, attended, held, names, state } in standings {
         let _ = writeln!(out, "{}", names.name);
         line(&mut out, "names", &listed(names));
         match held {
@@ -71,6 +77,9 @@ pub(super) fn text(standings: &[Standing], now: Moment) -> String {
                 ),
             );
         }
+        if let Some(account) = account {
+            line(&mut out, "account", account);
+        }
         line(&mut out, "mirror", if *attended { "a running mirror looks after it" } else { "no mirror runs with it" });
     }
     out
@@ -90,6 +99,7 @@ pub(super) fn json(standings: &[Standing]) -> String {
             "generation": standing.held.as_ref().map(|held| held.generation),
             "next": next(&standing.action),
             "setback": standing.state.history.setback,
+            "account": standing.account,
             "attended": standing.attended,
         })
     };

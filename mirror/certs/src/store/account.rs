@@ -23,6 +23,13 @@ pub struct Saved {
     pub thumbprint: Option<String>,
 }
 
+impl Saved {
+    /// The account's URL, by which a lasting TXT record names it.
+    pub fn url(&self) -> Option<&str> {
+        self.credentials.get("id")?.as_str()
+    }
+}
+
 impl AccountFolder {
     pub(super) fn new(folder: &Path, directory: &str) -> Self {
         Self { folder: folder.join(folder_name(directory)) }
@@ -47,7 +54,7 @@ impl AccountFolder {
     /// was registered meanwhile stays.
     pub fn forget(&self, account: &str) -> Result<(), StoreError> {
         let _lock = self.lock()?;
-        let is_it = |saved: &Saved| saved.credentials.get("id").and_then(|id| id.as_str()) == Some(account);
+        let is_it = |saved: &Saved| saved.url() == Some(account);
         if self.load()?.as_ref().is_some_and(is_it) {
             files::put_aside(&self.folder.join(FILE), &"the CA does not know this account any more");
         }

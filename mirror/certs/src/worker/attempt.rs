@@ -121,7 +121,11 @@ impl Worker {
     /// By the private CA, which nobody else works on meanwhile.
     fn issue(&self, ca: &Path) -> Result<Bundle, PrivateError> {
         let wanted = Wanted { identifiers: self.wish.identifiers.clone(), life: LEAF_LIFE, purpose: Purpose::Server };
-        let issued = Ca::open(ca)?.issue(&wanted, self.wish.key, self.clock.now())?;
+        let (ca, now) = (Ca::open(ca)?, self.clock.now());
+        if let Some(issuer) = ca.issuer()?.first().filter(|issuer| now.since(issuer.not_before()) > issuer.not_after().since(now)) {
+            tracing::warn!(tls.certificate = %self.name, until = %issuer.not_after(), "the private CA's own certificate nears its end: `chandler ca rotate` makes the next one");
+        }
+        let issued = ca.issue(&wanted, self.wish.key, now)?;
         let key = issued.key.as_ref().map_or("", SecretKey::pem);
         Ok(Bundle::join(key, &issued.chain)?)
     }
@@ -200,6 +204,12 @@ impl Worker {
             AttemptError::Private(PrivateError::Ca(ca::CaError::Missing(folder))) => {
                 let said = format!("there is no CA in {}: `chandler ca init --permit …` makes one", folder.display());
                 Trouble { class: Class::Transient, retry_after: None, said }
+            }
+            AttemptError::Private(PrivateError::Ca(ca::CaError::Refused(refusal))) => {
+                let said = format!(
+                    "the private CA does not issue it: {refusal}; `chandler ca rotate` (with --permit for other names) makes one that does"
+                );
+                Trouble { class: Class::Configuration, retry_after: None, said }
             }
             // A disk that is full or ill: it passes, and nothing was lost, since it is asked before the CA is.
             other => Trouble { class: Class::Transient, retry_after: None, said: with_causes(other) },
