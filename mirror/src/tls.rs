@@ -6,7 +6,7 @@
 //!
 //! Invariant: a working pair is never replaced by one that [`Pair::load`] refuses.
 
-mod acme;
+mod issuance;
 mod metrics;
 mod pair;
 mod resolver;
@@ -18,8 +18,8 @@ use certs::solve::ACME_TLS;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 
-pub(crate) use acme::Telling;
-pub use acme::{AcmeError, Certificates, Issued, Shown};
+pub(crate) use issuance::Telling;
+pub use issuance::{AcmeError, Certificates, Issued, Shown};
 pub use metrics::Metrics;
 pub use pair::{Pair, PairError, PairWarning};
 pub use resolver::Resolver;

@@ -1,4 +1,4 @@
-//! The listeners' certificates that are got by ACME: who gets them, where they are put, what is told of them.
+//! The listeners' certificates that are issued to us, by ACME or by the private CA: who gets them, where they are put, what is told of them.
 //!
 //! [`Certificates`] makes one [`Issued`] for each list of names; listeners with the same list share it. Each has two tasks: the worker (crate `certs`),
 //! which obtains and renews, and the watcher, which tells metrics, readiness and log how it stands and looks whether what was got is what clients see.
@@ -7,38 +7,35 @@
 
 mod dial;
 mod elsewhere;
+mod settings;
 mod standing;
 mod watch;
 
 use std::error::Error;
 use std::fmt;
-use std::fs;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use certs::acme::{AccountWish, Courier, CourierError};
+use certs::acme::{Courier, CourierError};
 use certs::solve::{AlpnProofs, DnsHook, HttpProofs, Solvers, Way};
 use certs::store::{CertName, Store, StoreError};
-use certs::worker::{Look, PRIVATE, Worker};
-use certs::{BootstrapError, Budget, Identifier, Served, SystemClock, Wish, bootstrap};
+use certs::worker::{Look, Worker};
+use certs::{BootstrapError, Identifier, Served, SystemClock, bootstrap};
 use rustls::sign::CertifiedKey;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use url::Url;
 
 use super::{Metrics, Resolver};
-use crate::config::{AcmeConfig, DnsHookConfig, Issuer, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, ListenerConfig, Names};
-use crate::roots::system_roots;
+use crate::config::{AcmeConfig, DnsHookConfig, Issuer, ListenerConfig, Names};
 use crate::telemetry::Readiness;
 use elsewhere::Elsewhere;
 use watch::Watcher;
 
-/// All certificates that are got by ACME.
+/// All certificates that are issued to us.
 #[derive(Debug, Default)]
 pub struct Certificates {
     alpn: Arc<AlpnProofs>,
@@ -176,7 +173,7 @@ impl Certificates {
             name: issued.names.name.clone(),
             served: Arc::clone(&issued.served),
             solvers: self.solvers(config, ways),
-            staging: staging(config),
+            staging: settings::staging(config),
             status: tokio::sync::watch::Sender::default(),
             store: self.store.clone()?,
             wake: Arc::clone(&issued.wake),
@@ -256,105 +253,5 @@ impl fmt::Debug for Issued {
     }
 }
 
-impl AcmeConfig {
-    /// Where the private CA is.
-    pub fn private_ca(&self) -> PathBuf {
-        folder(&self.path).join("ca")
-    }
-
-    /// Where certificates and accounts are.
-    pub fn store(&self) -> Store {
-        Store::new(&folder(&self.path))
-    }
-
-    /// What is asked of the CA for `names`.
-    pub fn wish(&self, names: &Names) -> Wish {
-        if names.issuer == Issuer::Private {
-            return Wish {
-                directories: vec![PRIVATE.to_owned()],
-                how: String::new(),
-                identifiers: names.identifiers.clone(),
-                key: self.key,
-                profile: None,
-            };
-        }
-        let has_address = names.identifiers.iter().any(|identifier| matches!(identifier, Identifier::Ip(_)));
-        let is_lets_encrypts = self.directories.iter().any(|url| url.host_str().is_some_and(|host| host.ends_with(".letsencrypt.org")));
-        Wish {
-            directories: self.directories.iter().map(ToString::to_string).collect(),
-            how: self.how(),
-            identifiers: names.identifiers.clone(),
-            key: self.key,
-            // Let's Encrypt issues for addresses under this profile only.
-            profile: self.profile.clone().or_else(|| (has_address && is_lets_encrypts).then(|| "shortlived".to_owned())),
-        }
-    }
-
-    /// Changes with whatever could be the mend of a failure.
-    fn how(&self) -> String {
-        let Self { ca, directories: _, dns, email, external, http, key: _, path: _, profile: _, ways } = self;
-        let mut hasher = DefaultHasher::new(); // Of another release it may be another: then one attempt comes early.
-        format!("{ca:?} {dns:?} {email:?} {http} {ways:?}").hash(&mut hasher);
-        external.as_ref().map(|external| (external.kid().to_owned(), external.key())).hash(&mut hasher);
-        format!("{:016x}", hasher.finish())
-    }
-
-    /// Whom accounts are registered for.
-    pub fn account(&self) -> AccountWish {
-        AccountWish { email: self.email.clone(), external: self.external.clone() }
-    }
-
-    /// What is asked of the CAs at most: one that is known by roots of its own, and is no public one behind a proxy that reads along, counts nothing.
-    pub fn budget(&self) -> Budget {
-        let is_public =
-            |url: &Url| url.host_str().is_some_and(|host| PUBLIC.iter().any(|one| host == *one || host.ends_with(&format!(".{one}"))));
-        if self.ca.is_none() || self.directories.iter().any(is_public) { Budget::PUBLIC } else { Budget::OWN }
-    }
-
-    /// The same for one certificate: a CA of one's own machine counts nothing either.
-    pub fn budget_for(&self, names: &Names) -> Budget {
-        if names.issuer == Issuer::Private { Budget::OWN } else { self.budget() }
-    }
-
-    /// How CAs are reached.
-    pub fn courier(&self) -> Result<Courier, AcmeError> {
-        let Some(file) = &self.ca else { return Ok(Courier::new(system_roots())?) };
-        let pem = fs::read_to_string(file).map_err(|source| AcmeError::Ca { file: file.clone(), source })?;
-        Ok(Courier::knowing(&pem)?)
-    }
-
-    /// What is wrong with the files that it names, by key.
-    pub fn faults(&self) -> Vec<(&'static str, Box<dyn Error>)> {
-        let ca = self.courier().err().map(|error| ("acme.ca", error.into()));
-        let script = |key, file: &Path| is_no_program(file).map(|why| (key, why.into()));
-        let hook = self.dns.as_ref().and_then(|dns| script("acme.dns.hook", &dns.hook));
-        let cleanup = self.dns.as_ref().and_then(|dns| script("acme.dns.cleanup", dns.cleanup.as_ref()?));
-        [ca, hook, cleanup].into_iter().flatten().collect()
-    }
-}
-
-/// The twin of Let's Encrypt, which counts failures apart.
-fn staging(config: &AcmeConfig) -> Option<String> {
-    let is_its = config.directories.first().is_some_and(|first| first.as_str() == LETS_ENCRYPT);
-    is_its.then(|| LETS_ENCRYPT_STAGING.to_owned())
-}
-
-/// What the `registry` image called a cache file was a file once and is a folder now; where it is a file, we lie beside it.
-fn folder(path: &Path) -> PathBuf {
-    if path.is_file() { path.with_added_extension("chandler") } else { path.to_owned() }
-}
-
-/// Who runs public CAs that speak ACME, as far as people here use them.
-const PUBLIC: [&str; 6] = ["buypass.com", "letsencrypt.org", "pki.goog", "sectigo.com", "ssl.com", "zerossl.com"];
-
 /// CAs' tokens have some forty characters.
 const MAX_TOKEN: usize = 256;
-
-fn is_no_program(file: &Path) -> Option<String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    match fs::metadata(file) {
-        Ok(meta) if meta.is_file() && meta.permissions().mode() & 0o111 != 0 => None,
-        Ok(_) => Some(format!("{} is no program; chmod +x makes a script one", file.display())),
-        Err(error) => Some(format!("cannot find {}: {error}", file.display())),
-    }
-}
