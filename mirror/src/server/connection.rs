@@ -29,7 +29,7 @@ use super::outgoing::Outgoing;
 use super::proxy_protocol::{self, Header, ProxyError};
 use super::wire::{Line, Order, Turn, Wire};
 use super::{Metrics, Peer, Socket, Times, TrustedProxies};
-use crate::tls;
+use crate::tls::{Clients, Handshakes};
 
 /// What all connections share: the service and how HTTP is spoken.
 pub(super) struct Http<S> {
@@ -48,7 +48,7 @@ pub(super) struct Lane<S> {
     address: SocketAddr,
     http: Arc<Http<S>>,
     proxied: bool,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Handshakes>,
     warned: AtomicBool,
 }
 
@@ -106,8 +106,8 @@ fn builder() -> auto::Builder<TokioExecutor> {
 }
 
 impl<S> Lane<S> {
-    pub(super) fn new(socket: &Socket, http: Arc<Http<S>>) -> Self {
-        let tls = socket.resolver.clone().map(|resolver| TlsAcceptor::from(tls::server_config(resolver)));
+    pub(super) fn new(socket: &Socket, clients: Option<Clients>, http: Arc<Http<S>>) -> Self {
+        let tls = socket.resolver.clone().map(|resolver| Handshakes::new(resolver, clients));
         Self { address: socket.address, http, proxied: socket.config.proxy_protocol, tls, warned: AtomicBool::new(false) }
     }
 
@@ -143,7 +143,7 @@ impl<S> Lane<S> {
 
     async fn establish(&self, mut tcp: TcpStream, address: SocketAddr, line: &Arc<Line>) -> Result<Established, Failure> {
         tcp.set_nodelay(true).map_err(Failure::Tcp)?;
-        let mut peer = Peer { address, tls: self.tls.is_some(), unnamed: false };
+        let mut peer = Peer { address, certificate: None, tls: self.tls.is_some(), unnamed: false };
         let mut ahead = Vec::new();
         if self.proxied {
             if !self.http.trusted.contains(address.ip()) {
@@ -155,9 +155,12 @@ impl<S> Lane<S> {
             ahead = rest;
         }
         let wire = Wire::new(tcp, ahead, Arc::clone(line));
-        let Some(acceptor) = &self.tls else { return Ok(Established::Plain(wire, peer)) };
-        let stream = timeout(self.http.times.handshake, acceptor.accept(wire)).await.map_err(|_| Failure::HandshakeSlow)?;
-        Ok(Established::Tls(Box::new(stream.map_err(Failure::Handshake)?), peer))
+        let Some(handshakes) = &self.tls else { return Ok(Established::Plain(wire, peer)) };
+        let accepting = TlsAcceptor::from(handshakes.config()).accept(wire);
+        let stream = timeout(self.http.times.handshake, accepting).await.map_err(|_| Failure::HandshakeSlow)?;
+        let stream = stream.map_err(Failure::Handshake)?;
+        peer.certificate = handshakes.certificate(stream.get_ref().1.peer_certificates());
+        Ok(Established::Tls(Box::new(stream), peer))
     }
 
     async fn speak<I, F, B>(&self, builder: &auto::Builder<TokioExecutor>, io: I, peer: Peer, line: &Arc<Line>)
@@ -168,7 +171,8 @@ impl<S> Lane<S> {
         B: Body<Data = Bytes, Error = io::Error> + Send + Unpin + 'static,
     {
         let (http, turns) = (Arc::clone(&self.http), Arc::clone(line));
-        let service = service_fn(move |request| http.answer(request, peer, &turns));
+        let address = peer.address;
+        let service = service_fn(move |request| http.answer(request, peer.clone(), &turns));
         let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
         let outcome = until_cut(line, |cx, drains| {
             if drains {
@@ -177,7 +181,7 @@ impl<S> Lane<S> {
             connection.as_mut().poll(cx)
         });
         if let Some(Err(error)) = outcome.await {
-            tracing::debug!(client.address = %peer.address, error = error.as_ref() as &dyn std::error::Error, "a connection ended early");
+            tracing::debug!(client.address = %address, error = error.as_ref() as &dyn std::error::Error, "a connection ended early");
         }
     }
 

@@ -18,6 +18,7 @@ use super::metrics::{Ended, MethodClass};
 use super::request_id::X_REQUEST_ID;
 use super::{Facts, Lines, Metrics, Origin, Outcome, RequestId, SharedAddress, client_address};
 use crate::server::{Peer, TrustedProxies};
+use crate::tls::ClientCertificate;
 
 /// Observes requests; cheap to clone.
 #[derive(Clone, Debug)]
@@ -111,6 +112,7 @@ struct Record {
 
 #[derive(Debug)]
 struct Details {
+    certificate: Option<Arc<ClientCertificate>>,
     client: IpAddr,
     facts: Facts,
     method: Method,
@@ -122,15 +124,24 @@ struct Details {
 impl Record {
     fn start<R>(log: &Arc<Inner>, request: &mut Request<R>) -> Self {
         let (client, id) = asker(request, &log.trusted.load());
+        let certificate = request.extensions().get::<Peer>().and_then(|peer| peer.certificate.clone());
         log.shared.note(client);
         let id = id.unwrap_or_else(RequestId::next);
         let details = log.lines.is_some().then(|| {
             let user_agent = request.headers().get(USER_AGENT).cloned();
             let (method, uri) = (request.method().clone(), request.uri().clone());
-            Box::new(Details { client, facts: Facts::default(), method, time: SystemTime::now(), uri, user_agent })
+            Box::new(Details {
+                certificate: certificate.clone(),
+                client,
+                facts: Facts::default(),
+                method,
+                time: SystemTime::now(),
+                uri,
+                user_agent,
+            })
         });
         let method = MethodClass::from(request.method());
-        request.extensions_mut().insert(Origin { client, id: id.clone() });
+        request.extensions_mut().insert(Origin { certificate, client, id: id.clone() });
         let (log, started) = (Arc::clone(log), Instant::now());
         Self { bytes: 0, details, expected: None, id, log, method, outcome: None, started, status: None, whole: false }
     }
@@ -179,6 +190,8 @@ impl Details {
         Line {
             aborted: ended.aborted,
             bytes: ended.bytes,
+            // Only what it is worth: what anybody can write of himself is no name.
+            certificate: self.certificate.as_deref().filter(|certificate| certificate.verdict().is_ok()).map(ClientCertificate::name),
             client: self.client,
             duration: ended.duration,
             facts: &self.facts,
