@@ -123,8 +123,7 @@ struct Details {
 
 impl Record {
     fn start<R>(log: &Arc<Inner>, request: &mut Request<R>) -> Self {
-        let (client, id) = asker(request, &log.trusted.load());
-        let certificate = request.extensions().get::<Peer>().and_then(|peer| peer.certificate.clone());
+        let (client, certificate, id) = asker(request, &log.trusted.load());
         log.shared.note(client);
         let id = id.unwrap_or_else(RequestId::next);
         let details = log.lines.is_some().then(|| {
@@ -220,14 +219,14 @@ impl Drop for Record {
     }
 }
 
-/// Who asks, and the id that a trusted proxy gave.
-fn asker<R>(request: &Request<R>, trusted: &[IpNet]) -> (IpAddr, Option<RequestId>) {
-    let Some(peer) = request.extensions().get::<Peer>() else { return (Ipv4Addr::UNSPECIFIED.into(), None) };
-    let address = peer.address.ip();
+/// Who asks, what its connection has shown, and the id that a trusted proxy gave.
+fn asker<R>(request: &Request<R>, trusted: &[IpNet]) -> (IpAddr, Option<Arc<ClientCertificate>>, Option<RequestId>) {
+    let Some(peer) = request.extensions().get::<Peer>() else { return (Ipv4Addr::UNSPECIFIED.into(), None, None) };
+    let (address, certificate) = (peer.address.ip(), peer.certificate.clone());
     if peer.unnamed || !trusted.iter().any(|network| network.contains(&address)) {
-        return (address, None);
+        return (address, certificate, None);
     }
-    (client_address(address, request.headers(), trusted), RequestId::given(request.headers()))
+    (client_address(address, request.headers(), trusted), certificate, RequestId::given(request.headers()))
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ pub enum ClientsError {
         source: AuthorityError,
     },
     /// The private CA.
-    #[error("the private CA in {} is not known\nhint: `chandler ca init` makes it, as the user that chandler runs as, with the state folder in which acme.path lies", folder.display())]
+    #[error("the private CA in {} (`chandler ca init` makes it there) cannot be read", folder.display())]
     Private {
         /// Where it is looked for.
         folder: PathBuf,
