@@ -65,7 +65,7 @@ impl CaFailure {
                 "`chandler ca rotate` makes the next intermediate, `chandler ca rotate --root` the next root"
             }
             CaError::Refused(Refusal::Names { .. }) => {
-                "`chandler ca rotate --permit NAME,..` makes an intermediate that may issue for more"
+                "`chandler ca rotate --permit NAME,..` makes an intermediate that may issue for all names given there"
             }
             CaError::Unknown(_) | CaError::Foreign => "the numbers of this CA's certificates are in issued.jsonl in its folder",
             _ => return None,

@@ -10,15 +10,21 @@ mod status;
 use std::io;
 use std::path::PathBuf;
 
+use certs::acme::AccountError;
 use certs::store::{CertFolder, CertName, StoreError};
+use certs::worker::PRIVATE;
 use certs::{Clock as _, SystemClock};
 use mirror::config::{Config, Names};
 
-use crate::cli::cert::{CertArgs, ExportArgs, RollbackArgs, StatusArgs, Task};
+use crate::cli::cert::{CertArgs, ExportArgs, RevokeArgs, RollbackArgs, StatusArgs, Task};
 
 /// Why `chandler cert` failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CertFailure {
+    #[error(transparent)]
+    Account(#[from] Box<AccountError>),
+    #[error(transparent)]
+    Acme(#[from] mirror::tls::AcmeError),
     #[error("{0}")]
     Bad(String),
     #[error("the configuration has no listener with names under tls.acme, so no certificate is got")]
@@ -31,8 +37,16 @@ pub(crate) enum CertFailure {
     NoSuch(CertName, String),
     #[error("no listener has files under tls.certificate and tls.key to import to")]
     Nowhere,
+    #[error("it was issued by the private CA: `chandler ca revoke {0}` takes it back")]
+    Own(String),
     #[error(transparent)]
     Pair(#[from] mirror::tls::PairError),
+    #[error("cannot read {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
     #[error(transparent)]
@@ -72,6 +86,7 @@ pub(crate) fn run(args: &CertArgs, config: &Config) -> Result<String, CertFailur
         Task::Export(args) => export(config, args),
         Task::Import(args) => pair::import(config, args),
         Task::Renew(args) => renew::renew(config, args),
+        Task::Revoke(args) => revoke(config, args),
         Task::Rollback(args) => rollback(config, args),
         Task::Status(args) => show(config, args),
     }
@@ -117,6 +132,26 @@ fn rollback(config: &Config, args: &RollbackArgs) -> Result<String, CertFailure>
         "{}: generation {wanted} is in use, until {}; a mirror that runs shows it from its next start on\n",
         args.name,
         back.bundle.not_after()
+    ))
+}
+
+fn revoke(config: &Config, args: &RevokeArgs) -> Result<String, CertFailure> {
+    let names = meant(config, Some(&args.name))?[0];
+    let folder = folder(config, names);
+    let held = folder.current()?.ok_or_else(|| CertFailure::NoneYet(args.name.clone()))?;
+    let directory = &held.facts.directory;
+    if directory == PRIVATE {
+        return Err(CertFailure::Own(held.bundle.serial().to_owned()));
+    }
+    let (store, courier) = (config.acme.store(), config.acme.courier()?);
+    let runtime = tokio::runtime::Runtime::new().map_err(CertFailure::Runtime)?;
+    let account = config.acme.account();
+    runtime.block_on(certs::acme::revoke(&store, directory, &account, &courier, &held.bundle, args.reason.into())).map_err(Box::new)?;
+    folder.note_revoked(&held)?;
+    Ok(format!(
+        "{}: {directory} took {} back; a mirror that runs gets another within half a minute, `chandler cert renew` at once\n",
+        args.name,
+        held.bundle.serial()
     ))
 }
 

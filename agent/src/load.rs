@@ -26,6 +26,8 @@ pub(crate) enum LoadError {
     NotText { path: PathBuf, line: usize },
     #[error("cannot read the configuration {path}{}", said_by(*.named))]
     Read { named: Option<&'static str>, path: PathBuf, source: io::Error },
+    #[error("no thread reads the configuration")]
+    Thread(#[source] io::Error),
     #[error("the variable {0} is not UTF-8 text")]
     Variable(String),
     #[error(transparent)]
@@ -37,6 +39,7 @@ fn said_by(named: Option<&str>) -> String {
 }
 
 /// Makes the configuration, as often as it is asked.
+#[derive(Clone)]
 pub(crate) struct Loader {
     flags: Vec<Flag>,
     source: Source,

@@ -1,18 +1,19 @@
 //! Runs the mirror with a resolved configuration: the runtime, the signals, the first words.
 //!
-//! SIGTERM and SIGINT drain; a second one ends at once. SIGHUP reads the configuration again and keeps the old one when the new one is wrong.
+//! SIGTERM and SIGINT drain; a second one ends at once. SIGHUP reads the configuration again and keeps the old one when the new one is wrong. It is
+//! read on a thread of its own: a disk that hangs holds up no stop.
 
 mod banner;
 
 use std::io;
 use std::time::Duration;
 
-use mirror::config::{Config, ListenerConfig, LogFormat};
+use mirror::config::{Config, ListenerConfig, LogFormat, Resolved};
 use mirror::server::systemd;
 use mirror::{Mirror, Running, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::load::Loader;
+use crate::load::{LoadError, Loader};
 use crate::logging::{self, Log};
 
 /// Why the mirror does not run, or ended.
@@ -46,7 +47,14 @@ async fn serve(config: Config, loader: &Loader, log: &Log) -> Result<(), RunErro
     tracing::info!(urls = urls(&config, &running).join(" "), admin, "the mirror serves");
     systemd::ready();
     while let Next::Reload = signals.next().await {
-        reload(&running, loader, log);
+        systemd::reloading();
+        tracing::info!("SIGHUP: the configuration is read again");
+        let loaded = tokio::select! {
+            loaded = load_aside(loader) => loaded,
+            () = signals.stop() => break,
+        };
+        reload(loaded, &running, log);
+        systemd::ready();
     }
     systemd::stopping();
     tracing::info!("stopping: no new connections; running answers have {:?} to finish", config.limits.drain);
@@ -64,9 +72,19 @@ fn urls(config: &Config, running: &Running) -> Vec<String> {
     config.listeners.iter().zip(running.addresses()).map(url).collect()
 }
 
-fn reload(running: &Running, loader: &Loader, log: &Log) {
-    systemd::reloading();
-    match loader.load() {
+/// Not on the runtime's blocking threads, whose end a stop waits for.
+async fn load_aside(loader: &Loader) -> Result<Resolved, LoadError> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let loader = loader.clone();
+    let started = std::thread::Builder::new().name("reload".into()).spawn(move || drop(tell.send(loader.load())));
+    match started {
+        Ok(_) => told.await.unwrap_or_else(|_| Err(LoadError::Thread(io::Error::other("it panicked")))),
+        Err(error) => Err(LoadError::Thread(error)),
+    }
+}
+
+fn reload(loaded: Result<Resolved, LoadError>, running: &Running, log: &Log) {
+    match loaded {
         Ok(resolved) => {
             for note in &resolved.notes {
                 tracing::warn!("{note}");
@@ -77,7 +95,6 @@ fn reload(running: &Running, loader: &Loader, log: &Log) {
         }
         Err(error) => tracing::error!("the new configuration is wrong and the old one holds: {error}"),
     }
-    systemd::ready();
 }
 
 /// All of it that a running mirror can change, or nothing.
@@ -118,6 +135,14 @@ impl Signals {
             _ = self.hangup.recv() => Next::Reload,
             _ = self.interrupt.recv() => Next::Stop,
             _ = self.terminate.recv() => Next::Stop,
+        }
+    }
+
+    /// Leaves a SIGHUP for later.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
     }
 

@@ -83,7 +83,7 @@ impl Failure {
                 Some("`chandler mirror --print-default-config` shows every key; `chandler mirror --check` tries a change")
             }
             Self::Log(_) => Some("log.level is error, warn, info, debug or trace, or a filter such as info,mirror::upstream=debug"),
-            Self::Cert(_) | Self::Image(_) | Self::Print(_) | Self::Run(_) => None,
+            Self::Cert(_) | Self::Image(_) | Self::Load(LoadError::Thread(_)) | Self::Print(_) | Self::Run(_) => None,
         }
     }
 

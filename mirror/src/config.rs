@@ -82,12 +82,12 @@ pub struct ListenerConfig {
 /// Where a listener's certificate comes from.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TlsConfig {
-    /// It is got and renewed by ACME.
-    Acme(Names),
     /// Somebody puts it there.
     Files(TlsFiles),
-    /// Somebody may put one there, which counts while it is valid; else it is got by ACME.
-    FilesOrAcme(TlsFiles, Names),
+    /// Somebody may put one there, which counts while it is valid; else it is got.
+    FilesOrIssued(TlsFiles, Names),
+    /// It is got and renewed.
+    Issued(Names),
 }
 
 /// For whom a certificate is got.
@@ -95,21 +95,31 @@ pub enum TlsConfig {
 pub struct Names {
     /// All of them; at least one.
     pub identifiers: Identifiers,
+    /// From whom.
+    pub issuer: Issuer,
     /// What the certificate is called: its first name, as it was written.
     pub name: CertName,
 }
 
-impl Config {
-    /// The certificates that are got by ACME, each once.
-    pub fn certificates(&self) -> Vec<&Names> {
-        let mut wanted: Vec<&Names> = self.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.names()).collect();
-        wanted.dedup_by_key(|names| &names.name);
-        wanted
-    }
+/// Who issues a listener's certificate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Issuer {
+    /// A CA that speaks ACME.
+    Acme,
+    /// The CA of `chandler ca`, on this machine.
+    Private,
+}
 
-    /// Where `chandler ca` keeps the private CA.
-    pub fn private_ca(&self) -> PathBuf {
-        self.acme.path.join("ca")
+impl Config {
+    /// The certificates that are got, each once.
+    pub fn certificates(&self) -> Vec<&Names> {
+        let mut wanted: Vec<&Names> = Vec::new();
+        for names in self.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.names()) {
+            if !wanted.contains(&names) {
+                wanted.push(names);
+            }
+        }
+        wanted
     }
 }
 
@@ -117,8 +127,8 @@ impl TlsConfig {
     /// The files that somebody puts there.
     pub fn files(&self) -> Option<&TlsFiles> {
         match self {
-            Self::Acme(_) => None,
-            Self::Files(files) | Self::FilesOrAcme(files, _) => Some(files),
+            Self::Issued(_) => None,
+            Self::Files(files) | Self::FilesOrIssued(files, _) => Some(files),
         }
     }
 
@@ -126,7 +136,7 @@ impl TlsConfig {
     pub fn names(&self) -> Option<&Names> {
         match self {
             Self::Files(_) => None,
-            Self::Acme(names) | Self::FilesOrAcme(_, names) => Some(names),
+            Self::FilesOrIssued(_, names) | Self::Issued(names) => Some(names),
         }
     }
 }

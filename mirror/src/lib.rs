@@ -15,6 +15,7 @@ pub mod config;
 mod observe;
 pub mod oci;
 pub mod registry;
+mod roots;
 pub mod server;
 mod service;
 pub mod store;

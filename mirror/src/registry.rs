@@ -15,8 +15,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, HeaderValue, Method, Response};
 
 pub use action::{Action, ActionError, Names, Page, Target};
 pub use reply::RegistryBody;
@@ -96,8 +97,17 @@ impl Registry {
         }))
     }
 
+    /// Whether a connection is one that no rule has any use for: it ends with its answer, so that strangers hold no place that others could have.
+    /// A proxy's connection is others' too.
+    pub fn is_strangers(&self, asker: &Origin) -> bool {
+        asker.direct && !self.0.access.knows(client(asker))
+    }
+
     fn finish(&self, answer: Answer, subject: Subject, mut facts: Facts, request: &Parts, asker: &Origin) -> Response<RegistryBody> {
         let mut response = answer.unwrap_or_else(|error| self.refuse(&error, subject, request, asker, &mut facts));
+        if self.is_strangers(asker) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         response.extensions_mut().insert(facts);
         response
     }

@@ -3,9 +3,10 @@
 //! A connection's way: `accept` (the loop that only accepts) → `connection` (PROXY header, TLS handshake, HTTP) → the service. Its bytes
 //! pass `wire`, its answers pass `outgoing`; both only count. What the counts mean is judged by `keeper`, one task for all connections:
 //! it ends those that are idle, stalled or never send a request, and it drains them at a stop. So a request costs no timer and no lock.
+//! `slots` has idle connections make room where there is no place left.
 //!
 //! Invariants: no handshake inside the accept loop; a full file table pauses it, never ends or spins it; a panic in the service is one
-//! answer 500. What this does not do: routes, access, `X-Forwarded-For` (that is `telemetry::client_address`).
+//! answer 500; an answer with `Connection: close` is its connection's last, over HTTP/2 too. What this does not do: routes, access, `X-Forwarded-For` (that is `telemetry::client_address`).
 
 mod accept;
 mod connection;
@@ -13,7 +14,9 @@ mod filter;
 mod keeper;
 mod metrics;
 mod outgoing;
+mod plain;
 mod proxy_protocol;
+mod slots;
 mod socket;
 pub mod systemd;
 mod trusted;
@@ -28,7 +31,6 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -170,7 +172,7 @@ impl Server {
     {
         let keeper = keeper::Keeper::new(times, self.metrics.clone());
         tasks.spawn(keeper.clone().keep(limits.drain, cancel.clone()));
-        let slots = Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
+        let slots = slots::Slots::new(limits.connections, keeper.clone());
         let http = Arc::new(connection::Http::new(service, trusted, keeper, times, self.metrics.clone()));
         if let Some(clients) = self.clients.clone() {
             tasks.spawn(tls::watch_clients(clients, times.certificate_look, cancel.clone()));
@@ -180,7 +182,7 @@ impl Server {
                 tasks.spawn(tls::watch(files.clone(), resolver, self.tls_metrics.clone(), times.certificate_look, cancel.clone()));
             }
             let lane = Arc::new(connection::Lane::new(&socket, self.clients.clone(), Arc::clone(&http)));
-            tasks.spawn(accept::run(socket.listener, lane, Arc::clone(&slots), tasks.clone(), cancel.clone()));
+            tasks.spawn(accept::run(socket.listener, lane, slots.clone(), tasks.clone(), cancel.clone()));
         }
     }
 }
@@ -216,6 +218,8 @@ struct Times {
     head: Duration,
     /// Between two requests. Longer than the 90 s after which Go's clients close by themselves, so that they, not we, decide.
     idle: Duration,
+    /// The same, for a client that was told to go.
+    parting: Duration,
     /// For the PROXY header.
     proxy_header: Duration,
     /// A reader that takes less than `keeper::PROGRESS` bytes in this time is cut.
@@ -232,6 +236,7 @@ impl Default for Times {
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(30),
             idle: Duration::from_mins(2),
+            parting: Duration::from_secs(10),
             proxy_header: Duration::from_secs(5),
             stall: Duration::from_mins(1),
             sweep: Duration::from_secs(2),

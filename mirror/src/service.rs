@@ -5,6 +5,7 @@
 //! What dies with a client: its connection and its body. What does not: downloads, checks of tags, and all background work.
 
 mod error;
+mod open_files;
 mod restart;
 mod tasks;
 
@@ -107,6 +108,7 @@ impl Mirror {
         let Self { admin, parts, proving, server, ways } = self;
         let certificates = Arc::clone(&parts.certificates);
         let (addresses, shown) = (server.addresses(), server.shown());
+        let limits = open_files::limits(&parts.config, open_files::raise());
         let admin = admin.map(|admin| parts.spawn_admin(admin, &server));
         let Tasks { cancel, tracker } = &parts.background;
         parts.store.spawn(tracker, cancel);
@@ -123,27 +125,29 @@ impl Mirror {
             log.observe(request, move |request| service.serve(request))
         };
         let Tasks { cancel, tracker } = &parts.listening;
-        server.spawn(answer, &parts.config.limits, &parts.trusted, tracker, cancel);
+        server.spawn(answer, &limits, &parts.trusted, tracker, cancel);
         if let Some(proving) = proving {
             let service = serve_filter(surface::proving(Arc::clone(&certificates)));
-            proving.spawn(service, &parts.config.limits, &TrustedProxies::default(), tracker, cancel);
+            let limits = LimitsConfig { connections: FEW, ..limits };
+            proving.spawn(service, &limits, &TrustedProxies::default(), tracker, cancel);
         }
         parts.cache.load().greet();
         Running { addresses, admin, parts }
     }
 }
 
-/// Gets the certificates that are due, with the ports of the configuration for CAs to look at, and ends: for a command line, while no mirror runs.
-pub async fn obtain(config: &Config) -> Result<Vec<(CertName, Result<Look, certs::store::StoreError>)>, StartError> {
+/// Gets those of these certificates that are due, with the ports of the configuration for CAs to look at, and ends: for a command line, while no mirror runs.
+pub async fn obtain(config: &Config, names: &[CertName]) -> Result<Vec<(CertName, Result<Look, certs::store::StoreError>)>, StartError> {
     let certificates = Arc::new(Certificates::new(&config.acme, &config.listeners)?);
     let (proving, ways) = bind_proving(config, &certificates)?;
     let tasks = Tasks::default();
-    let listeners = Server::bind(&config.listeners, &certificates, Vec::new())?;
-    for server in proving.into_iter().chain([listeners]) {
+    let needs_listeners = certificates.need_proofs() && ways.iter().any(|way| matches!(way, Way::Http | Way::TlsAlpn));
+    let listeners = needs_listeners.then(|| Server::bind(&config.listeners, &certificates, Vec::new())).transpose()?;
+    for server in proving.into_iter().chain(listeners) {
         let service = serve_filter(surface::proving(Arc::clone(&certificates)));
         server.spawn(service, &config.limits, &TrustedProxies::default(), &tasks.tracker, &tasks.cancel);
     }
-    let looks = certificates.look(&config.acme, &ways).await;
+    let looks = certificates.look(&config.acme, &ways, names).await;
     tasks.end(CUT).await;
     Ok(looks)
 }
@@ -259,7 +263,7 @@ impl Parts {
             readiness: self.readiness.clone(),
             registry: observe::metrics(server, &self.store, &self.cache.load(), &self.upstream_metrics, &self.request_metrics),
         });
-        let limits = LimitsConfig { drain: ADMIN, ..self.config.limits.clone() };
+        let limits = LimitsConfig { connections: FEW, drain: ADMIN, ..self.config.limits.clone() };
         admin.spawn(serve_filter(filter), &limits, &TrustedProxies::default(), &self.admin.tracker, &self.admin.cancel);
         address
     }
@@ -303,7 +307,7 @@ fn bind_admin(admin: &AdminConfig, drop_in: bool) -> Result<Option<Server>, Star
 fn bind_proving(config: &Config, certificates: &Certificates) -> Result<(Option<Server>, Vec<Way>), StartError> {
     let (address, ways) = (config.acme.http, config.acme.ways.clone());
     let answers = |listener: &ListenerConfig| listener.tls.is_none() && listener.address.port() == address.port();
-    if certificates.is_empty() || !ways.contains(&Way::Http) || config.listeners.iter().any(answers) {
+    if !certificates.need_proofs() || !ways.contains(&Way::Http) || config.listeners.iter().any(answers) {
         return Ok((None, ways));
     }
     let listener = ListenerConfig { address, proxy_protocol: false, tls: None };
@@ -346,6 +350,8 @@ fn random() -> Result<u64, StartError> {
 
 /// For running answers of the operator's pages.
 const ADMIN: Duration = Duration::from_secs(1);
+/// Connections at once to a listener that few have any use for.
+const FEW: usize = 64;
 /// For downloads and background work to see their end. What takes longer hangs.
 const BACKGROUND: Duration = Duration::from_secs(5);
 /// For connections to see that they were cut.

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -57,12 +57,21 @@ where
     F: Future<Output = Response<FilterBody>> + Send + 'static,
 {
     fn serve(&self, request: Request<Incoming>) -> Serving {
+        let registry = self.registry.load();
         if !Registry::serves(request.uri().path()) {
-            return Serving::Page(Box::pin((self.pages)(request)));
+            let is_last = request.extensions().get::<Origin>().is_some_and(|origin| registry.is_strangers(origin));
+            let answering = (self.pages)(request);
+            return Serving::Page(Box::pin(async move {
+                let mut response = answering.await;
+                if is_last {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
+            }));
         }
         let (mut parts, _) = request.into_parts();
         let origin = parts.extensions.remove::<Origin>().expect("the access log is the outermost layer");
-        Serving::Registry(self.registry.load().answer(parts, origin))
+        Serving::Registry(registry.answer(parts, origin))
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Origin {
     pub certificate: Option<Arc<ClientCertificate>>,
     /// The client, behind trusted proxies.
     pub client: IpAddr,
+    /// The connection is the client's own, and no proxy's that speaks for several.
+    pub direct: bool,
     /// Its id in log lines, error bodies and `X-Request-Id`.
     pub id: RequestId,
 }

@@ -4,6 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -11,6 +12,8 @@ use tests::client::{Answer, Client};
 use tests::hub::{Hub, noise};
 use tests::operator::Operator;
 use tests::program::Program;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
 
 const RULES: &str = "trusted_proxies: [\"127.0.0.1/32\"]
 access:
@@ -20,6 +23,8 @@ const OFFICE: &str = "10.1.2.3";
 const RUNNER: &str = "192.168.7.9";
 const STRANGER: &str = "203.0.113.5";
 const NONCE: &str = "00112233445566778899aabbccddeeff";
+/// Less than the head of a request may take, which would free a place as well.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn hub() -> Hub {
     let hub = Hub::start();
@@ -154,4 +159,36 @@ async fn behind_the_proxy_protocol_a_client_is_whom_the_proxy_names_and_never_wh
         let answer = String::from_utf8_lossy(&answer);
         assert_eq!(answer.split(' ').nth(1), Some(status), "{proxy}, {forwarded}: {answer:.300}");
     }
+}
+
+/// A connection to `mirror` from an address of this machine.
+async fn connected(from: &str, mirror: &Program) -> tokio::net::TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(format!("{from}:0").parse().expect("an address")).expect("all of 127.0.0.0/8 is this machine");
+    socket.connect(mirror.host().parse().expect("an address")).await.expect("it listens")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_keeps_nobody_out_by_holding_connections() {
+    let hub = hub();
+    let rules = "access:\n  - {name: ci, networks: [\"127.0.0.1/32\"]}";
+    let mirror = Program::of_hub(&hub.url()).config(rules).limits("{connections: 8, drain: 5s}").start();
+    let mut held = Vec::new();
+    for path in ["/v2/", "/v2/library/alpine/manifests/1", "/v2/_catalog", "/"] {
+        let (mut stranger, mut all) = (connected("127.0.0.2", &mirror).await, Vec::new());
+        stranger.write_all(format!("GET {path} HTTP/1.1\r\nhost: m\r\n\r\n").as_bytes()).await.expect("sent");
+        tokio::time::timeout(PATIENCE, stranger.read_to_end(&mut all)).await.expect("it is its only answer").expect("to its end");
+        assert!(String::from_utf8_lossy(&all).contains("connection: close"), "{path}");
+    }
+    for _ in 0..20 {
+        held.push(connected("127.0.0.2", &mirror).await); // They ask nothing.
+    }
+    let client = Client::new(mirror.url());
+    let pulled = async {
+        for _ in 0..3 {
+            client.pull("library/alpine", "1").await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, pulled).await.expect("there is a place for who may");
+    assert!(client.get("/v2/").await.headers.get("connection").is_none(), "who is known keeps its connection");
 }

@@ -46,7 +46,7 @@ struct Owner {
 impl Owner {
     fn of(pebble: &Pebble, names: &[&str]) -> Self {
         let identifiers = names.iter().map(|name| name.parse().expect("an identifier")).collect();
-        let wish = Wish { directories: vec![pebble.directory()], identifiers, key: KeyKind::P256, profile: None };
+        let wish = Wish { directories: vec![pebble.directory()], identifiers, how: String::new(), key: KeyKind::P256, profile: None };
         Self { account: AccountWish::default(), clock: Arc::default(), files: TempDir::new().expect("a folder"), staging: None, wish }
     }
 
@@ -55,10 +55,11 @@ impl Owner {
         Worker {
             account: self.account.clone(),
             budget: Budget::PUBLIC,
+            ca: None,
             clock: self.clock.clone(),
-            courier: Courier::new(Some(&pebble.api_root())).expect("a client"),
+            courier: Courier::knowing(&pebble.api_root()).expect("a client"),
             name: "mirror".parse().expect("a name"),
-            served: Arc::new(Served::new(self.wish.identifiers.clone())),
+            served: Arc::new(Served::new(self.wish.clone())),
             solvers,
             staging: self.staging.clone(),
             status: tokio::sync::watch::Sender::default(),
@@ -191,7 +192,7 @@ async fn after_two_failed_proofs_the_next_one_is_tried_where_it_costs_nothing() 
     let broken = Solvers { alpn: Some(Arc::default()), ..Solvers::default() }; // A table that no listener reads.
     let look = async |solvers: &Solvers| {
         asked.lock().expect("no holder panics").clear();
-        let worker = Worker { courier: Courier::new(Some(&roots)).expect("a client"), ..owner.worker(&pebble, solvers.clone()) };
+        let worker = Worker { courier: Courier::knowing(&roots).expect("a client"), ..owner.worker(&pebble, solvers.clone()) };
         let look = worker.look().await.expect("files");
         owner.clock.on_by(Duration::from_secs(24 * 3600));
         let mut seen = asked.lock().expect("no holder panics").clone();
@@ -278,4 +279,23 @@ async fn a_certificate_that_was_replaced_already_is_replaced_all_the_same() {
         assert!(matches!(look, Look::Obtained(_)), "{look:?}\n{}", pebble.log());
     }
     assert_eq!(pebble.issued(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_the_ca_took_back_is_replaced_once_the_ca_says_so() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let prover = Prover::start(&pebble).await;
+    let owner = Owner::of(&pebble, &["mirror.test"]);
+    let worker = owner.worker(&pebble, prover.http());
+    assert_eq!(worker.look().await.expect("files"), Look::Obtained(Reason::Missing));
+    let held = worker.served.current().expect("it is served");
+    let (directory, cause) = (pebble.directory(), certs::ca::Cause::KeyCompromise);
+    let taken_back = certs::acme::revoke(&worker.store, &directory, &worker.account, &worker.courier, &held, cause);
+    taken_back.await.expect("by its own account");
+
+    owner.clock.on_by(Duration::from_secs(25 * 3600)); // The CA wants to be asked every few hours.
+    let look = owner.worker(&pebble, prover.http()).look().await.expect("files");
+    assert_eq!(look, Look::Obtained(Reason::SuggestionPassed), "{}", pebble.log());
+    assert_eq!(pebble.issued(), 2);
 }

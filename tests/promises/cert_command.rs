@@ -55,7 +55,13 @@ async fn a_person_renews_through_the_mirror_that_runs_and_rolls_back() {
     assert_ne!(second, first, "the mirror shows it without a restart");
     assert_eq!(pebble.issued(), 2);
 
-    right(&cert(&config, &["rollback", "mirror.test"]));
+    let serial = status(&config)["serial"].as_str().expect("a serial number").replace(':', "");
+    right(&cert(&config, &["revoke", "mirror.test", "--reason", "key-compromise"]));
+    assert!(pebble.has_revoked(&serial), "{serial}");
+    let said = right(&cert(&config, &["renew"]));
+    assert!(said.contains("generation 3"), "one that was taken back is due: {said}");
+
+    right(&cert(&config, &["rollback", "mirror.test", "--generation", "1"]));
     assert_eq!(status(&config)["generation"], 1);
     let program = program.crash_and_restart();
     assert_eq!(shown(&program, "mirror.test").await, first);

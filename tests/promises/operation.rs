@@ -80,6 +80,51 @@ async fn a_reload_takes_proxies_the_admin_token_and_the_level_and_names_what_wai
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_cannot_be_read_to_its_end_holds_up_no_request_and_no_stop() {
+    let hub = hub();
+    let mut mirror = Program::of_hub(&hub.url()).start();
+    fs::remove_file(mirror.config()).expect("it is ours");
+    // To open a pipe that nobody writes to takes for ever.
+    assert!(Command::new("mkfifo").arg(mirror.config()).status().expect("`mkfifo` runs").success());
+    mirror.signal("HUP");
+    mirror.wait_for_log("the configuration is read again");
+    Client::new(mirror.url()).get(TAG).await.whole();
+    assert!(mirror.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn few_open_files_are_fewer_connections_and_nothing_else() {
+    let (hub, folder) = (hub(), tempfile::TempDir::with_prefix("chandler-few-files-").expect("a folder"));
+    let upstream = format!("docker.io={}", hub.url());
+    let mut command = Command::new("/bin/sh");
+    command.args(["-euc", "ulimit -Sn 64; ulimit -Hn 128; exec \"$@\"", "sh"]).arg(program_path());
+    command.args(["mirror", "--listen", "127.0.0.1:0", "--upstream", &upstream, "--store"]).arg(folder.path());
+    let settings = [("ADMIN", "127.0.0.1:0"), ("LOG_FORMAT", "json"), ("STORE_MIN_FREE", "1MiB")];
+    command.env_clear().envs(settings.map(|(key, value)| (format!("CHANDLER_{key}"), value))).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut program = Killed(command.spawn().expect("the program was built with the tests"));
+    let mut log = BufReader::new(program.0.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    let mut line = |text: &str| log.by_ref().find(|line| line.contains(text)).expect("it is said");
+    let warning = line("limits.connections");
+    assert!(warning.contains("is 4096, and this process may have 128 files open, which is enough for 32"), "{warning}");
+    let line: Value = serde_json::from_str(&line("the mirror serves")).expect("the log is JSON");
+    let url = line["urls"].as_str().expect("a URL");
+
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        idle.push(TcpStream::connect(url.trim_start_matches("http://")).await.expect("it listens"));
+    }
+    let admin = Client::new(line["admin"].as_str().expect("a URL"));
+    let served = async {
+        Client::new(url).pull("library/alpine", "latest").await;
+        admin.get("/healthz").await.whole();
+    };
+    let soon = Duration::from_secs(20); // An idle connection that nobody ends is there for longer.
+    tokio::time::timeout(soon, served).await.expect("there is a file for all that is done");
+    program.0.kill().expect("it is ours");
+    assert_eq!(log.find(|line| line.contains("Too many open files")), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_said_of_an_upstream_ends_when_a_reload_takes_it_away() {
     let (hub, other) = (hub(), Hub::start());
     let mirror = Program::of_hub(&hub.url()).start();

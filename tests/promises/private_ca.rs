@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 use tests::hub::Hub;
+use tests::operator::Operator;
 use tests::program::{Program, program_path};
 use tests::tools;
 
@@ -94,6 +95,32 @@ async fn a_machine_with_the_exported_files_trusts_the_mirror_that_serves_what_wa
     let fingerprint = succeeds("x509", desk.openssl("x509 -noout -fingerprint -sha256 -in trust/ca.pem")).replace(':', "").to_lowercase();
     let told = said.lines().find_map(|line| line.strip_prefix("sha256:")).expect("a fingerprint");
     assert!(fingerprint.contains(&told[..64]), "{fingerprint} {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mirror_has_its_certificate_issued_and_renews_it_by_itself() {
+    let Some(desk) = Desk::new() else { return };
+    let hub = Hub::start();
+    let listeners = "[{address: \"127.0.0.1:0\", tls: {private: [mirror.test, 127.0.0.1]}}]";
+    let acme = format!("acme: {{path: \"{}\"}}", desk.path("state").display());
+    let mirror = Program::of_hub(&hub.url()).listeners(listeners).config(&acme).start();
+    let operator = Operator::of(&mirror);
+    let said = operator.wait_for_readiness(503).await;
+    assert!(said.contains("certificate mirror.test: there is no certificate yet"), "{said}");
+    mirror.wait_for_log("there is no CA in");
+
+    desk.ca("init --permit mirror.test,127.0.0.0/8");
+    mirror.signal("HUP");
+    operator.wait_for_readiness(200).await;
+    let first = tests::anybody::shown(mirror.host(), "mirror.test").await;
+    desk.ca(&format!("export {} --out trust", mirror.host()));
+    let root = reqwest::Certificate::from_pem(&fs::read(desk.path("trust/ca.pem")).expect("it was exported")).expect("a certificate");
+    let client = reqwest::Client::builder().tls_certs_only([root]).no_proxy().build().expect("a client");
+    assert!(client.get(format!("{}/v2/", mirror.url())).send().await.expect("it is trusted").status().is_success());
+
+    let renewed = Command::new(program_path()).args(["cert", "renew", "--force", "--config"]).arg(mirror.config()).env_clear().output();
+    succeeds("renew", renewed.expect("it starts"));
+    assert_ne!(tests::anybody::shown(mirror.host(), "mirror.test").await, first, "without a restart");
 }
 
 #[test]

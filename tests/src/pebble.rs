@@ -83,6 +83,13 @@ impl Pebble {
         String::from_utf8(answer.stdout).expect("PEM is text")
     }
 
+    /// Whether it took the certificate with this serial number (hexadecimal) back.
+    pub fn has_revoked(&self, serial: &str) -> bool {
+        let url = format!("https://127.0.0.1:{}/cert-status-by-serial/{serial}", self.ports.management);
+        let answer = Command::new("curl").args(["-sfk", &url]).output().expect("curl runs");
+        String::from_utf8_lossy(&answer.stdout).contains("Revoked")
+    }
+
     /// The root of its own server's certificate, PEM: what a client of its API must trust.
     pub fn api_root(&self) -> String {
         fs::read_to_string(self.folder.path().join("root.pem")).expect("it was written at the start")

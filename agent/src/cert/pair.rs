@@ -1,9 +1,9 @@
 //! Pairs of files: what certbot's deploy hook brings, and what other programs want to have.
 
 use std::env;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -19,7 +19,7 @@ pub(super) fn import(config: &Config, args: &ImportArgs) -> Result<String, CertF
     let files = source(args)?;
     let target = config.listeners.iter().find_map(|listener| listener.tls.as_ref()?.files()).ok_or(CertFailure::Nowhere)?;
     let pair = Pair::load(&files, SystemTime::now())?;
-    let read = |path: &Path| fs::read(path).map_err(|source| CertFailure::Write { path: path.to_owned(), source });
+    let read = |path: &Path| fs::read(path).map_err(|source| CertFailure::Read { path: path.to_owned(), source });
     let (certificate, key) = (read(&files.certificate)?, read(&files.key)?);
     if target.certificate == target.key {
         put(&target.key, &[key, certificate].concat())?; // One file: never a key of another certificate.
@@ -57,7 +57,7 @@ fn put(path: &Path, bytes: &[u8]) -> Result<(), CertFailure> {
     let written = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
         file.write_all(bytes)?;
-        give_to_the_owner_of(path.parent(), &beside)?;
+        give_to_the_owner_of(path.parent(), &file)?;
         file.sync_all()?;
         fs::rename(&beside, path)
     };
@@ -65,9 +65,8 @@ fn put(path: &Path, bytes: &[u8]) -> Result<(), CertFailure> {
 }
 
 /// certbot runs as root, and the mirror as somebody else, to whom the folder belongs.
-fn give_to_the_owner_of(folder: Option<&Path>, file: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt as _, chown};
+fn give_to_the_owner_of(folder: Option<&Path>, file: &File) -> io::Result<()> {
     let Some(folder) = folder.filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
     let owner = fs::metadata(folder)?;
-    if rustix::process::geteuid().is_root() { chown(file, Some(owner.uid()), Some(owner.gid())) } else { Ok(()) }
+    if rustix::process::geteuid().is_root() { fchown(file, Some(owner.uid()), Some(owner.gid())) } else { Ok(()) }
 }

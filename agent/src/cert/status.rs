@@ -30,7 +30,7 @@ pub(super) fn look(config: &Config, names: &Names, now: Moment) -> Result<Standi
     let (held, state) = (folder.current()?, folder.state()?);
     let view = View {
         asked: state.asked,
-        budget: &config.acme.budget(),
+        budget: &config.acme.budget_for(names),
         held: held.as_ref().map(|held| &held.facts),
         history: &state.history,
         jitter: state.jitter.unwrap_or(0.0),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use certs::store::CertName;
 use clap::{Args, Subcommand};
 
+use super::ca::CauseName;
 use crate::load::Source;
 
 #[derive(Args, Debug)]
@@ -35,6 +36,8 @@ pub(crate) enum Task {
     Import(ImportArgs),
     /// Write a certificate's chain and key
     Export(ExportArgs),
+    /// Have the CA take a certificate back; the mirror gets another at once
+    Revoke(RevokeArgs),
 }
 
 #[derive(Args, Debug)]
@@ -85,6 +88,16 @@ pub(crate) struct ExportArgs {
     /// The folder for fullchain.pem and privkey.pem
     #[arg(short, long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RevokeArgs {
+    /// Which
+    #[arg(value_name = "NAME")]
+    pub(crate) name: CertName,
+    /// Why
+    #[arg(long, value_name = "WHY", default_value = "unspecified")]
+    pub(crate) reason: CauseName,
 }
 
 impl CertArgs {

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use mirror::config::{Access, Config, Pattern, UpstreamConfig};
+use certs::Identifier;
+use mirror::config::{Access, Config, ListenerConfig, Pattern, UpstreamConfig};
 
 /// The lines, with a line break after each. `urls` are those of the listeners, `admin` is the operator's own.
 pub(crate) fn banner(config: &Config, urls: &[String], admin: Option<SocketAddr>) -> String {
@@ -25,16 +26,24 @@ pub(crate) fn banner(config: &Config, urls: &[String], admin: Option<SocketAddr>
         None => line("metrics", "off"),
     }
     line("log", &format!("{}, level {}", if config.log.to_stdout { "standard output" } else { "standard error" }, config.log.level));
-    if let Some(url) = urls.first() {
-        let _ = write!(text, "\n{}", next_step(&reachable(url)));
+    if let (Some(url), Some(listener), Some(upstream)) = (urls.first(), config.listeners.first(), config.upstreams.first()) {
+        let _ = write!(text, "\n{}", next_step(upstream, &reachable(url, listener)));
     }
     text
 }
 
-fn next_step(url: &str) -> String {
+/// `registry-mirrors` is for Docker Hub alone; of other registries an engine must be told by name.
+fn next_step(upstream: &UpstreamConfig, url: &str) -> String {
+    let name = &upstream.name;
+    if upstream.answers_to.iter().any(|host| host == "docker.io") {
+        return format!(
+            "Put Docker behind it, in /etc/docker/daemon.json:\n\n  {{ \"registry-mirrors\": [\"{url}\"] }}\n\n\
+             then `sudo kill -HUP $(pidof dockerd)`, which disturbs no container, and `docker pull alpine`.\n\n"
+        );
+    }
     format!(
-        "Put Docker behind it, in /etc/docker/daemon.json:\n\n  {{ \"registry-mirrors\": [\"{url}\"] }}\n\n\
-         then `sudo kill -HUP $(pidof dockerd)`, which disturbs no container, and `docker pull alpine`.\n\n"
+        "Put containerd behind it, in /etc/containerd/certs.d/{name}/hosts.toml:\n\n  server = \"https://{name}\"\n\n  [host.\"{url}\"]\n  \
+         capabilities = [\"pull\", \"resolve\"]\n\nDocker looks at mirrors for Docker Hub only, unless its image store is containerd's.\n\n"
     )
 }
 
@@ -59,8 +68,19 @@ fn audience(config: &Config) -> String {
     }
 }
 
-/// An address that an engine on this machine can be given.
-fn reachable(url: &str) -> String {
+/// An address that an engine can be given: by a name of the certificate, else one that is right on this machine.
+fn reachable(url: &str, listener: &ListenerConfig) -> String {
+    let named = || {
+        let first = listener.tls.as_ref()?.names()?.identifiers.iter().find_map(|identifier| match identifier {
+            Identifier::Dns(name) if !name.is_wildcard() => Some(name.as_str()),
+            _ => None,
+        })?;
+        Some(format!("https://{first}:{}", url.rsplit(':').next()?))
+    };
+    named().unwrap_or_else(|| local(url))
+}
+
+fn local(url: &str) -> String {
     url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//127.0.0.1:")
 }
 
@@ -91,5 +111,28 @@ mod tests {
 
         then `sudo kill -HUP $(pidof dockerd)`, which disturbs no container, and `docker pull alpine`.
         "#);
+    }
+
+    #[test]
+    fn the_next_step_fits_the_registry_and_the_certificate() {
+        let last = |yaml: &str, url: &str| {
+            let config = resolve(&Sources::yaml(yaml)).expect("it is right").config;
+            banner(&config, &[url.to_owned()], None).split_once("\n\n").map(|(_, rest)| rest.to_owned()).expect("a next step")
+        };
+        insta::assert_snapshot!(last("upstreams: [ghcr.io=https://ghcr.io]", "http://[::]:5000"), @r#"
+        Put containerd behind it, in /etc/containerd/certs.d/ghcr.io/hosts.toml:
+
+          server = "https://ghcr.io"
+
+          [host."http://127.0.0.1:5000"]
+          capabilities = ["pull", "resolve"]
+
+        Docker looks at mirrors for Docker Hub only, unless its image store is containerd's.
+        "#);
+        let named = last(
+            "listeners: [{address: ':443', tls: {acme: ['*.example.com', mirror.example.com]}}]\nacme: {dns: {hook: /x}}",
+            "https://[::]:443",
+        );
+        assert!(named.contains("[\"https://mirror.example.com:443\"]"), "{named}");
     }
 }

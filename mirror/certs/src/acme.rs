@@ -6,6 +6,7 @@ mod ari;
 mod courier;
 mod error;
 mod order;
+mod revoke;
 
 pub use account::{AccountError, AccountWish, ExternalAccount, open_account};
 pub use ari::{Advice, ask, greet};
@@ -13,3 +14,4 @@ pub use courier::{Courier, CourierError, Seen};
 pub(crate) use error::with_causes;
 pub use error::{CaError, Remedy};
 pub use order::{Carried, Errand, OrderError, carry};
+pub use revoke::revoke;

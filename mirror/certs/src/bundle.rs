@@ -132,13 +132,25 @@ impl Bundle {
         Facts {
             directory: directory.to_owned(),
             id: self.leaf.id.clone(),
-            identifiers: self.leaf.identifiers.clone(),
+            identifiers: wish.identifiers.clone(),
             key: self.leaf.key.unwrap_or(wish.key),
             not_after: self.leaf.not_after,
             not_before: self.leaf.not_before,
             profile: wish.profile.clone(),
             revoked: false,
         }
+    }
+
+    /// What can be told of it without knowing how it came.
+    pub fn own_facts(&self) -> Facts {
+        let wish = Wish {
+            directories: Vec::new(),
+            how: String::new(),
+            identifiers: self.leaf.identifiers.clone(),
+            key: KeyKind::default(),
+            profile: None,
+        };
+        self.facts("", &wish)
     }
 
     /// What a handshake needs.

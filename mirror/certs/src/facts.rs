@@ -11,6 +11,9 @@ use crate::{Identifiers, Moment};
 pub struct Wish {
     /// The CAs, by the URL of their directory, in the order in which they are asked.
     pub directories: Vec<String>,
+    /// A word for how it is to be got (account, proofs): changed, what failed before is tried at once. It makes no other certificate.
+    #[serde(default)]
+    pub how: String,
     /// For whom.
     pub identifiers: Identifiers,
     /// The kind of key.
@@ -26,7 +29,7 @@ pub struct Facts {
     pub directory: String,
     /// Its name in ARI (RFC 9773 4.1); `None` where it names no authority key.
     pub id: Option<String>,
-    /// For whom.
+    /// For whom it was ordered; a CA may add names.
     pub identifiers: Identifiers,
     /// The kind of its key.
     pub key: KeyKind,

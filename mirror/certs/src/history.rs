@@ -135,7 +135,7 @@ pub fn wait(class: Class, count: u32, remaining: Duration) -> Duration {
         Class::Configuration => return DAY,
         Class::RateLimited => &[60],
         Class::Transient => &[1, 2, 5, 15, 60],
-        Class::Validation => &[10, 100],
+        Class::Validation => &[1, 10, 100], // After a minute another way is tried.
     };
     match first.get(count.saturating_sub(1) as usize) {
         Some(minutes) => Duration::from_secs(minutes * 60),
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(schedule(Class::Transient, 30), [1, 2, 5, 15, 60, 1440, 1440]);
         assert_eq!(schedule(Class::Transient, 6), [1, 2, 5, 15, 60, 720, 720]);
         assert_eq!(schedule(Class::Transient, 0), [1, 2, 5, 15, 60, 60, 60]);
-        assert_eq!(schedule(Class::Validation, 30), [10, 100, 1440, 1440, 1440, 1440, 1440]);
+        assert_eq!(schedule(Class::Validation, 30), [1, 10, 100, 1440, 1440, 1440, 1440]);
         assert_eq!(schedule(Class::RateLimited, 0), [60; 7]);
         assert_eq!(schedule(Class::Configuration, 0), [1440; 7]);
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::history::{Class, WEEK};
-use crate::{Difference, Facts, History, Identifiers, Moment, Wish};
+use crate::{Difference, Facts, History, Identifiers, Moment, Setback, Wish};
 
 /// All that a plan depends on.
 #[derive(Clone, Copy, Debug)]
@@ -64,8 +64,8 @@ pub struct Budget {
 impl Budget {
     /// For Let's Encrypt, and whoever counts like it.
     pub const PUBLIC: Self = Self { failures: 3, issued: 3, orders: 10 };
-    /// For a CA of one's own.
-    pub const UNLIMITED: Self = Self { failures: usize::MAX, issued: usize::MAX, orders: usize::MAX };
+    /// For a CA of one's own: no loop asks it all the time.
+    pub const OWN: Self = Self { failures: 1000, issued: usize::MAX, orders: 1000 };
 }
 
 /// What to do now.
@@ -190,20 +190,21 @@ fn replaces(view: &View<'_>, due: Reason) -> bool {
 fn hold(now: Moment, view: &View<'_>, due: Reason, replaces: bool) -> Option<(Hold, Moment)> {
     let is_bare = matches!(due, Reason::Missing | Reason::Expired);
     let (history, budget, identifiers) = (view.history, view.budget, &view.wish.identifiers);
-    if let Some(setback) = &history.setback
+    // By a clock that was ahead when it failed, the next attempt could be years away: such a failure holds up nothing.
+    let is_of_now = |setback: &&Setback| setback.since <= now + WORST_SKEW && setback.until <= now + WEEK;
+    if let Some(setback) = history.setback.as_ref().filter(is_of_now)
         && setback.until > now
         && (setback.wish == *view.wish || setback.class == Class::RateLimited)
     {
-        // By a clock that was wrong when it failed, the next attempt could be years away.
-        return Some((Hold::Backoff(setback.class), setback.until.min(now + WEEK)));
+        return Some((Hold::Backoff(setback.class), setback.until));
     }
     if view.skew > WORST_SKEW && !is_bare {
         return Some((Hold::Skew, now + SKEW_LOOK));
     }
     if let Some(gap) = view.held.and_then(|held| gap(due, held.life()))
-        && let Some(last) = issued(history, identifiers).max().filter(|last| now.since(*last) < gap)
+        && let Some(last) = issued(history, identifiers).filter(|at| has_been(now, *at)).max().filter(|last| now.since(*last) < gap)
     {
-        return Some((Hold::TooSoon, last.min(now) + gap));
+        return Some((Hold::TooSoon, last + gap));
     }
     // With nothing to serve the last but one that the CA allows is spent as well.
     let allowed = budget.issued.saturating_add(usize::from(is_bare));
@@ -223,11 +224,15 @@ fn issued(history: &History, identifiers: &Identifiers) -> impl Iterator<Item = 
 
 /// When there is something left again of `allowed` in each `period`; `None` when there is now.
 fn spent(now: Moment, times: impl Iterator<Item = Moment>, allowed: usize, period: Duration) -> Option<Moment> {
-    // Times to come are from a clock that was wrong, and count as now.
-    let mut lately: Vec<Moment> = times.map(|at| at.min(now)).filter(|at| now.since(*at) < period).collect();
+    let mut lately: Vec<Moment> = times.filter(|at| has_been(now, *at) && now.since(*at) < period).collect();
     lately.sort_unstable();
     let oldest_that_counts = lately.len().checked_sub(allowed.max(1))?;
     Some(lately[oldest_that_counts] + period)
+}
+
+/// Times to come are from a clock that was ahead: counted, they would hold up everything until then.
+fn has_been(now: Moment, at: Moment) -> bool {
+    at <= now + WORST_SKEW
 }
 
 /// Between two certificates: a tenth of a life and at least an hour, but never so long that a very short one ends meanwhile. An hour is enough where

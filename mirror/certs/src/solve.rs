@@ -56,6 +56,8 @@ pub struct Solvers {
     pub dns_persist: bool,
     /// On port 80.
     pub http: Option<Arc<HttpProofs>>,
+    /// Which are tried first; others follow in an order of our own.
+    pub order: Vec<Way>,
 }
 
 /// Why a proof could not be put in place.
@@ -100,7 +102,8 @@ impl Solvers {
     /// The way for `identifier` among those that the CA offers; the next one after each failed attempt, since a port that is closed stays closed.
     pub fn choose(&self, identifier: &Identifier, offered: &[Way], attempt: u32) -> Option<Way> {
         let is_possible = |way: &Way| self.has(*way) && offered.contains(way) && way.fits(identifier);
-        let possible: Vec<Way> = ORDER.into_iter().filter(is_possible).collect();
+        let others = ORDER.into_iter().filter(|way| !self.order.contains(way));
+        let possible: Vec<Way> = self.order.iter().copied().chain(others).filter(is_possible).collect();
         possible.get(attempt as usize % possible.len().max(1)).copied()
     }
 

@@ -116,22 +116,16 @@ impl Store {
         AccountFolder::new(&self.folder.join("acme"), directory)
     }
 
-    /// What http-01 answers for `token` (RFC 8555 8.3), whoever of those that share this folder has the order: a proof depends on the account alone.
-    /// `None` where no order is under way, so that strangers learn nothing of us.
-    pub fn answer(&self, token: &str) -> Result<Option<String>, StoreError> {
-        let is_token =
-            (1..=MAX_TOKEN).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-        if !is_token {
-            return Ok(None);
-        }
+    /// The thumbprint of the account that has an order under way, whoever of those that share this folder placed it: `TOKEN.THUMBPRINT` is what http-01
+    /// answers for any of its tokens (RFC 8555 8.1). `None` where there is no order, so that strangers learn nothing of us.
+    pub fn thumbprint(&self) -> Result<Option<String>, StoreError> {
         for name in self.names()? {
             let folder = self.certificate(&name);
-            for pending in
-                [folder.pending()?, folder.rehearsal().pending()?].into_iter().flatten().filter(|pending| pending.order.is_some())
-            {
+            let under_way = [folder.pending()?, folder.rehearsal().pending()?].into_iter().flatten();
+            for pending in under_way.filter(|pending| pending.order.is_some()) {
                 let thumbprint = self.account(&pending.directory).load()?.and_then(|saved| saved.thumbprint);
-                if let Some(thumbprint) = thumbprint {
-                    return Ok(Some(format!("{token}.{thumbprint}")));
+                if thumbprint.is_some() {
+                    return Ok(thumbprint);
                 }
             }
         }
@@ -171,11 +165,7 @@ impl CertFolder {
 
     /// Whether a worker does, in any process of this machine.
     pub fn is_attended(&self) -> Result<bool, StoreError> {
-        match Lock::take(&self.folder.join("attended"), false) {
-            Ok(_lock) => Ok(false),
-            Err(StoreError::Locked(_)) => Ok(true),
-            Err(error) => Err(error),
-        }
+        Lock::is_held(&self.folder.join("attended"))
     }
 
     /// Somebody wants a certificate now: what failed need not be waited out, and with `even_if_not_due` the one in hand is replaced whatever its age.
@@ -205,10 +195,13 @@ impl CertFolder {
         let path = self.folder.join(file_of(generation, "pem"));
         let Some(pem) = files::read_text(&path)? else { return Ok(None) };
         let facts = files::read::<Facts>(&self.folder.join(file_of(generation, "json")))?;
-        match (Bundle::parse(&pem), facts) {
-            (Ok(bundle), Some(facts)) => Ok(Some(Held { bundle, facts, generation })),
-            (Ok(_), None) => Ok(None), // Its description comes first, so it is from before a crash or was removed by hand.
-            (Err(error), _) => {
+        match Bundle::parse(&pem) {
+            Ok(bundle) => {
+                // Without its description it serves as well, until one that is known takes its place.
+                let facts = facts.unwrap_or_else(|| bundle.own_facts());
+                Ok(Some(Held { bundle, facts, generation }))
+            }
+            Err(error) => {
                 files::put_aside(&path, &error);
                 Ok(None)
             }
@@ -223,6 +216,12 @@ impl CertFolder {
         self.point_to(generation)?;
         self.forget_before(generation)?;
         Ok(Held { bundle: bundle.clone(), facts: facts.clone(), generation })
+    }
+
+    /// Notes that its issuer took one back: it is a reason to get another.
+    pub fn note_revoked(&self, held: &Held) -> Result<(), StoreError> {
+        let _lock = self.lock()?;
+        files::write(&self.folder.join(file_of(held.generation, "json")), &Facts { revoked: true, ..held.facts.clone() })
     }
 
     /// Makes a stored one the one in use.
@@ -325,8 +324,6 @@ fn number_of(file: &str) -> Option<u32> {
 }
 
 const CURRENT: &str = "current";
-/// CAs' tokens have some forty characters.
-const MAX_TOKEN: usize = 256;
 /// So many generations stay, to go back to.
 const KEPT: u32 = 3;
 const PENDING: &str = "pending.json";

@@ -7,19 +7,21 @@
 
 mod attempt;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
-use crate::acme::{AccountWish, Courier, ask, with_causes};
+use crate::acme::{AccountWish, Courier, ask, greet, with_causes};
 use crate::clock::Clock;
 use crate::served::Served;
 use crate::solve::Solvers;
 use crate::store::{CertFolder, CertName, Held, State, Store, StoreError};
-use crate::{Action, Budget, Class, Facts, Hold, Reason, Setback, View, Wish, plan};
+use crate::{Action, Budget, Class, Facts, Hold, Moment, Reason, Setback, View, Wish, plan};
 
 /// Everything that one certificate needs.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct Worker {
     pub account: AccountWish,
     /// What is asked of CAs at most.
     pub budget: Budget,
+    /// The folder of the private CA that issues it, in the place of a CA that speaks ACME.
+    pub ca: Option<PathBuf>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// How CAs are reached.
@@ -95,9 +99,17 @@ impl Worker {
         while !cancel.is_cancelled() {
             attended = attended.or_else(|| self.store.certificate(&self.name).attend().ok()); // A disk that is ill may be well later.
             let worker = Arc::clone(&self);
-            let look = tokio::spawn(async move { worker.look().await }.in_current_span()).await;
-            let pause = match look {
-                Ok(look) => self.judge(&look, &mut said),
+            // On a thread for waiting: disks hang, and keys take their time; that must not hold a thread that serves.
+            let (runtime, span, said_before) = (Handle::current(), Span::current(), said.take());
+            let look = tokio::task::spawn_blocking(move || {
+                let look = runtime.block_on(async { worker.look().await }.instrument(span));
+                worker.judge(&look, said_before)
+            });
+            let pause = match look.await {
+                Ok((pause, now_said)) => {
+                    said = now_said;
+                    pause
+                }
                 Err(error) => {
                     tracing::error!(tls.certificate = %self.name, %error, "the search for a certificate broke off; this is a fault of chandler's");
                     LOOK
@@ -122,11 +134,12 @@ impl Worker {
     }
 
     /// Tells what a look came to, and how long to wait for the next one.
-    fn judge(&self, look: &Result<Look, StoreError>, said: &mut Option<Action>) -> Duration {
+    /// `said` is what was said last, and what is said now.
+    fn judge(&self, look: &Result<Look, StoreError>, mut said: Option<Said>) -> (Duration, Option<Said>) {
         match look {
-            Ok(Look::Planned(action)) if said.as_ref() != Some(action) => {
+            Ok(Look::Planned(action)) if said != Said::of(action) => {
                 self.say(action);
-                *said = Some(action.clone());
+                said = Said::of(action);
             }
             Ok(_) => {}
             Err(error) => {
@@ -134,11 +147,12 @@ impl Worker {
             }
         }
         self.tell(look);
-        match look {
+        let pause = match look {
             Ok(Look::Elsewhere | Look::Failed(_) | Look::Obtained(_)) => SOON,
             Ok(Look::Planned(Action::Idle { until, .. } | Action::Hold { until, .. })) => until.since(self.clock.now()).clamp(SOON, LOOK),
             Ok(Look::Planned(Action::Obtain { .. })) | Err(_) => LOOK,
-        }
+        };
+        (pause, said)
     }
 
     fn tell(&self, look: &Result<Look, StoreError>) {
@@ -164,9 +178,17 @@ impl Worker {
     pub async fn look(&self) -> Result<Look, StoreError> {
         let folder = self.store.certificate(&self.name);
         let held = self.serve(&folder)?;
+        self.settle(&folder, held.as_ref())?;
         let mut state = folder.state()?;
         self.take_advice(&folder, held.as_ref(), &mut state).await?;
-        let action = self.plan(held.as_ref(), &state);
+        let mut action = self.plan(held.as_ref(), &state);
+        if let Action::Hold { why: Hold::Skew, .. } = action {
+            // Only the CA can say that the clock is right again.
+            if let Err(error) = greet(&self.courier, self.directory(&state)).await {
+                tracing::debug!(tls.certificate = %self.name, error, "the CA does not tell the time");
+            }
+            action = self.plan(held.as_ref(), &state);
+        }
         if !matches!(action, Action::Obtain { .. }) {
             return Ok(Look::Planned(action));
         }
@@ -185,7 +207,7 @@ impl Worker {
     fn serve(&self, folder: &CertFolder) -> Result<Option<Held>, StoreError> {
         let held = folder.current()?;
         if let Some(held) = &held
-            && self.served.offer(&held.bundle, self.clock.now())
+            && self.served.offer(held, self.clock.now())
         {
             tracing::info!(
                 tls.certificate = %self.name, tls.serial = held.bundle.serial(), tls.generation = held.generation,
@@ -211,7 +233,8 @@ impl Worker {
 
     /// Asks the CA when it wants a renewal, as often as it wants to be asked.
     async fn take_advice(&self, folder: &CertFolder, held: Option<&Held>, state: &mut State) -> Result<(), StoreError> {
-        let Some((held, id)) = held.and_then(|held| Some((held, held.facts.id.as_deref()?))) else { return Ok(()) };
+        let asks = |held: &&Held| self.ca.is_none() && held.facts.directory != PRIVATE;
+        let Some((held, id)) = held.filter(asks).and_then(|held| Some((held, held.facts.id.as_deref()?))) else { return Ok(()) };
         let now = self.clock.now();
         let is_known = state.suggestion.as_ref().is_some_and(|suggestion| suggestion.is_about(&held.facts));
         if state.next_look.is_some_and(|next| now < next && next.since(now) < DAY) && (is_known || state.suggestion.is_none()) {
@@ -241,13 +264,32 @@ impl Worker {
             Action::Hold { due, until, why } => {
                 let alarming = matches!(why, Hold::TooSoon | Hold::Skew | Hold::Issued);
                 if alarming {
-                    tracing::error!(tls.certificate = %self.name, ?due, ?why, %until, "a certificate is due, and is not got yet");
+                    tracing::error!(tls.certificate = %self.name, due = due.words(), why = why.words(), %until, "a certificate is due, and is not got yet");
                 } else {
-                    tracing::warn!(tls.certificate = %self.name, ?due, ?why, %until, "a certificate is due, and is not got yet");
+                    tracing::warn!(tls.certificate = %self.name, due = due.words(), why = why.words(), %until, "a certificate is due, and is not got yet");
                 }
             }
-            Action::Idle { due, until } => tracing::info!(tls.certificate = %self.name, ?due, "the certificate is renewed from {until} on"),
+            Action::Idle { due, until } => {
+                tracing::info!(tls.certificate = %self.name, due = due.words(), "the certificate is renewed from {until} on");
+            }
             Action::Obtain { .. } => {}
+        }
+    }
+}
+
+/// What was told of an action. The moment of some slides from look to look, and is not worth a line each time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Said {
+    Held(Hold, Reason),
+    Idle(Reason, Moment),
+}
+
+impl Said {
+    fn of(action: &Action) -> Option<Self> {
+        match action {
+            Action::Hold { due, why, .. } => Some(Self::Held(*why, *due)),
+            Action::Idle { due, until } => Some(Self::Idle(*due, *until)),
+            Action::Obtain { .. } => None,
         }
     }
 }
@@ -259,6 +301,8 @@ fn dice() -> f64 {
 }
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// What stands for its directory in the place of a URL, where a private CA issued a certificate.
+pub const PRIVATE: &str = "private";
 /// Between two looks at the files and the clock.
 const LOOK: Duration = Duration::from_secs(30);
 /// After something has changed.

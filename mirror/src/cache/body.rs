@@ -78,6 +78,15 @@ impl Reader {
             Self::Stored(reader) => reader.wait().await,
         }
     }
+
+    /// Before an error, with which HTTP drops what it has queued: the client need not ask again for what it was given.
+    async fn all_taken(&self) {
+        match self {
+            Self::Empty => {}
+            Self::Flight(reader) => reader.all_taken().await,
+            Self::Stored(reader) => reader.all_taken().await,
+        }
+    }
 }
 
 impl http_body::Body for BlobBody {
@@ -97,10 +106,18 @@ impl http_body::Body for BlobBody {
                     Ok(Ready::Wait) => {
                         self.state = State::Waiting(Box::pin(async move {
                             let next = reader.wait().await;
+                            if next.is_err() {
+                                reader.all_taken().await;
+                            }
                             (reader, next)
                         }));
                     }
-                    Err(error) => return Poll::Ready(Some(Err(error))),
+                    Err(error) => {
+                        self.state = State::Waiting(Box::pin(async move {
+                            reader.all_taken().await;
+                            (reader, Err(error))
+                        }));
+                    }
                 },
                 State::Waiting(mut future) => match future.as_mut().poll(context) {
                     Poll::Pending => {

@@ -1,16 +1,21 @@
 //! The buffers that readers fill: reused, counted against one budget, and given back when the client's socket has taken the bytes.
 //!
-//! A reader never waits for a buffer. Over the budget it gets a small one, so a thousand slow clients cost memory in proportion to the small size,
-//! and a fast one is not starved by them.
+//! No reader waits for another. Over the budget each gets small buffers, and no third one before its client has taken the first: HTTP/2 would queue
+//! them for a client that takes nothing. So a thousand slow clients cost a thousand times [`QUEUED`], and a fast one is not starved by them.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 /// What a reader gets when the budget is spent.
 pub(crate) const SMALL: usize = 8 * 1024;
+/// What a reader's client may leave untaken when the budget is spent: one buffer is sent while the next is filled.
+pub(crate) const QUEUED: usize = 2 * SMALL;
 /// What a reader starts with.
 pub(crate) const FIRST: usize = 32 * 1024;
 /// What a reader grows to, while its client drains at once: beyond it throughput no longer rises.
@@ -31,16 +36,19 @@ impl Buffers {
     }
 
     /// A buffer of `size` bytes, or of [`SMALL`] where the budget does not allow so much.
-    pub(crate) fn lease(self: &Arc<Self>, size: usize, reader: &Arc<AtomicUsize>) -> Lease {
-        let spent = self.leased.load(Ordering::Relaxed) + size > self.budget;
-        let size = if spent { size.min(SMALL) } else { size };
+    fn lease(self: &Arc<Self>, size: usize, reader: &Arc<Outstanding>) -> Lease {
+        let size = if self.is_spent(size) { size.min(SMALL) } else { size };
         self.lease_exactly(size, reader)
     }
 
-    fn lease_exactly(self: &Arc<Self>, size: usize, reader: &Arc<AtomicUsize>) -> Lease {
+    fn is_spent(&self, size: usize) -> bool {
+        self.leased.load(Ordering::Relaxed) + size > self.budget
+    }
+
+    fn lease_exactly(self: &Arc<Self>, size: usize, reader: &Arc<Outstanding>) -> Lease {
         let bytes = if size == LARGE { self.take_idle() } else { vec![0; size] };
         self.leased.fetch_add(size, Ordering::Relaxed);
-        reader.fetch_add(size, Ordering::Relaxed);
+        reader.bytes.fetch_add(size, Ordering::Relaxed);
         Lease { buffers: self.clone(), bytes, filled: 0, reader: reader.clone(), size }
     }
 
@@ -55,13 +63,21 @@ impl Buffers {
     }
 }
 
+/// What one reader's client has not taken yet.
+#[derive(Debug, Default)]
+struct Outstanding {
+    bytes: AtomicUsize,
+    /// Told of each buffer that comes back; only the reader itself waits.
+    taken: Notify,
+}
+
 /// A buffer on its way through a reader to a socket. Dropped, it is free again.
 #[derive(Debug)]
 pub(crate) struct Lease {
     buffers: Arc<Buffers>,
     bytes: Vec<u8>,
     filled: usize,
-    reader: Arc<AtomicUsize>,
+    reader: Arc<Outstanding>,
     size: usize,
 }
 
@@ -87,7 +103,8 @@ impl AsRef<[u8]> for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.buffers.leased.fetch_sub(self.size, Ordering::Relaxed);
-        self.reader.fetch_sub(self.size, Ordering::Relaxed);
+        self.reader.bytes.fetch_sub(self.size, Ordering::AcqRel);
+        self.reader.taken.notify_one();
         if self.size == LARGE {
             let mut idle = self.buffers.idle.lock().expect("no holder panics");
             if idle.len() < IDLE_KEPT {
@@ -100,7 +117,7 @@ impl Drop for Lease {
 /// How large the next buffer of one reader is: it doubles while the client has taken everything, and falls back when it has not.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    outstanding: Arc<AtomicUsize>,
+    outstanding: Arc<Outstanding>,
     size: usize,
 }
 
@@ -112,10 +129,34 @@ impl Pace {
 
     /// A buffer of up to `wanted` bytes at today's pace.
     pub(crate) fn lease(&mut self, buffers: &Arc<Buffers>, wanted: u64) -> Lease {
-        let held = self.outstanding.load(Ordering::Relaxed);
+        let held = self.outstanding.bytes.load(Ordering::Relaxed);
         self.size = if held > self.size { (self.size / 2).max(SMALL) } else { (self.size * 2).min(LARGE) };
         let size = usize::try_from(wanted).unwrap_or(usize::MAX).min(self.size);
         buffers.lease(size, &self.outstanding)
+    }
+
+    /// Whether the budget is spent, and this reader's client has enough to take.
+    pub(crate) fn must_wait(&self, buffers: &Buffers) -> bool {
+        self.outstanding.bytes.load(Ordering::Acquire) >= QUEUED && buffers.is_spent(SMALL)
+    }
+
+    /// Waits for this reader's own client and for nobody else, and not for ever: an HTTP/2 stream whose window is never opened is on no other clock.
+    pub(crate) async fn turn(&self, buffers: &Buffers) -> io::Result<()> {
+        while self.must_wait(buffers) {
+            self.one_taken().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the client has all that it was given: a body that fails takes with it what is still queued.
+    pub(crate) async fn all_taken(&self) {
+        while self.outstanding.bytes.load(Ordering::Acquire) > 0 && self.one_taken().await.is_ok() {}
+    }
+
+    async fn one_taken(&self) -> io::Result<()> {
+        // What is taken between the look and the wait is told all the same: a word that nobody waits for is kept.
+        let taken = tokio::time::timeout(PATIENCE, self.outstanding.taken.notified()).await;
+        taken.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing of what it asked for"))
     }
 
     /// A buffer of exactly `wanted` bytes, whatever the budget says: for the tail that is checked as one.
@@ -124,6 +165,8 @@ impl Pace {
     }
 }
 
+/// For a client to take a large buffer, when the budget is spent: who is slower than 2 KiB/s may as well have stopped.
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Eight readers at full speed find their buffers ready; more make theirs anew.
 const IDLE_KEPT: usize = 8;
 
@@ -144,13 +187,39 @@ mod tests {
     #[test]
     fn beyond_the_budget_buffers_are_small_and_all_of_them_come_back() {
         let buffers = Buffers::new(LARGE);
-        let reader = Arc::default();
+        let reader = Arc::<Outstanding>::default();
         let first = buffers.lease(LARGE, &reader);
         let second = buffers.lease(LARGE, &reader);
         assert_eq!((first.size, second.size), (LARGE, SMALL));
         let sent = first.freeze(10);
         assert_eq!(sent.len(), 10);
         drop((sent, second));
-        assert_eq!((buffers.leased(), reader.load(Ordering::Relaxed)), (0, 0));
+        assert_eq!((buffers.leased(), reader.bytes.load(Ordering::Relaxed)), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn beyond_the_budget_a_reader_waits_for_its_own_client_and_for_no_other() {
+        let buffers = Buffers::new(LARGE);
+        let (mut stuck, mut alive) = (Pace::new(), Pace::new());
+        let held: Vec<Lease> = (0..100).map_while(|_| (!stuck.must_wait(&buffers)).then(|| stuck.lease(&buffers, u64::MAX))).collect();
+        assert!(buffers.leased() <= LARGE + QUEUED, "{} bytes for one that takes nothing", buffers.leased());
+
+        let mut sent = vec![alive.lease(&buffers, u64::MAX), alive.lease(&buffers, u64::MAX)];
+        assert!(alive.must_wait(&buffers), "a third is queued for nobody");
+        let waiting = tokio::spawn({
+            let buffers = buffers.clone();
+            async move { alive.turn(&buffers).await.map(|()| alive) }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        sent.pop();
+        let alive = waiting.await.expect("no panic").expect("its client has taken one");
+        assert!(!alive.must_wait(&buffers), "though the other one holds what it has");
+
+        let error = stuck.turn(&buffers).await.expect_err("nobody waits for ever");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        stuck.all_taken().await;
+        drop(held);
+        stuck.turn(&buffers).await.expect("there is room");
     }
 }

@@ -98,6 +98,7 @@ impl FlightReader {
             if self.alone.is_some() {
                 return self.next_alone().await;
             }
+            self.pace.turn(&self.buffers).await?;
             match self.ready()? {
                 Ready::Chunk(bytes) => return Ok(Some(bytes)),
                 Ready::End => return Ok(None),
@@ -111,6 +112,11 @@ impl FlightReader {
                 self.wait_for_progress().await?;
             }
         }
+    }
+
+    /// Waits until the client has all that it was given.
+    pub(crate) async fn all_taken(&self) {
+        self.pace.all_taken().await;
     }
 
     /// No reader waits for ever, whatever became of the fetch.
@@ -134,7 +140,7 @@ impl FlightReader {
     fn read(&mut self, released: u64) -> io::Result<Ready> {
         let spooled = self.flight.overflow().map_or(released, |overflow| released.min(overflow.start));
         if self.offset < spooled {
-            let Some(file) = self.flight.file() else { return Ok(Ready::Wait) };
+            let Some(file) = self.flight.file().filter(|_| !self.pace.must_wait(&self.buffers)) else { return Ok(Ready::Wait) };
             let mut lease = self.pace.lease(&self.buffers, spooled - self.offset);
             return match read_cached(file, &mut lease, self.offset)? {
                 Some(read) => {

@@ -56,7 +56,7 @@ impl StoredReader {
         if self.left.is_empty() {
             return Ok(Ready::End);
         }
-        if self.is_withheld() {
+        if self.is_withheld() || self.pace.must_wait(&self.buffers) {
             return Ok(Ready::Wait);
         }
         let mut lease = self.lease();
@@ -68,11 +68,12 @@ impl StoredReader {
         }
     }
 
-    /// What must come from the disk, or be checked first.
+    /// What must come from the disk, be checked first, or be taken by a client that lags.
     pub(crate) async fn wait(&mut self) -> io::Result<Option<Bytes>> {
         if self.is_withheld() {
             self.wait_for_check().await?;
         }
+        self.pace.turn(&self.buffers).await?;
         let lease = self.lease();
         let (lease, read) =
             read_blocking(self.stored.file().clone(), lease, self.left.start).await.inspect_err(|error| self.stored.failed(error))?;
@@ -80,6 +81,11 @@ impl StoredReader {
             return Err(self.damaged("a stored blob is shorter than it was"));
         }
         self.taken(lease, read).map(Some)
+    }
+
+    /// Waits until the client has all that it was given.
+    pub(crate) async fn all_taken(&self) {
+        self.pace.all_taken().await;
     }
 
     /// Whether all that is left is tail, and waits for the check that is shared.

@@ -36,6 +36,12 @@ pub(super) const KEYS: &[Key] = &[
         "HTTPS with a certificate for these hosts and addresses, obtained and renewed by ACME. Beside `certificate` and `key`: for as long as those are not there or not valid.",
     ),
     key(
+        "listeners[].tls.private",
+        "list of names",
+        "",
+        "The same from the CA of `chandler ca`, which lies in the folder `ca` of `acme.path`.",
+    ),
+    key(
         "listeners[].proxy_protocol",
         "true or false",
         "false",
@@ -110,7 +116,7 @@ pub(super) const KEYS: &[Key] = &[
         "",
         "The CAs whose client certificates are known, as PEM files; the word `private` is the one of `chandler ca`. Watched, with what that one takes back.",
     ),
-    key("acme", "map", "", "How the certificates of `listeners[].tls.acme` are obtained."),
+    key("acme", "map", "", "How certificates are obtained, and where they are kept."),
     key("acme.email", "address", "", "Whom the CA may write to."),
     key(
         "acme.directories",
@@ -159,8 +165,13 @@ pub(super) const KEYS: &[Key] = &[
     key("log.output", "stderr or stdout", "stderr", "Where lines go."),
     key("log.access", "true or false", "true", "One line for each request."),
     key("log.fields", "map", "", "Fields that every line carries."),
-    key("limits.connections", "number", "4096", "Clients' connections at once; more wait."),
-    key("limits.buffers", "size", "16MiB", "What all readers' buffers take together."),
+    key(
+        "limits.connections",
+        "number",
+        "4096",
+        "Clients' connections at once, as far as the limit of open files goes. For one more the longest idle one ends; while all are busy, it waits.",
+    ),
+    key("limits.buffers", "size", "16MiB", "What all readers' buffers take together; beyond that, 16 KiB a reader."),
     key(
         "limits.drain",
         "duration",

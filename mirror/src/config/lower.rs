@@ -14,7 +14,7 @@ use super::reader::Reader;
 use super::resolve::Sources;
 use super::tree::Node;
 use super::{
-    Access, AccessRule, AdminConfig, ByteSize, ClientCa, ClientPattern, Config, DeletedTags, HealthConfig, Limit, LimitsConfig,
+    Access, AccessRule, AdminConfig, ByteSize, ClientCa, ClientPattern, Config, DeletedTags, HealthConfig, Issuer, Limit, LimitsConfig,
     ListenerConfig, LogConfig, LogFormat, Secret, StoreConfig, TlsConfig, TlsFiles, parse,
 };
 
@@ -26,7 +26,7 @@ pub(super) fn config(reader: &mut Reader<'_>, sources: &Sources) -> Config {
     Config {
         access: access(reader),
         access_said: reader.has("access"),
-        acme: acme::acme(reader, sources),
+        acme: acme::acme(reader, sources, &listeners),
         admin: admin(reader, sources),
         clients: clients(reader),
         drop_in: sources.drop_in,
@@ -69,11 +69,15 @@ fn address(reader: &mut Reader<'_>, path: &str, default: SocketAddr) -> SocketAd
 
 fn tls(reader: &mut Reader<'_>, path: &str) -> Option<TlsConfig> {
     reader.section(path);
-    let names = acme::names(reader, &format!("{path}.acme"));
-    match (tls_files(reader, path), names) {
-        (Some(files), Some(names)) => Some(TlsConfig::FilesOrAcme(files, names)),
+    let acme = acme::names(reader, &format!("{path}.acme"), Issuer::Acme);
+    let private = acme::names(reader, &format!("{path}.private"), Issuer::Private);
+    if acme.is_some() && private.is_some() {
+        reader.problem(path, format!("{path} has names under acme and under private; a certificate comes from one CA, so leave one out"));
+    }
+    match (tls_files(reader, path), acme.or(private)) {
+        (Some(files), Some(names)) => Some(TlsConfig::FilesOrIssued(files, names)),
         (Some(files), None) => Some(TlsConfig::Files(files)),
-        (None, names) => names.map(TlsConfig::Acme),
+        (None, names) => names.map(TlsConfig::Issued),
     }
 }
 

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use certs::Identifier;
 use certs::store::CertName;
-use certs::{Identifier, Identifiers};
 
 use super::problem::Origin;
 use super::reader::Reader;
-use super::{Access, ClientCa, Config, TlsConfig, UpstreamConfig};
+use super::{Access, ClientCa, Config, Issuer, Names, TlsConfig, UpstreamConfig};
 
 /// Adds what is wrong or worth a note.
 pub(super) fn check(reader: &mut Reader<'_>, config: &mut Config) {
@@ -69,23 +69,24 @@ fn listeners(reader: &mut Reader<'_>, config: &Config) {
 
 /// Names that no way of proof fits (RFC 8555 8.3, RFC 8738 7), and certificates that two listeners would call the same and mean otherwise.
 fn certificates(reader: &mut Reader<'_>, config: &Config) {
-    let mut known: HashMap<&CertName, &Identifiers> = HashMap::new();
+    let mut known: HashMap<&CertName, &Names> = HashMap::new();
     for (index, listener) in config.listeners.iter().enumerate() {
         let Some(names) = listener.tls.as_ref().and_then(TlsConfig::names) else { continue };
-        let path = format!("listeners.{index}.tls.acme");
+        let by_acme = names.issuer == Issuer::Acme;
+        let path = format!("listeners.{index}.tls.{}", if by_acme { "acme" } else { "private" });
         for identifier in &names.identifiers {
-            if !config.acme.ways.iter().any(|way| way.fits(identifier)) {
+            if by_acme && !config.acme.ways.iter().any(|way| way.fits(identifier)) {
                 let ways = if matches!(identifier, Identifier::Ip(_)) { "tls-alpn-01 or http-01" } else { "dns-01 or dns-persist-01" };
                 reader.problem(&path, format!("{path}: {identifier} can be proved by {ways} only; add one to acme.challenges"));
             }
         }
-        if known.insert(&names.name, &names.identifiers).is_some_and(|others| *others != names.identifiers) {
-            reader.problem(&path, format!("{path}: another listener has a certificate with the first name {} and other names; write the same list, or begin with another name", names.name));
+        if known.insert(&names.name, names).is_some_and(|others| others != names) {
+            reader.problem(&path, format!("{path}: another listener has a certificate with the first name {} and other names, or of another CA; write the same list, or begin with another name", names.name));
         }
     }
     let is_for_clients = config.clients.contains(&ClientCa::Private); // Which lies in `acme.path`.
     if known.is_empty() && reader.has("acme") && !is_for_clients {
-        reader.note("acme", "acme is not used: no listener has names under tls.acme");
+        reader.note("acme", "acme is not used: no listener has names under tls.acme or tls.private");
     }
 }
 

@@ -17,8 +17,8 @@ use serde_yaml::{Mapping, Value};
 use super::problem::Origin;
 use super::tree::{self, Node};
 use super::{
-    Access, AccessRule, AccountConfig, AcmeConfig, AdminConfig, ClientCa, ClientPattern, Config, DnsHookConfig, LimitsConfig,
-    ListenerConfig, LogConfig, LogFormat, Names, PasswordSource, Pattern, Secret, StoreConfig, TlsConfig, UpstreamConfig,
+    Access, AccessRule, AccountConfig, AcmeConfig, AdminConfig, ClientCa, ClientPattern, Config, DnsHookConfig, Issuer, LimitsConfig,
+    ListenerConfig, LogConfig, LogFormat, PasswordSource, Pattern, Secret, StoreConfig, TlsConfig, UpstreamConfig,
 };
 
 /// A YAML file that resolves to `config`; passwords and tokens are in it.
@@ -134,12 +134,14 @@ fn tls(tls: &TlsConfig) -> Value {
     section([
         ("certificate", tls.files().map(|files| file(&files.certificate)).unwrap_or_default()),
         ("key", tls.files().map(|files| file(&files.key)).unwrap_or_default()),
-        ("acme", tls.names().map(names).unwrap_or_default()),
+        ("acme", names(tls, Issuer::Acme)),
+        ("private", names(tls, Issuer::Private)),
     ])
 }
 
 /// The first one, by which the certificate is called, stays the first.
-fn names(names: &Names) -> Value {
+fn names(tls: &TlsConfig, issuer: Issuer) -> Value {
+    let Some(names) = tls.names().filter(|names| names.issuer == issuer) else { return Value::Null };
     let (first, others): (Vec<_>, Vec<_>) = names.identifiers.iter().partition(|one| CertName::from(*one) == names.name);
     texts(first.into_iter().chain(others))
 }

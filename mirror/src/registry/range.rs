@@ -42,6 +42,7 @@ impl Wanted {
             (Bound::None, Bound::At(0)) => Self::Unsatisfiable,
             (Bound::None, Bound::At(suffix)) => Self::part(size.saturating_sub(suffix), size, size),
             (Bound::At(start), Bound::None) => Self::part(start, size, size),
+            // Backwards is no range. RFC 9110, 14.2 lets a server ignore it or reject it; the OCI conformance suite wants the latter.
             (Bound::At(start), Bound::At(last)) if last < start => Self::Unsatisfiable,
             (Bound::At(start), Bound::At(last)) => Self::part(start, last.saturating_add(1), size),
             _ => Self::Whole,

@@ -11,20 +11,16 @@ use http_body::Body;
 use hyper::body::Incoming;
 use rustix::io::Errno;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::Lane;
+use super::slots::Slots;
 
 /// Accepts until `cancel`, then closes the socket: the next client is refused, or waits for the next process where the socket is inherited.
-pub(super) async fn run<S, F, B>(
-    listener: TcpListener,
-    lane: Arc<Lane<S>>,
-    slots: Arc<Semaphore>,
-    tasks: TaskTracker,
-    cancel: CancellationToken,
-) where
+pub(super) async fn run<S, F, B>(listener: TcpListener, lane: Arc<Lane<S>>, slots: Slots, tasks: TaskTracker, cancel: CancellationToken)
+where
     S: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes, Error = io::Error> + Send + Unpin + 'static,
@@ -35,7 +31,7 @@ pub(super) async fn run<S, F, B>(
     };
     let pause = lane.accept_pause();
     let accepting = accept_all(
-        slots,
+        &slots,
         pause,
         || listener.accept(),
         |tcp, peer, slot| {
@@ -47,7 +43,7 @@ pub(super) async fn run<S, F, B>(
 }
 
 async fn accept_all<A>(
-    slots: Arc<Semaphore>,
+    slots: &Slots,
     pause: Duration,
     mut accept: impl FnMut() -> A,
     mut hand_on: impl FnMut(TcpStream, SocketAddr, OwnedSemaphorePermit),
@@ -55,11 +51,12 @@ async fn accept_all<A>(
     A: Future<Output = io::Result<(TcpStream, SocketAddr)>>,
 {
     let mut starved = false;
-    // The slot comes first: without one, clients wait in the kernel's queue and cost us nothing.
-    while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+    loop {
         match accept().await {
             Ok((tcp, peer)) => {
                 starved = false;
+                // One client at most is here without a slot; all others wait in the kernel's queue and cost us nothing.
+                let slot = slots.take().await;
                 hand_on(tcp, peer, slot);
             }
             Err(error) if is_out_of_resources(&error) => {
@@ -82,6 +79,8 @@ fn is_out_of_resources(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::keeper::Keeper;
+    use super::super::{Metrics, Times};
     use super::*;
 
     /// What the scripted kernel answers, in order; afterwards no client comes any more.
@@ -101,7 +100,8 @@ mod tests {
                 }
             }
         };
-        let accepting = accept_all(Arc::new(Semaphore::new(8)), Duration::from_secs(3), accept, move |_, _, _| {
+        let slots = Slots::new(8, Keeper::new(Times::default(), Metrics::default()));
+        let accepting = accept_all(&slots, Duration::from_secs(3), accept, move |_, _, _| {
             handed.send(tokio::time::Instant::now()).expect("the test listens");
         });
         tokio::select! { () = accepting => {} Some(at) = taken.recv() => return (1, at - started) }

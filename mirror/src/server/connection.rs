@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use certs::solve::ACME_TLS;
+use http::header::HOST;
 use http::{Method, Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -28,7 +29,7 @@ use super::keeper::Keeper;
 use super::outgoing::Outgoing;
 use super::proxy_protocol::{self, Header, ProxyError};
 use super::wire::{Line, Order, Turn, Wire};
-use super::{Metrics, Peer, Socket, Times, TrustedProxies};
+use super::{Metrics, Peer, Socket, Times, TrustedProxies, plain, socket};
 use crate::tls::{Clients, Handshakes};
 
 /// What all connections share: the service and how HTTP is spoken.
@@ -66,7 +67,7 @@ where
     F: Future<Output = Response<B>>,
     B: Body<Data = Bytes, Error = io::Error> + Unpin,
 {
-    /// One request's answer: the service's, or 500 where that panics.
+    /// One request's answer: the service's, 500 where that panics, or 400 where the request must not be understood.
     fn answer(
         &self,
         mut request: Request<Incoming>,
@@ -76,11 +77,12 @@ where
         let turn = Turn::start(line, request.version() == Version::HTTP_2);
         let head = request.method() == Method::HEAD;
         request.extensions_mut().insert(peer);
-        let started = catch_unwind(AssertUnwindSafe(|| (self.service)(request)));
+        let started = names_its_host(&request).then(|| catch_unwind(AssertUnwindSafe(|| (self.service)(request))));
         async move {
             let response = match started {
-                Ok(answering) => unless_it_panics(answering).await,
-                Err(_) => None,
+                None => return Ok(Outgoing::hostless(head, turn)),
+                Some(Ok(answering)) => unless_it_panics(answering).await,
+                Some(Err(_)) => None,
             };
             let Some(response) = response else {
                 turn.panicked();
@@ -142,7 +144,7 @@ impl<S> Lane<S> {
     }
 
     async fn establish(&self, mut tcp: TcpStream, address: SocketAddr, line: &Arc<Line>) -> Result<Established, Failure> {
-        tcp.set_nodelay(true).map_err(Failure::Tcp)?;
+        socket::prepare(&tcp).map_err(Failure::Tcp)?;
         let mut peer = Peer { address, certificate: None, tls: self.tls.is_some(), unnamed: false };
         let mut ahead = Vec::new();
         if self.proxied {
@@ -154,11 +156,16 @@ impl<S> Lane<S> {
             peer = Peer { address: source.map_or(address, canonical), unnamed: source.is_none(), ..peer };
             ahead = rest;
         }
-        let wire = Wire::new(tcp, ahead, Arc::clone(line));
-        let Some(handshakes) = &self.tls else { return Ok(Established::Plain(wire, peer)) };
-        let accepting = TlsAcceptor::from(handshakes.config()).accept(wire);
-        let stream = timeout(self.http.times.handshake, accepting).await.map_err(|_| Failure::HandshakeSlow)?;
-        let stream = stream.map_err(Failure::Handshake)?;
+        let Some(handshakes) = &self.tls else { return Ok(Established::Plain(Wire::new(tcp, ahead, Arc::clone(line)), peer)) };
+        let shaking = async {
+            if plain::is_http(&tcp, &ahead).await.map_err(Failure::Tcp)? {
+                plain::refuse(tcp).await;
+                return Err(Failure::PlainHttp);
+            }
+            TlsAcceptor::from(handshakes.config()).accept(Wire::new(tcp, ahead, Arc::clone(line))).await.map_err(Failure::Handshake)
+        };
+        let stream = timeout(self.http.times.handshake, shaking).await.map_err(|_| Failure::HandshakeSlow)?;
+        let stream = stream?;
         peer.certificate = handshakes.certificate(stream.get_ref().1.peer_certificates());
         Ok(Established::Tls(Box::new(stream), peer))
     }
@@ -209,6 +216,8 @@ enum Failure {
     Handshake(#[source] io::Error),
     #[error("the TLS handshake took too long")]
     HandshakeSlow,
+    #[error("a request came as plain HTTP to a listener that speaks HTTPS")]
+    PlainHttp,
     #[error("a connection without a right PROXY header came to a listener that expects one")]
     Proxy(#[from] ProxyError),
     #[error("the connection ended before its PROXY header did")]
@@ -226,6 +235,7 @@ impl Failure {
         match self {
             Self::Handshake(_) => "tls_handshake",
             Self::HandshakeSlow => "tls_handshake_slow",
+            Self::PlainHttp => "plain_http",
             Self::Proxy(_) | Self::ProxyRead(_) | Self::ProxySlow => "proxy_header",
             Self::Tcp(_) => "tcp",
             Self::Untrusted => "untrusted_proxy",
@@ -282,6 +292,16 @@ async fn unless_it_panics<F: Future>(future: F) -> Option<F::Output> {
         Err(_) => Poll::Ready(None),
     })
     .await
+}
+
+/// RFC 9112, 3.2: a request of HTTP/1.1 has one `Host`; what has two may be one thing to a proxy and another to us.
+fn names_its_host<R>(request: &Request<R>) -> bool {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    match request.version() {
+        Version::HTTP_11 => hosts == 1,
+        Version::HTTP_2 => true, // It has a pseudo-header for it.
+        _ => hosts <= 1,
+    }
 }
 
 /// An IPv4 client of a dual-stack socket is an IPv4 client to every rule about networks.

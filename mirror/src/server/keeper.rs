@@ -1,4 +1,4 @@
-//! One task that watches all connections: it ends what makes no progress, and drains them at a stop.
+//! One task that watches all connections: it ends what makes no progress, and drains them at a stop. Where a newcomer finds no place, it chooses who goes.
 //!
 //! It looks at counters every few seconds ([`Times::sweep`]), so a limit is met late by at most that much, and requests pay no timers.
 
@@ -26,6 +26,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Roll {
+    /// When it was last said that there is no place.
+    crowded: Option<Instant>,
     draining: bool,
     lines: HashMap<u64, (Arc<Line>, Marks)>,
     next: u64,
@@ -91,6 +93,38 @@ impl Keeper {
                 self.0.metrics.end(verdict.reason());
                 line.order(Order::Cut);
             }
+        }
+    }
+
+    /// Asks the longest idle connections to go, `most` of them; those that were asked before, and are here still, are cut. An idle one loses
+    /// nothing: its client connects anew when it has something to ask.
+    pub(super) fn make_room(&self, most: usize) {
+        let (mut roll, now) = (self.roll(), Instant::now());
+        let idle = |(number, (line, marks)): (&u64, &(Arc<Line>, Marks))| {
+            let is_here = line.ordered() != Order::Cut;
+            let since = marks.idle_since(line.sample(), now).filter(|_| is_here)?;
+            Some(((since, *number), Arc::clone(line)))
+        };
+        let mut idle: Vec<_> = roll.lines.iter().filter_map(idle).collect();
+        if idle.len() > most {
+            idle.select_nth_unstable_by_key(most, |(age, _)| *age);
+            idle.truncate(most);
+        }
+        for (_, line) in &idle {
+            if line.ordered() == Order::Serve {
+                self.0.metrics.end("crowded");
+                line.order(Order::Drain);
+            } else {
+                line.order(Order::Cut);
+            }
+        }
+        if roll.crowded.is_none_or(|told| now - told >= TOLD_AGAIN) {
+            roll.crowded = Some(now);
+            let open = roll.lines.len();
+            tracing::warn!(
+                server.connections = open,
+                "all {open} places for connections are taken: the longest idle ones make room for newcomers. hint: raise limits.connections"
+            );
         }
     }
 
@@ -172,6 +206,12 @@ struct Quiet {
 }
 
 impl Marks {
+    /// Since when nothing is asked and nothing on its way, as far as is known; `None`: it is busy.
+    fn idle_since(&self, seen: Sample, now: Instant) -> Option<Instant> {
+        let quiet = self.quiet.filter(|quiet| quiet.requests == seen.requests);
+        (!seen.busy && !seen.waits_for_client).then(|| quiet.map_or(now, |quiet| quiet.since))
+    }
+
     fn judge(&mut self, seen: Sample, now: Instant, times: &Times) -> Option<Verdict> {
         self.is_stalled(seen, now, times.stall).then_some(Verdict::Stalled).or_else(|| self.is_quiet(seen, now, times))
     }
@@ -207,7 +247,8 @@ impl Marks {
         }
         let first = (seen.requests == 0).then_some(quiet.since);
         let slow = first.or(quiet.partial).is_some_and(|since| now - since >= times.head);
-        let idle = now - quiet.since >= times.idle;
+        // Over HTTP/2 a client is told to go, and goes by itself if it likes.
+        let idle = now - quiet.since >= if seen.leaving { times.parting } else { times.idle };
         if slow { Some(Verdict::SlowHead) } else { idle.then_some(Verdict::Idle) }
     }
 }
@@ -215,11 +256,14 @@ impl Marks {
 /// Bytes that count as progress within [`Times::stall`]: more than the pings of HTTP/2, less than any reader that is alive.
 const PROGRESS: u64 = 1024;
 
+/// Between two warnings that there is no place.
+const TOLD_AGAIN: Duration = Duration::from_mins(1);
 /// For connections to see that they were cut.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire::Turn;
     use super::*;
 
     /// What is said of a connection that shows these samples, a second apart; the first verdict with its second.
@@ -257,6 +301,30 @@ mod tests {
         assert_eq!(verdict(drip), Some((80, Verdict::SlowHead)), "30 s from the head's first byte");
         let frames = (0..200).map(|second| Sample { http2: true, read: second, ..idle });
         assert_eq!(verdict(frames), Some((120, Verdict::Idle)));
+        let leaving = Sample { leaving: true, ..idle };
+        assert_eq!(verdict(vec![leaving; 200]), Some((10, Verdict::Idle)), "who was told to go need not be waited for");
+        assert_eq!(verdict(vec![Sample { busy: true, ..leaving }; 200]), None, "its last answers come to their end");
+    }
+
+    #[test]
+    fn who_idles_longest_makes_room_and_who_is_busy_never_does() {
+        let keeper = Keeper::new(Times::default(), Metrics::default());
+        let there: Vec<Enrolled> = (0..4).map(|_| keeper.enroll()).collect();
+        let start = Instant::now();
+        let asks: Vec<Turn> = there[1..].iter().map(|one| Turn::start(one.line(), true)).collect();
+        keeper.sweep(start);
+        let busy = asks.into_iter().next_back(); // The others have their answers now.
+        keeper.sweep(start + Duration::from_secs(1));
+        let orders = || there.iter().map(|one| one.line().ordered()).collect::<Vec<_>>();
+        keeper.make_room(1);
+        assert_eq!(orders(), [Order::Drain, Order::Serve, Order::Serve, Order::Serve]);
+        keeper.make_room(2);
+        assert_eq!(orders(), [Order::Cut, Order::Drain, Order::Serve, Order::Serve], "who was asked and stays is cut");
+        for _ in 0..2 {
+            keeper.make_room(5);
+        }
+        assert_eq!(orders(), [Order::Cut, Order::Cut, Order::Cut, Order::Serve]);
+        drop(busy);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Answers on their way out: no body for HEAD, a 500 for a panic, and the count of whose turn it is.
+//! Answers on their way out: no body for HEAD, a 500 for a panic, an end of the connection where the answer says so, and the count of whose turn it is.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
@@ -33,15 +33,32 @@ impl<B: Body<Data = Bytes, Error = io::Error> + Unpin> Outgoing<B> {
         if let Some(length) = response.body().size_hint().exact().filter(|_| lacks_length) {
             response.headers_mut().insert(CONTENT_LENGTH, length.into());
         }
+        // On HTTP/1.1 hyper sees to it, by the same header.
+        if turn.is_http2() && response.headers_mut().remove(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
+        {
+            turn.last();
+        }
         response.map(|body| Self { content: if head { Content::Nothing } else { Content::Body(body) }, turn })
     }
 
     /// The answer of a handler that panicked.
     pub(super) fn panicked(head: bool, turn: Turn) -> Response<Self> {
-        let mut response = Response::new(Self { content: if head { Content::Nothing } else { Content::Text(Some(PANICKED)) }, turn });
-        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::own(StatusCode::INTERNAL_SERVER_ERROR, PANICKED, head, turn)
+    }
+
+    /// The answer to a request that does not say, or says twice, whom it is for.
+    pub(super) fn hostless(head: bool, turn: Turn) -> Response<Self> {
+        let mut response = Self::own(StatusCode::BAD_REQUEST, HOSTLESS, head, turn);
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+
+    fn own(status: StatusCode, text: Bytes, head: bool, turn: Turn) -> Response<Self> {
+        let length = text.len();
+        let mut response = Response::new(Self { content: if head { Content::Nothing } else { Content::Text(Some(text)) }, turn });
+        *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response.headers_mut().insert(CONTENT_LENGTH, PANICKED.len().into());
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
         response
     }
 }
@@ -89,3 +106,4 @@ fn has_no_body(status: StatusCode) -> bool {
 }
 
 const PANICKED: Bytes = Bytes::from_static(b"{\"errors\":[{\"code\":\"UNKNOWN\",\"message\":\"internal error\"}]}\n");
+const HOSTLESS: Bytes = Bytes::from_static(b"{\"errors\":[{\"code\":\"UNSUPPORTED\",\"message\":\"a request has one Host header\"}]}\n");

@@ -1,5 +1,7 @@
 //! Real sockets on port 0, real HTTP clients; waits are on what is observed.
 
+mod clients;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -73,6 +75,7 @@ struct Running {
 
 #[derive(Default)]
 struct Setup {
+    connections: Option<usize>,
     drain: Duration,
     proxied: bool,
     times: Option<Times>,
@@ -105,7 +108,7 @@ impl Running {
         let (address, metrics, resolver) =
             (server.addresses()[0], server.metrics().clone(), server.shown().pop().map(|shown| shown.resolver));
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
-        let limits = LimitsConfig { drain: setup.drain, ..limits() };
+        let limits = LimitsConfig { connections: setup.connections.unwrap_or(100), drain: setup.drain, ..limits() };
         server.spawn_with(service, &limits, &setup.trusted, &tasks, &cancel, setup.times.unwrap_or_default());
         Self { address, cancel, metrics, resolver, tasks }
     }
@@ -155,7 +158,7 @@ fn get(path: &str) -> Request<Empty<Bytes>> {
 }
 
 fn head(path: &str) -> Request<Empty<Bytes>> {
-    Request::builder().method(Method::HEAD).uri(path).body(Empty::new()).expect("a request")
+    Request::builder().method(Method::HEAD).uri(path).header("host", "mirror.test").body(Empty::new()).expect("a request")
 }
 
 async fn text(answer: Response<Incoming>) -> String {

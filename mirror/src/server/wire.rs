@@ -116,6 +116,8 @@ pub(super) enum Order {
 pub(super) struct Sample {
     pub(super) busy: bool,
     pub(super) http2: bool,
+    /// It was told to take no more requests.
+    pub(super) leaving: bool,
     pub(super) read: u64,
     pub(super) requests: u64,
     /// Bytes are there that the client does not take.
@@ -155,6 +157,7 @@ impl Line {
         Sample {
             busy: self.in_flight.load(Ordering::Relaxed) > 0,
             http2: self.http2.load(Ordering::Relaxed),
+            leaving: self.ordered() != Order::Serve,
             read: self.read.load(Ordering::Relaxed),
             requests: self.requests.load(Ordering::Relaxed),
             waits_for_client: self.blocked.load(Ordering::Relaxed) || self.waiting.load(Ordering::Relaxed) > 0,
@@ -184,6 +187,16 @@ impl Turn {
         if !std::mem::replace(&mut self.waiting, true) {
             self.line.waiting.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Whether it came over HTTP/2, where no header can end a connection.
+    pub(super) fn is_http2(&self) -> bool {
+        self.line.http2.load(Ordering::Relaxed)
+    }
+
+    /// No request comes after those that are here.
+    pub(super) fn last(&self) {
+        self.line.order(Order::Drain);
     }
 
     /// Its handler is gone.

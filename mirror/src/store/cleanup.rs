@@ -75,6 +75,7 @@ impl Cleanup {
     fn remove_unused(&self, now: Seconds) -> usize {
         let Some(keep) = self.keep_unused else { return 0 };
         let cutoff = now.saturating_sub(Seconds::try_from(keep.as_secs()).unwrap_or(Seconds::MAX));
+        self.disk.index.settle(now);
         let unused = self.disk.index.unused_since(cutoff);
         unused.iter().filter(|digest| self.disk.evict(digest).is_some()).count()
     }

@@ -46,7 +46,7 @@ pub(super) struct Disk {
     scan: (Mutex<ScanState>, Condvar),
     /// Each holds whether its folders were scanned, so that their own bytes are in the account.
     shards: [Mutex<bool>; 256],
-    _lock: Lock,
+    lock: Mutex<Lock>,
 }
 
 /// How far the scan at start is.
@@ -73,7 +73,7 @@ impl Disk {
             readers: Readers::default(),
             scan: (Mutex::new(ScanState::Waiting), Condvar::new()),
             shards: std::array::from_fn(|_| Mutex::new(false)),
-            _lock: parts.lock,
+            lock: Mutex::new(parts.lock),
         }
     }
 
@@ -170,6 +170,19 @@ impl Disk {
         let _scanned = self.shard(digest);
         if !KINDS.into_iter().any(|kind| self.is_file(kind, digest)) {
             self.forget(digest, false);
+        }
+    }
+
+    /// The lock on the folder; one that is taken in its place frees it.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Lock> {
+        locked(&self.lock)
+    }
+
+    /// Nothing of what the index knows is there any more, or nobody knows what it is.
+    pub(super) fn forget_all(&self) {
+        for digest in self.index.digests() {
+            let _scanned = self.shard(&digest);
+            self.forget(&digest, false);
         }
     }
 

@@ -1,8 +1,10 @@
 //! Whether the store's disk works: a small write, read and removal now and then, and what real writes and reads meet in between.
 //!
 //! A full disk is not ill. So many failures in a row make the store unhealthy: then nothing new is written, and what is stored is still read.
+//! A folder that is no longer the one that was locked makes it so at once: it may be another process's. It is taken up when nobody else has it.
 //! A check that hangs, as a dead network file system makes it, counts as failed, and no second one is started beside it.
 
+use std::error::Error as _;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::pin::pin;
@@ -17,6 +19,7 @@ use tracing::{error, info, warn};
 
 use super::disk::Disk;
 use super::error::is_full;
+use super::{open, scan};
 use crate::config::HealthConfig;
 
 /// Whether the store takes writes.
@@ -74,13 +77,20 @@ impl Monitor {
             return;
         }
         self.state.send_if_modified(|state| {
-            let changed = *state == Health::Healthy;
-            if changed {
+            if *state == Health::Healthy {
                 error!(error = reason, failures, "the store is unhealthy: pulls go on without storing");
-                *state = Health::Unhealthy { reason };
             }
+            let now = Health::Unhealthy { reason };
+            let changed = *state != now;
+            *state = now;
             changed
         });
+    }
+
+    /// The folder is not ours: no write may follow, not even a second one.
+    fn lost(&self, reason: String) {
+        self.failures.fetch_max(self.threshold, Ordering::Relaxed);
+        self.count(reason);
     }
 
     fn passed(&self) {
@@ -120,7 +130,7 @@ pub(super) async fn watch(disk: Arc<Disk>, config: HealthConfig, cancel: Cancell
 
 async fn check(disk: &Arc<Disk>, patience: Duration) {
     let probing = Arc::clone(disk);
-    let mut probe = tokio::task::spawn_blocking(move || probe(&probing));
+    let mut probe = tokio::task::spawn_blocking(move || hold(&probing).and_then(|()| probe(&probing)));
     if let Ok(outcome) = tokio::time::timeout(patience, &mut probe).await {
         return judge(disk, outcome.unwrap_or_else(|panic| Err(io::Error::other(panic))));
     }
@@ -135,6 +145,22 @@ fn judge(disk: &Disk, outcome: io::Result<()>) {
         Ok(()) | Err(_) => disk.health.passed(),
     }
     disk.metrics.healthy.set(i64::from(disk.health.illness().is_none()));
+}
+
+/// Makes sure that the folder is ours.
+fn hold(disk: &Disk) -> io::Result<()> {
+    if disk.lock().is_in_place(&disk.layout)? {
+        return Ok(());
+    }
+    if let Err(error) = open::take_up(disk) {
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        let reason = format!("the store's folder is not the one of the start: {error}{cause}");
+        disk.health.lost(reason.clone());
+        return Err(io::Error::other(reason));
+    }
+    warn!(path = %disk.layout.root().display(), "the store's folder was made anew and is taken up; what was stored is gone");
+    scan::run(disk, &CancellationToken::new());
+    Ok(())
 }
 
 /// Writes a few bytes, has them on the disk, reads them again.

@@ -175,6 +175,13 @@ impl Index {
         self.idle.iter().map(|idle| idle.load(Ordering::Relaxed)).sum()
     }
 
+    /// No use is later than `now`: a clock that was ahead for a while would keep what was used meanwhile for ever.
+    pub(super) fn settle(&self, now: Seconds) {
+        for shard in &self.shards {
+            locked(shard).values_mut().for_each(|entry| entry.last_use = entry.last_use.min(now));
+        }
+    }
+
     /// Everything not used since `cutoff` and not read.
     pub(super) fn unused_since(&self, cutoff: Seconds) -> Vec<Digest> {
         self.collect(|entry| entry.readers == 0 && entry.last_use < cutoff)
@@ -260,20 +267,21 @@ impl Queue {
         Self { batch, candidates: VecDeque::new() }
     }
 
-    /// The one to evict now; `None` when all that is left is read. It stays in the index until the caller removes it.
-    pub(super) fn next(&mut self, index: &Index) -> Option<Digest> {
+    /// The one to evict at the time `now`; `None` when all that is left is read. It stays in the index until the caller removes it.
+    pub(super) fn next(&mut self, index: &Index, now: Seconds) -> Option<Digest> {
         if index.stale.swap(false, Ordering::Relaxed) {
             self.candidates.clear();
         }
         loop {
             while let Some((queued, digest)) = self.candidates.pop_front() {
                 match index.idle_place(&digest) {
-                    Some(now) if now == queued => return Some(digest),
+                    Some(place) if place == queued => return Some(digest),
                     // Used since, and still older than some that are queued.
-                    Some(now) if now <= index.horizon.load(Ordering::Relaxed) => self.candidates.clear(),
+                    Some(place) if place <= index.horizon.load(Ordering::Relaxed) => self.candidates.clear(),
                     _ => {}
                 }
             }
+            index.settle(now);
             if !self.refill(index) {
                 return None;
             }

@@ -2,11 +2,11 @@
 //!
 //! `flock` belongs to the open file, so a second store in the same process is refused as well, and the kernel frees it at any death.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 
 use super::error::OpenError;
 use super::layout::Layout;
@@ -29,6 +29,7 @@ impl Lock {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            .custom_flags(OFlags::NOFOLLOW.bits() as i32) // What a link leads to would be emptied.
             .open(&path)
             .map_err(|error| failed("open the lock file", error))?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -40,6 +41,21 @@ impl Lock {
         }
         sign(&mut file).map_err(|error| failed("write our process id to", error))?;
         Ok(Self { file })
+    }
+
+    /// Whether the file that others find is the one that is held: a folder that was made anew has none, or somebody else's.
+    pub(super) fn is_in_place(&self, layout: &Layout) -> io::Result<bool> {
+        let held = self.file.metadata()?;
+        match fs::symlink_metadata(layout.lock()) {
+            Ok(found) => Ok((found.dev(), found.ino()) == (held.dev(), held.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The file system that it lies on.
+    pub(super) fn device(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.dev())
     }
 }
 

@@ -47,6 +47,25 @@ pub(super) fn open(config: &StoreConfig) -> Result<Disk, OpenError> {
     Ok(disk)
 }
 
+/// Takes up a folder that lies in the place of ours, as at a start: under its own lock, which is the one that others find. What is in it is counted
+/// anew; records that were counted before stay so until a restart, which is too much rather than too little.
+pub(super) fn take_up(disk: &Disk) -> Result<(), OpenError> {
+    let layout = &disk.layout;
+    let mut held = disk.lock();
+    let (before, now) =
+        (attempt("read", &layout.lock(), held.device())?, attempt("read", layout.root(), fs::metadata(layout.root()))?.dev());
+    if before != now {
+        // A mount point whose disk is gone: what is written there would be in the way of the disk, and in nobody's account.
+        return Err(OpenError::OtherFileSystem { path: layout.root().to_owned() });
+    }
+    let lock = Lock::take(layout)?;
+    make_folders(layout)?;
+    check_marker(layout, &disk.temporaries)?;
+    disk.forget_all();
+    *held = lock;
+    Ok(())
+}
+
 /// The folder itself, and those above it.
 fn make_root(root: &Path) -> io::Result<()> {
     if root.is_dir() {

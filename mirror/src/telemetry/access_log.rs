@@ -123,24 +123,18 @@ struct Details {
 
 impl Record {
     fn start<R>(log: &Arc<Inner>, request: &mut Request<R>) -> Self {
-        let (client, certificate, id) = asker(request, &log.trusted.load());
+        let (client, certificate, id, direct) = asker(request, &log.trusted.load());
         log.shared.note(client);
         let id = id.unwrap_or_else(RequestId::next);
         let details = log.lines.is_some().then(|| {
             let user_agent = request.headers().get(USER_AGENT).cloned();
             let (method, uri) = (request.method().clone(), request.uri().clone());
-            Box::new(Details {
-                certificate: certificate.clone(),
-                client,
-                facts: Facts::default(),
-                method,
-                time: SystemTime::now(),
-                uri,
-                user_agent,
-            })
+            let time = SystemTime::now().max(SystemTime::UNIX_EPOCH); // A clock that is earlier has no name in a line.
+            let certificate = certificate.clone();
+            Box::new(Details { certificate, client, facts: Facts::default(), method, time, uri, user_agent })
         });
         let method = MethodClass::from(request.method());
-        request.extensions_mut().insert(Origin { certificate, client, id: id.clone() });
+        request.extensions_mut().insert(Origin { certificate, client, direct, id: id.clone() });
         let (log, started) = (Arc::clone(log), Instant::now());
         Self { bytes: 0, details, expected: None, id, log, method, outcome: None, started, status: None, whole: false }
     }
@@ -219,14 +213,14 @@ impl Drop for Record {
     }
 }
 
-/// Who asks, what its connection has shown, and the id that a trusted proxy gave.
-fn asker<R>(request: &Request<R>, trusted: &[IpNet]) -> (IpAddr, Option<Arc<ClientCertificate>>, Option<RequestId>) {
-    let Some(peer) = request.extensions().get::<Peer>() else { return (Ipv4Addr::UNSPECIFIED.into(), None, None) };
+/// Who asks, what its connection has shown, the id that a trusted proxy gave, and whether there is no such proxy.
+fn asker<R>(request: &Request<R>, trusted: &[IpNet]) -> (IpAddr, Option<Arc<ClientCertificate>>, Option<RequestId>, bool) {
+    let Some(peer) = request.extensions().get::<Peer>() else { return (Ipv4Addr::UNSPECIFIED.into(), None, None, true) };
     let (address, certificate) = (peer.address.ip(), peer.certificate.clone());
     if peer.unnamed || !trusted.iter().any(|network| network.contains(&address)) {
-        return (address, certificate, None);
+        return (address, certificate, None, true);
     }
-    (client_address(address, request.headers(), trusted), certificate, RequestId::given(request.headers()))
+    (client_address(address, request.headers(), trusted), certificate, RequestId::given(request.headers()), false)
 }
 
 #[cfg(test)]

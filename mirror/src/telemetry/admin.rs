@@ -1,10 +1,12 @@
 //! The operator's own surface: `/metrics`, `/healthz`, `/readyz`, `/figures`, and `/debug/health`, by which the `registry` image is asked. Refusals are answers, never challenges.
 
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use prometheus_client::registry::Registry;
 use warp::Filter as _;
@@ -31,7 +33,7 @@ pub struct Admin {
 pub struct Guard {
     /// `/metrics`, `/healthz`, `/readyz` and `/debug/health` need no token.
     pub open_metrics: bool,
-    /// `Authorization: Bearer …`; without one, whoever reaches the listener may look.
+    /// `Authorization: Bearer …`; without one, whoever reaches the listener by an address or as localhost may look.
     pub token: Option<Secret>,
 }
 
@@ -39,14 +41,24 @@ pub struct Guard {
 pub fn admin(admin: Admin) -> BoxedFilter<(Response,)> {
     let admin = Arc::new(admin);
     let state = warp::any().map(move || Arc::clone(&admin));
-    let parts = warp::method().and(warp::path::full()).and(warp::header::headers_cloned());
-    let answer = |admin: Arc<Admin>, method: Method, path: warp::path::FullPath, headers| admin.answer(&method, path.as_str(), &headers);
+    // A host that cannot be read is no address.
+    let unreadable = warp::any().map(|| Some(Authority::from_static("unreadable.invalid")));
+    let host = warp::host::optional().or(unreadable).unify();
+    let parts = warp::method().and(warp::path::full()).and(host).and(warp::header::headers_cloned());
+    let answer = |admin: Arc<Admin>, method: Method, path: warp::path::FullPath, host: Option<Authority>, headers| {
+        admin.answer(&method, path.as_str(), host.as_ref(), &headers)
+    };
     state.and(parts).map(answer).boxed()
 }
 
 impl Admin {
-    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response {
-        if !self.guard.load().lets(path, headers) {
+    fn answer(&self, method: &Method, path: &str, host: Option<&Authority>, headers: &HeaderMap) -> Response {
+        let guard = self.guard.load();
+        if guard.is_by_name(path, host) {
+            let text = "without an admin token this is for who asks by an address or as localhost: a name may be anybody's\n";
+            return plain(StatusCode::FORBIDDEN, text.into());
+        }
+        if !guard.lets(path, headers) {
             return plain(StatusCode::UNAUTHORIZED, "this needs the admin token: Authorization: Bearer TOKEN\n".into());
         }
         if method != Method::GET && method != Method::HEAD {
@@ -94,8 +106,17 @@ impl Admin {
 
 impl Guard {
     fn lets(&self, path: &str, headers: &HeaderMap) -> bool {
-        let is_open = self.open_metrics && matches!(path, "/metrics" | "/healthz" | "/readyz" | "/debug/health");
-        is_open || self.has_token(headers)
+        self.is_open(path) || self.has_token(headers)
+    }
+
+    fn is_open(&self, path: &str) -> bool {
+        self.open_metrics && matches!(path, "/metrics" | "/healthz" | "/readyz" | "/debug/health")
+    }
+
+    /// Whether nothing but the listener's address guards a page, and a name was asked for it: a web page may have its own name mean this machine, and
+    /// its visitor's browser then lets it read what it finds here. A browser always says the name.
+    fn is_by_name(&self, path: &str, host: Option<&Authority>) -> bool {
+        self.token.is_none() && !self.is_open(path) && host.is_some_and(|host| !is_this_machine(host.host()))
     }
 
     /// In constant time, so that nobody can feel their way to the token.
@@ -112,6 +133,12 @@ impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admin").field("guard", &self.guard).finish_non_exhaustive()
     }
+}
+
+/// An address, or what every system has for its own.
+fn is_this_machine(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    bare.is_some_and(|host| host.parse::<Ipv6Addr>().is_ok()) || host.parse::<Ipv4Addr>().is_ok() || host.eq_ignore_ascii_case("localhost")
 }
 
 fn plain(status: StatusCode, text: String) -> Response {
@@ -145,7 +172,8 @@ mod tests {
 
     async fn ask(admin: &Admin, path: &str, headers: &[(http::HeaderName, &'static str)]) -> (u16, HeaderMap, String) {
         let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect();
-        let (parts, body) = admin.answer(&Method::GET, path, &headers).into_parts();
+        let host = Authority::from_static("localhost:5001");
+        let (parts, body) = admin.answer(&Method::GET, path, Some(&host), &headers).into_parts();
         let text = body.collect().await.expect("whole").to_bytes();
         (parts.status.as_u16(), parts.headers, String::from_utf8(text.to_vec()).expect("text"))
     }
@@ -168,6 +196,25 @@ mod tests {
         ] {
             assert_eq!(ask(&closed, "/figures", &[(AUTHORIZATION, given)]).await.0, status, "{given}");
         }
+    }
+
+    #[test]
+    fn without_a_token_nothing_is_told_to_who_asks_by_a_name() {
+        let (plain, opened, locked) = (surface(None, false), surface(None, true), surface(Some("t0ken"), false));
+        let status = |admin: &Admin, path: &str, host: Option<&str>| {
+            let host = host.map(|host| host.parse().expect("an authority"));
+            admin.answer(&Method::GET, path, host.as_ref(), &HeaderMap::new()).status().as_u16()
+        };
+        for host in ["127.0.0.1:5001", "10.1.2.3", "[::1]:5001", "[fd00::1]", "localhost", "LocalHost:5001"] {
+            assert_eq!(status(&plain, "/figures", Some(host)), 200, "{host}");
+        }
+        assert_eq!(status(&plain, "/figures", None), 200, "HTTP/1.0, which no browser speaks");
+        for host in ["rebound.example", "localhost.rebound.example", "127.0.0.1.rebound.example:5001", "1.2.3"] {
+            assert_eq!(status(&plain, "/figures", Some(host)), 403, "{host}");
+            assert_eq!(status(&opened, "/metrics", Some(host)), 200, "{host}: the operator has opened it");
+            assert_eq!(status(&locked, "/figures", Some(host)), 401, "{host}: the token decides");
+        }
+        assert_eq!(status(&opened, "/figures", Some("rebound.example")), 403);
     }
 
     #[tokio::test]
@@ -193,8 +240,13 @@ mod tests {
     #[tokio::test]
     async fn the_filter_answers_every_request() {
         let mut service = warp::service(admin(surface(None, false)));
-        for (path, status) in [("/healthz", 200), ("/any/where", 404)] {
-            let request = http::Request::builder().uri(path).body(String::new()).expect("a request");
+        for (path, host, status) in [
+            ("/healthz", "localhost", 200),
+            ("/any/where", "127.0.0.1", 404),
+            ("/healthz", "rebound.example", 403),
+            ("/healthz", "a b", 403),
+        ] {
+            let request = http::Request::builder().uri(path).header("host", host).body(String::new()).expect("a request");
             let Ok(response) = tower_service::Service::call(&mut service, request).await;
             assert_eq!(response.status(), status);
         }

@@ -6,12 +6,14 @@
 //! Invariant: nothing here holds up the start. Without a certificate the port shows a self-signed one that says so.
 
 mod dial;
+mod elsewhere;
 mod standing;
 mod watch;
 
 use std::error::Error;
 use std::fmt;
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,16 +23,19 @@ use std::time::SystemTime;
 use certs::acme::{AccountWish, Courier, CourierError};
 use certs::solve::{AlpnProofs, DnsHook, HttpProofs, Solvers, Way};
 use certs::store::{CertName, Store, StoreError};
-use certs::worker::{Look, Worker};
+use certs::worker::{Look, PRIVATE, Worker};
 use certs::{BootstrapError, Budget, Identifier, Served, SystemClock, Wish, bootstrap};
 use rustls::sign::CertifiedKey;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use url::Url;
 
 use super::{Metrics, Resolver};
-use crate::config::{AcmeConfig, DnsHookConfig, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, ListenerConfig, Names};
+use crate::config::{AcmeConfig, DnsHookConfig, Issuer, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, ListenerConfig, Names};
+use crate::roots::system_roots;
 use crate::telemetry::Readiness;
+use elsewhere::Elsewhere;
 use watch::Watcher;
 
 /// All certificates that are got by ACME.
@@ -38,6 +43,7 @@ use watch::Watcher;
 pub struct Certificates {
     alpn: Arc<AlpnProofs>,
     courier: Option<Courier>,
+    elsewhere: Elsewhere,
     http: Arc<HttpProofs>,
     issued: Vec<Issued>,
     store: Option<Store>,
@@ -93,7 +99,7 @@ impl Certificates {
                     bootstrap: bootstrap(&names.identifiers, SystemTime::now())?,
                     names: names.clone(),
                     proofs: Arc::clone(&this.alpn),
-                    served: Arc::new(Served::new(names.identifiers.clone())),
+                    served: Arc::new(Served::new(config.wish(names))),
                     wake: Arc::default(),
                 });
             }
@@ -112,9 +118,9 @@ impl Certificates {
         self.issued.iter().find(|issued| issued.names == *names)
     }
 
-    /// Listeners want none.
-    pub fn is_empty(&self) -> bool {
-        self.issued.is_empty()
+    /// CAs have to look for proofs.
+    pub fn need_proofs(&self) -> bool {
+        self.issued.iter().any(|issued| issued.names.issuer == Issuer::Acme)
     }
 
     /// What is answered under `/.well-known/acme-challenge/`: for an order of ours, or of another process that shares our folder.
@@ -123,11 +129,10 @@ impl Certificates {
         if let Some(proof) = self.http.find(&token) {
             return Some(proof);
         }
-        let answer = tokio::task::spawn_blocking(move || store.answer(&token)).await.ok()?;
-        answer.unwrap_or_else(|error| {
-            tracing::warn!(error = &error as &dyn Error, "it is not known whether another process waits for this proof");
-            None
-        })
+        let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let is_token = (1..=MAX_TOKEN).contains(&token.len()) && token.bytes().all(is_inner);
+        let thumbprint = if is_token { self.elsewhere.look(store).await? } else { return None };
+        Some(format!("{token}.{thumbprint}"))
     }
 
     /// Starts to get and to watch them, on `tasks`, until `cancel`. `ways` are those of the configuration that can be used here.
@@ -150,10 +155,12 @@ impl Certificates {
         }
     }
 
-    /// Looks after each once, and does what is due: for a command line, while no mirror runs.
-    pub(crate) async fn look(&self, config: &AcmeConfig, ways: &[Way]) -> Vec<(CertName, Result<Look, StoreError>)> {
+    /// Looks after each of `names` once, and does what is due: for a command line, while no mirror runs.
+    pub(crate) async fn look(&self, config: &AcmeConfig, ways: &[Way], names: &[CertName]) -> Vec<(CertName, Result<Look, StoreError>)> {
         let mut looks = Vec::new();
-        for worker in self.issued.iter().filter_map(|issued| self.worker(config, ways, issued)) {
+        for worker in
+            self.issued.iter().filter(|issued| names.contains(&issued.names.name)).filter_map(|issued| self.worker(config, ways, issued))
+        {
             looks.push((worker.name.clone(), worker.look().await));
         }
         looks
@@ -161,10 +168,11 @@ impl Certificates {
 
     fn worker(&self, config: &AcmeConfig, ways: &[Way], issued: &Issued) -> Option<Worker> {
         Some(Worker {
-            account: AccountWish { email: config.email.clone(), external: config.external.clone() },
-            budget: config.budget(),
+            account: config.account(),
+            budget: config.budget_for(&issued.names),
+            ca: (issued.names.issuer == Issuer::Private).then(|| config.private_ca()),
             clock: Arc::new(SystemClock),
-            courier: self.courier.clone()?,
+            courier: self.courier.as_ref()?.apart(),
             name: issued.names.name.clone(),
             served: Arc::clone(&issued.served),
             solvers: self.solvers(config, ways),
@@ -188,6 +196,7 @@ impl Certificates {
             dns: config.dns.as_ref().filter(|_| ways.contains(&Way::Dns)).map(dns),
             dns_persist: ways.contains(&Way::DnsPersist),
             http: ways.contains(&Way::Http).then(|| Arc::clone(&self.http)),
+            order: ways.to_vec(),
         }
     }
 }
@@ -206,7 +215,7 @@ impl Issued {
     fn load(&self, store: &Store) {
         match store.certificate(&self.names.name).current() {
             Ok(Some(held)) => {
-                self.served.offer(&held.bundle, SystemTime::now().into());
+                self.served.offer(&held, SystemTime::now().into());
             }
             Ok(None) => {}
             Err(error) => {
@@ -248,6 +257,11 @@ impl fmt::Debug for Issued {
 }
 
 impl AcmeConfig {
+    /// Where the private CA is.
+    pub fn private_ca(&self) -> PathBuf {
+        folder(&self.path).join("ca")
+    }
+
     /// Where certificates and accounts are.
     pub fn store(&self) -> Store {
         Store::new(&folder(&self.path))
@@ -255,10 +269,20 @@ impl AcmeConfig {
 
     /// What is asked of the CA for `names`.
     pub fn wish(&self, names: &Names) -> Wish {
+        if names.issuer == Issuer::Private {
+            return Wish {
+                directories: vec![PRIVATE.to_owned()],
+                how: String::new(),
+                identifiers: names.identifiers.clone(),
+                key: self.key,
+                profile: None,
+            };
+        }
         let has_address = names.identifiers.iter().any(|identifier| matches!(identifier, Identifier::Ip(_)));
         let is_lets_encrypts = self.directories.iter().any(|url| url.host_str().is_some_and(|host| host.ends_with(".letsencrypt.org")));
         Wish {
             directories: self.directories.iter().map(ToString::to_string).collect(),
+            how: self.how(),
             identifiers: names.identifiers.clone(),
             key: self.key,
             // Let's Encrypt issues for addresses under this profile only.
@@ -266,15 +290,37 @@ impl AcmeConfig {
         }
     }
 
-    /// What is asked of the CAs at most: one that is known by roots of its own counts nothing.
+    /// Changes with whatever could be the mend of a failure.
+    fn how(&self) -> String {
+        let Self { ca, directories: _, dns, email, external, http, key: _, path: _, profile: _, ways } = self;
+        let mut hasher = DefaultHasher::new(); // Of another release it may be another: then one attempt comes early.
+        format!("{ca:?} {dns:?} {email:?} {http} {ways:?}").hash(&mut hasher);
+        external.as_ref().map(|external| (external.kid().to_owned(), external.key())).hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+
+    /// Whom accounts are registered for.
+    pub fn account(&self) -> AccountWish {
+        AccountWish { email: self.email.clone(), external: self.external.clone() }
+    }
+
+    /// What is asked of the CAs at most: one that is known by roots of its own, and is no public one behind a proxy that reads along, counts nothing.
     pub fn budget(&self) -> Budget {
-        if self.ca.is_none() { Budget::PUBLIC } else { Budget::UNLIMITED }
+        let is_public =
+            |url: &Url| url.host_str().is_some_and(|host| PUBLIC.iter().any(|one| host == *one || host.ends_with(&format!(".{one}"))));
+        if self.ca.is_none() || self.directories.iter().any(is_public) { Budget::PUBLIC } else { Budget::OWN }
+    }
+
+    /// The same for one certificate: a CA of one's own machine counts nothing either.
+    pub fn budget_for(&self, names: &Names) -> Budget {
+        if names.issuer == Issuer::Private { Budget::OWN } else { self.budget() }
     }
 
     /// How CAs are reached.
     pub fn courier(&self) -> Result<Courier, AcmeError> {
-        let read = |file: &PathBuf| fs::read_to_string(file).map_err(|source| AcmeError::Ca { file: file.clone(), source });
-        Ok(Courier::new(self.ca.as_ref().map(read).transpose()?.as_deref())?)
+        let Some(file) = &self.ca else { return Ok(Courier::new(system_roots())?) };
+        let pem = fs::read_to_string(file).map_err(|source| AcmeError::Ca { file: file.clone(), source })?;
+        Ok(Courier::knowing(&pem)?)
     }
 
     /// What is wrong with the files that it names, by key.
@@ -297,6 +343,12 @@ fn staging(config: &AcmeConfig) -> Option<String> {
 fn folder(path: &Path) -> PathBuf {
     if path.is_file() { path.with_added_extension("chandler") } else { path.to_owned() }
 }
+
+/// Who runs public CAs that speak ACME, as far as people here use them.
+const PUBLIC: [&str; 6] = ["buypass.com", "letsencrypt.org", "pki.goog", "sectigo.com", "ssl.com", "zerossl.com"];
+
+/// CAs' tokens have some forty characters.
+const MAX_TOKEN: usize = 256;
 
 fn is_no_program(file: &Path) -> Option<String> {
     use std::os::unix::fs::PermissionsExt as _;

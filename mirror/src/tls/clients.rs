@@ -104,7 +104,7 @@ impl Clients {
         }
         let source = |ca: &ClientCa| match ca {
             ClientCa::File(path) => Source::File(path.clone()),
-            ClientCa::Private => Source::Private(config.private_ca()),
+            ClientCa::Private => Source::Private(config.acme.private_ca()),
         };
         let sources: Vec<Source> = config.clients.iter().map(source).collect();
         let known = Known::read(&sources, 0)?;

@@ -15,6 +15,7 @@ use rustls_pki_types::pem::PemObject;
 
 use super::retry::Tuning;
 use crate::config::UpstreamConfig;
+use crate::roots::system_roots;
 
 /// Why an upstream's client cannot be made. Each is a mistake in the configuration or on this machine.
 #[derive(Debug, thiserror::Error)]
@@ -93,25 +94,6 @@ fn tls(ca: Option<&Path>) -> Result<ClientConfig, BuildError> {
         add_bundle(&mut roots, path)?;
     }
     Ok(versions.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// The machine's own roots (`SSL_CERT_FILE` and `SSL_CERT_DIR` hold); Mozilla's, as we were built with them, on a machine that has none.
-fn system_roots() -> RootCertStore {
-    static WARNED: std::sync::Once = std::sync::Once::new();
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    let (taken, _) = roots.add_parsable_certificates(found.certs);
-    if taken == 0 {
-        WARNED.call_once(|| {
-            let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-            tracing::warn!(
-                errors = errors.join("; "),
-                "this machine has no CA certificates, so those that chandler was built with are used"
-            );
-        });
-        roots.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
-    }
-    roots
 }
 
 fn add_bundle(roots: &mut RootCertStore, path: &Path) -> Result<(), BuildError> {

@@ -138,7 +138,7 @@ pub enum FetchError {
         status: StatusCode,
     },
     /// No answer in time.
-    #[error("{subject}: {host} did not answer within {} s", after.as_secs_f32())]
+    #[error("{subject}: {host} did not answer within {} s", tenths(*after))]
     Timeout {
         /// What was asked for.
         subject: Subject,
@@ -179,6 +179,14 @@ impl FetchError {
             | Self::Slow { .. }
             | Self::Status { .. }
             | Self::UntrustedRealm { .. } => true,
+        }
+    }
+
+    /// The same, as who asked has met it: of a silence, how long all tries took together, where the last one may have had a moment only.
+    pub(super) fn in_all(self, waited: Duration) -> Self {
+        match self {
+            Self::Timeout { subject, host, .. } => Self::Timeout { subject, host, after: waited },
+            other => other,
         }
     }
 
@@ -233,6 +241,11 @@ impl FetchError {
             | Self::UntrustedRealm { .. } => false,
         }
     }
+}
+
+/// Seconds for people.
+fn tenths(time: Duration) -> f32 {
+    (time.as_secs_f32() * 10.0).round() / 10.0
 }
 
 /// What was asked of whom, in words for a log line: `docker.io/library/alpine:3`.

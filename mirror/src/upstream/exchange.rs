@@ -75,7 +75,7 @@ impl Inner {
 
     /// [`fetch`](Self::fetch), of which nothing is remembered.
     pub(super) async fn fetch_somewhere(&self, ask: &Ask<'_>, deadline: Instant) -> Result<reqwest::Response, FetchError> {
-        let mut tries = 0;
+        let (began, mut tries) = (Instant::now(), 0);
         loop {
             let error = match self.fetch_once(ask, deadline).await {
                 Ok(answer) => return Ok(answer),
@@ -88,7 +88,7 @@ impl Inner {
                 return Err(error);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            let Some(wait) = retry::before_next(&error, tries, self.tuning.pace, left) else { return Err(error) };
+            let Some(wait) = retry::before_next(&error, tries, self.tuning.pace, left) else { return Err(error.in_all(began.elapsed())) };
             tracing::debug!(error = %error, upstream.host = %self.origins[0].host, "asking the upstream again");
             self.metrics.retry(&self.config.name);
             sleep(wait).await;

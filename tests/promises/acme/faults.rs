@@ -61,7 +61,7 @@ async fn befalls(fault: Fault, pebble: &Pebble, prover: &Prover) {
         let way = Interposer::before(pebble, move |asked| if asked.number == step { fault.fate() } else { Fate::Pass });
         let mut owner = Owner::of(pebble, &[&format!("mirror-{step}.test")]);
         owner.wish.directories = vec![way.directory()];
-        let worker = || Worker { courier: Courier::new(Some(way.root())).expect("a client"), ..owner.worker(pebble, prover.http()) };
+        let worker = || Worker { courier: Courier::knowing(way.root()).expect("a client"), ..owner.worker(pebble, prover.http()) };
         let mut tries = 0;
         while !matches!(worker().look().await.expect("files"), Look::Obtained(_)) {
             owner.clock.on_by(Duration::from_secs(2 * 3600));

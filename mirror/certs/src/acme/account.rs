@@ -1,12 +1,14 @@
 //! The account at a CA: loaded, or registered and saved before it is used.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, general_purpose};
 use instant_acme::{Account, AccountCredentials, ExternalAccountKey, NewAccount};
 
 use super::{CaError, Courier};
-use crate::store::{AccountFolder, Saved, StoreError};
+use crate::store::{AccountFolder, Lock, Saved, StoreError};
 
 /// What a new account is registered with.
 #[derive(Clone, Debug, Default)]
@@ -60,16 +62,24 @@ pub enum AccountError {
     Store(#[from] StoreError),
 }
 
-/// The account at `directory`; registered now where there is none. One process at a time registers: two would leave an orphan.
+/// The account at `directory`; registered now where there is none. One at a time registers, and the others wait for it: two would leave an orphan.
 pub async fn open_account(folder: &AccountFolder, directory: &str, wish: &AccountWish, courier: &Courier) -> Result<Account, AccountError> {
     let failed = |doing, source| CaError::Exchange { directory: directory.to_owned(), doing, seen: courier.seen(), source };
     let builder = || Account::builder_with_http(Box::new(courier.clone()));
-    let _lock = folder.lock()?;
-    if let Some(saved) = folder.load()? {
-        let credentials: AccountCredentials =
-            serde_json::from_value(saved.credentials).map_err(|error| failed("reading the saved account", error.into()))?;
-        return Ok(builder().from_credentials(credentials).await.map_err(|error| failed("opening the account", error))?);
-    }
+    let saved = if let Some(saved) = folder.load()? {
+        Ok(saved)
+    } else {
+        let lock = wait_for(folder).await?;
+        folder.load()?.ok_or(lock)
+    };
+    let _lock = match saved {
+        Ok(saved) => {
+            let credentials: AccountCredentials =
+                serde_json::from_value(saved.credentials).map_err(|error| failed("reading the saved account", error.into()))?;
+            return Ok(builder().from_credentials(credentials).await.map_err(|error| failed("opening the account", error))?);
+        }
+        Err(lock) => lock,
+    };
     let contact = wish.email.as_ref().map(|email| format!("mailto:{email}"));
     let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
     let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
@@ -83,6 +93,20 @@ pub async fn open_account(folder: &AccountFolder, directory: &str, wish: &Accoun
     Ok(account)
 }
 
+/// Whoever registers now is soon done, or its requests time out.
+async fn wait_for(folder: &AccountFolder) -> Result<Lock, StoreError> {
+    let began = tokio::time::Instant::now();
+    loop {
+        match folder.lock() {
+            Err(StoreError::Locked(_)) if began.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
+            lock => return lock,
+        }
+    }
+}
+
+/// Longer than the few requests of a registration.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(100);
 const KEY: GeneralPurpose =
     GeneralPurpose::new(&base64::alphabet::URL_SAFE, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
 

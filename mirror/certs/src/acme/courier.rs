@@ -11,6 +11,8 @@ use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
@@ -40,26 +42,43 @@ pub enum CourierError {
     /// The bundle of certificates is none.
     #[error("the CA bundle for the ACME server cannot be used")]
     Bundle(#[source] rustls_pki_types::pem::Error),
+    /// There is nothing in it.
+    #[error("the CA bundle for the ACME server holds no certificate")]
+    Empty,
+    /// One of its certificates.
+    #[error("the CA bundle for the ACME server holds a certificate that cannot be used")]
+    Root(#[source] rustls::Error),
     /// The client itself.
     #[error("the HTTP client for the ACME server cannot be made")]
     Client(#[source] reqwest::Error),
 }
 
 impl Courier {
-    /// With the system's roots, or with those in `roots` (PEM) alone: a CA of one's own is not trusted beside all others by accident.
-    pub fn new(roots: Option<&str>) -> Result<Self, CourierError> {
-        let mut builder = reqwest::Client::builder()
+    /// That knows ACME servers by the certificates in `pem` alone: a CA of one's own is not trusted beside all others by accident.
+    pub fn knowing(pem: &str) -> Result<Self, CourierError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            roots.add(certificate.map_err(CourierError::Bundle)?).map_err(CourierError::Root)?;
+        }
+        if roots.is_empty() { Err(CourierError::Empty) } else { Self::new(roots) }
+    }
+
+    /// That knows ACME servers by `roots`.
+    pub fn new(roots: RootCertStore) -> Result<Self, CourierError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(CourierError::Root)?;
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls.with_root_certificates(roots).with_no_client_auth())
             .connect_timeout(TIMEOUT)
             .timeout(TIMEOUT)
             .redirect(reqwest::redirect::Policy::none()) // A signed request names its URL: it is of no use elsewhere.
             .user_agent(concat!("chandler/", env!("CARGO_PKG_VERSION")));
-        if let Some(roots) = roots {
-            let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(roots.as_bytes()).collect();
-            let trusted = certificates.map_err(CourierError::Bundle)?;
-            let trusted: Result<Vec<_>, _> = trusted.iter().map(|der| reqwest::Certificate::from_der(der)).collect();
-            builder = builder.tls_certs_only(trusted.map_err(CourierError::Client)?);
-        }
-        Ok(Self { client: builder.build().map_err(CourierError::Client)?, seen: Arc::default() })
+        Ok(Self { client: client.build().map_err(CourierError::Client)?, seen: Arc::default() })
+    }
+
+    /// The same client with a memory of its own: what one certificate's CA answers says nothing about another's.
+    pub fn apart(&self) -> Self {
+        Self { client: self.client.clone(), seen: Arc::default() }
     }
 
     /// What the last answer said.

@@ -90,6 +90,9 @@ pub enum Remedy {
 impl CaError {
     /// Something that helps at once.
     pub fn remedy(&self) -> Option<Remedy> {
+        if self.is_without_ari() {
+            return Some(Remedy::WithoutReplaces);
+        }
         match self.problem()?.r#type.as_deref()?.strip_prefix(PREFIX)? {
             "accountDoesNotExist" => Some(Remedy::Register),
             "alreadyReplaced" | "conflict" => Some(Remedy::WithoutReplaces),
@@ -98,10 +101,21 @@ impl CaError {
         }
     }
 
-    /// The order that the request was about is not there, or not to be gone on with.
+    /// The order that the request was about is not there any more: by the CA's own word, not by the page of a proxy before it.
     pub fn is_lost_order(&self) -> bool {
         let is_gone = |status| matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
-        matches!(self, Self::Exchange { seen, .. } if seen.status.is_some_and(is_gone))
+        matches!(self, Self::Exchange { seen, source: Error::Api(_), .. } if seen.status.is_some_and(is_gone))
+    }
+
+    /// The CA does not take part in ARI: the library refuses to say what is replaced, or misses it in an order that was made all the same.
+    fn is_without_ari(&self) -> bool {
+        match self {
+            Self::Exchange { source: Error::Unsupported(_), .. } => true,
+            Self::Exchange { source: Error::Other(_) | Error::Str(_), seen, doing: ORDERING, .. } => {
+                seen.status.is_some_and(|status| status.is_success())
+            }
+            _ => false,
+        }
     }
 
     /// What it means for the next attempt.
@@ -200,6 +214,8 @@ fn identifiers_of(failed: &[(Identifier, String)]) -> String {
     failed.iter().map(|(identifier, _)| identifier.to_string()).collect::<Vec<_>>().join(", ")
 }
 
+/// What is being done when an order is placed.
+pub(super) const ORDERING: &str = "ordering";
 const PREFIX: &str = "urn:ietf:params:acme:error:";
 
 #[cfg(test)]

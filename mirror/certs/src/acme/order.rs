@@ -10,6 +10,7 @@ use instant_acme::{Account, AuthorizationStatus, ChallengeType, NewOrder, Order,
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use tokio::time::Instant;
 
+use super::error::ORDERING;
 use super::{CaError, Courier, Remedy};
 use crate::solve::{Proof, Solvers, Way};
 use crate::store::{CertFolder, Pending, StoreError};
@@ -144,7 +145,7 @@ impl Errand<'_> {
         if let Some(profile) = &self.wish.profile {
             new = new.profile(profile);
         }
-        self.account.new_order(&new).await.map_err(|source| self.failed("ordering", source))
+        self.account.new_order(&new).await.map_err(|source| self.failed(ORDERING, source))
     }
 
     /// From any state to the chain.

@@ -16,7 +16,7 @@ fn days(count: u32) -> Duration {
 
 fn wish() -> Wish {
     let identifiers = ["mirror.test".parse().expect("a name")].into();
-    Wish { directories: vec![DIRECTORY.to_owned()], identifiers, key: KeyKind::P256, profile: None }
+    Wish { directories: vec![DIRECTORY.to_owned()], identifiers, how: String::new(), key: KeyKind::P256, profile: None }
 }
 
 /// Issued at `from`, valid for `life`.
@@ -200,7 +200,7 @@ fn the_budget_stays_below_the_limits_of_the_ca() {
     assert_eq!(bare.hold(NOW), None, "with nothing to serve, one more");
     let spent = Scene::of(None).issued(&[days(6), days(5), days(4), days(3)], false);
     assert_eq!(spent.hold(NOW), Some((Hold::Issued, NOW + days(1))), "the fifth is a person's");
-    assert_eq!(Scene { budget: Budget::UNLIMITED, ..spent }.hold(NOW), None);
+    assert_eq!(Scene { budget: Budget::OWN, ..spent }.hold(NOW), None);
 
     let mut unproved = Scene::of(None);
     let identifier = wish().identifiers.first().expect("one").clone();

@@ -7,12 +7,14 @@
 //! A script is waited for, but not for ever, and is ended with all that it started when it takes too long.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Command;
 
 use super::Proof;
@@ -107,9 +109,18 @@ impl DnsHook {
                 command.args([action, &format!("_acme-challenge.{domain}."), &proof.dns_value]);
             }
         }
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_the_mirror(name)) {
+            command.env_remove(name);
+        }
         let child = command.spawn().map_err(|source| HookError::Start { hook: hook.to_owned(), source })?;
+        let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let output = tokio::time::timeout(self.timeout, child.wait_with_output()).await;
-        let output = output.map_err(|_| HookError::Late { hook: hook.to_owned(), timeout: self.timeout })?;
+        let output = output.map_err(|_| {
+            if let Some(group) = group {
+                let _ = kill_process_group(group, Signal::KILL); // With all that it started.
+            }
+            HookError::Late { hook: hook.to_owned(), timeout: self.timeout }
+        })?;
         let output = output.map_err(|source| HookError::Start { hook: hook.to_owned(), source })?;
         if output.status.success() {
             return Ok(output);
@@ -125,6 +136,11 @@ fn base(identifier: &Identifier) -> &str {
         Identifier::Dns(name) => name.base(),
         Identifier::Ip(_) => "",
     }
+}
+
+/// Our own variables hold passwords, which are no script's affair. What a script needs of others', such as a provider's token, it gets.
+fn is_of_the_mirror(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with("CHANDLER_") || name.starts_with("REGISTRY_"))
 }
 
 /// The last words, which are the ones that tell.
@@ -201,8 +217,22 @@ mod tests {
         let hangs = script(folder.path(), "hangs", "sleep 600");
         let error = DnsHook::new(HookStyle::Lego, &hangs, None, Duration::from_millis(50)).present(&proof()).await.expect_err("it hangs");
         assert!(matches!(error, HookError::Late { .. }), "{error}");
+        let pid = folder.path().join("pid");
+        let parent = script(folder.path(), "parent", &format!("sleep 600 & echo $! > {}; wait", pid.display()));
+        let error = DnsHook::new(HookStyle::Lego, &parent, None, Duration::from_secs(1)).present(&proof()).await.expect_err("it hangs");
+        assert!(matches!(error, HookError::Late { .. }), "{error}");
+        let child: i32 = std::fs::read_to_string(&pid).expect("it ran").trim().parse().expect("a number");
+        while is_running(child) {
+            tokio::time::sleep(Duration::from_millis(10)).await; // Its end is the system's to tell.
+        }
         let missing = folder.path().join("missing");
         let error = DnsHook::new(HookStyle::Lego, &missing, None, LONG).present(&proof()).await.expect_err("it is not there");
         assert!(matches!(error, HookError::Start { .. }), "{error}");
+    }
+
+    /// Not gone, and not waiting to be collected by whoever adopted it.
+    fn is_running(process: i32) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
+        stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with('Z')))
     }
 }

@@ -43,9 +43,15 @@ impl AccountFolder {
         files::write(&self.folder.join(FILE), account)
     }
 
-    /// The CA does not know it any more.
-    pub fn forget(&self) -> Result<(), StoreError> {
-        files::remove(&self.folder.join(FILE))
+    /// The CA does not know the account with this URL any more. It is put aside, since a CA may be wrong and a key be there once only; another one that
+    /// was registered meanwhile stays.
+    pub fn forget(&self, account: &str) -> Result<(), StoreError> {
+        let _lock = self.lock()?;
+        let is_it = |saved: &Saved| saved.credentials.get("id").and_then(|id| id.as_str()) == Some(account);
+        if self.load()?.as_ref().is_some_and(is_it) {
+            files::put_aside(&self.folder.join(FILE), &"the CA does not know this account any more");
+        }
+        Ok(())
     }
 }
 

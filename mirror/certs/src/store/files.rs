@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -110,8 +110,28 @@ pub(crate) fn folder_of(path: &Path) -> io::Result<&Path> {
 fn make_folder_of(path: &Path, modes: Modes) -> io::Result<&Path> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let missing: Vec<&Path> = folder.ancestors().take_while(|one| !one.as_os_str().is_empty() && !one.exists()).collect();
     DirBuilder::new().recursive(true).mode(modes.folder).create(folder)?;
+    for made in missing.iter().rev() {
+        let owner = fs::metadata(made.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+        give(&File::open(made)?, &owner)?;
+    }
     Ok(folder)
+}
+
+/// A file that was made in a folder of our own belongs to the folder's owner.
+pub(super) fn give_like_its_folder(file: &File, path: &Path) -> io::Result<()> {
+    match path.parent().map(fs::metadata) {
+        Some(Ok(folder)) if folder.mode() & OTHERS == 0 => give(file, &folder),
+        _ => Ok(()),
+    }
+}
+
+/// What a person makes as root in a folder of the service's user belongs to that user: the service could not read it else, and would never renew again.
+/// Whoever is not root makes everything in their own name.
+fn give(file: &File, owner: &fs::Metadata) -> io::Result<()> {
+    let made = file.metadata()?;
+    if made.uid() == 0 && owner.uid() != 0 { fchown(file, Some(owner.uid()), Some(owner.gid())) } else { Ok(()) }
 }
 
 fn replace(path: &Path, bytes: &[u8], modes: Modes) -> io::Result<()> {
@@ -121,6 +141,7 @@ fn replace(path: &Path, bytes: &[u8], modes: Modes) -> io::Result<()> {
     let beside = PathBuf::from(beside);
     let _ = fs::remove_file(&beside); // Else its mode would stay, whatever that is.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(modes.file).open(&beside)?;
+    give_like_its_folder(&file, path)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
@@ -134,5 +155,7 @@ struct Modes {
     folder: u32,
 }
 
+/// What a folder of ours lets nobody else do.
+const OTHERS: u32 = 0o077;
 const OURS: Modes = Modes { file: 0o600, folder: 0o700 };
 const PUBLIC: Modes = Modes { file: 0o644, folder: 0o755 };

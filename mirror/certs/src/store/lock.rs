@@ -16,10 +16,27 @@ impl Lock {
         let failed = |source| StoreError::Io { doing: "lock", path: path.to_owned(), source };
         files::folder_of(path).map_err(failed)?;
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(failed)?;
+        files::give_like_its_folder(&file, path).map_err(failed)?;
         let taken = if shared { file.try_lock_shared() } else { file.try_lock() };
         match taken {
             Ok(()) => Ok(Self(file)),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_owned())),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+}
+
+impl Lock {
+    /// Whether somebody has it. Nothing is made for this question.
+    pub(crate) fn is_held(path: &Path) -> Result<bool, StoreError> {
+        let failed = |source| StoreError::Io { doing: "look at", path: path.to_owned(), source };
+        let file = match File::open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            file => file.map_err(failed)?,
+        };
+        match file.try_lock() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
     }

@@ -1,9 +1,12 @@
 //! One attempt to get a certificate: at the CA's twin for trials where proofs have failed before, then where it counts; and what is written down of it.
 
-use super::{Look, Worker};
+use std::path::Path;
+
+use super::{Look, PRIVATE, Worker};
 use crate::acme::{AccountError, CaError, Carried, Errand, OrderError, Remedy, carry, open_account, with_causes};
+use crate::ca::{self, Ca, LEAF_LIFE, Purpose, SecretKey, Wanted};
 use crate::store::{CertFolder, Held, State, StoreError};
-use crate::{Class, Identifier, Reason, Setback, Trouble};
+use crate::{Bundle, BundleError, Class, Identifier, Reason, Setback, Trouble};
 
 /// Why an attempt brought nothing.
 #[derive(Debug, thiserror::Error)]
@@ -14,12 +17,41 @@ pub(super) enum AttemptError {
     /// No certificate.
     #[error(transparent)]
     Order(#[from] OrderError),
+    /// The private CA.
+    #[error(transparent)]
+    Private(#[from] PrivateError),
     /// The same, where it does not count.
     #[error(transparent)]
     Rehearsal(Box<AttemptError>),
     /// Our own files.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl AttemptError {
+    /// Somebody else is at the account or the CA: nothing failed.
+    fn is_locked(&self) -> bool {
+        let store = match self {
+            Self::Account(AccountError::Store(error))
+            | Self::Order(OrderError::Store(error))
+            | Self::Private(PrivateError::Ca(ca::CaError::Store(error)))
+            | Self::Store(error) => error,
+            Self::Rehearsal(error) => return error.is_locked(),
+            _ => return false,
+        };
+        matches!(store, StoreError::Locked(_))
+    }
+}
+
+/// Why the private CA issued nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PrivateError {
+    /// It refused.
+    #[error(transparent)]
+    Ca(#[from] ca::CaError),
+    /// What it issued.
+    #[error("what the private CA issued is not to be used")]
+    Unusable(#[from] BundleError),
 }
 
 impl Worker {
@@ -32,19 +64,14 @@ impl Worker {
         due: Reason,
         replaces: bool,
     ) -> Result<Look, StoreError> {
-        let replaces = held.filter(|_| replaces).and_then(|held| held.facts.id.as_deref());
-        if let (Some(pending), Some(held)) = (folder.pending()?, held)
-            && held.bundle.has_key(&pending.key)
-        {
-            folder.clear_pending()?; // A crash after its end: what it brought is in use.
-        }
         if folder.pending()?.is_none() {
             state.history.ordered(self.clock.now());
             folder.save_state(state)?;
         }
-        tracing::info!(tls.certificate = %self.name, reason = ?due, directory = self.directory(state), "getting a certificate");
-        match self.obtain(folder, state, replaces).await {
+        tracing::info!(tls.certificate = %self.name, reason = due.words(), directory = self.directory(state), "getting a certificate");
+        match self.obtain(folder, held, state, replaces).await {
             Ok(()) => Ok(Look::Obtained(due)),
+            Err(error) if error.is_locked() => Ok(Look::Elsewhere),
             Err(error) => {
                 let trouble = self.trouble(&error);
                 let class = trouble.class;
@@ -54,19 +81,55 @@ impl Worker {
         }
     }
 
-    async fn obtain(&self, folder: &CertFolder, state: &mut State, replaces: Option<&str>) -> Result<(), AttemptError> {
+    /// Finishes the books of an order that has ended, where a crash came between its end and that: what it brought is in use.
+    pub(super) fn settle(&self, folder: &CertFolder, held: Option<&Held>) -> Result<(), StoreError> {
+        let is_its = |held: &&Held| folder.pending().is_ok_and(|pending| pending.is_some_and(|pending| held.bundle.has_key(&pending.key)));
+        let Some(held) = held.filter(is_its) else { return Ok(()) };
+        let Ok(_lock) = folder.lock() else { return Ok(()) }; // It is not a crash but somebody else's work.
+        let mut state = folder.state()?;
+        if state.history.setback.is_some() || state.asked || !state.history.issued.iter().any(|one| one.at >= held.facts.not_before) {
+            self.close(&mut state, false);
+            folder.save_state(&state)?;
+        }
+        folder.clear_pending()
+    }
+
+    /// A certificate has come.
+    fn close(&self, state: &mut State, replaced: bool) {
+        state.asked = false;
+        state.history.issued(self.clock.now(), self.wish.identifiers.clone(), replaced);
+        (state.suggestion, state.next_look) = (None, None);
+    }
+
+    async fn obtain(&self, folder: &CertFolder, held: Option<&Held>, state: &mut State, replaces: bool) -> Result<(), AttemptError> {
+        if let Some(ca) = &self.ca {
+            let bundle = self.issue(ca)?;
+            return Ok(self.publish(folder, state, &Carried { bundle, replaced: false }, PRIVATE)?);
+        }
         let directory = self.directory(state).to_owned();
         if let Some(staging) = self.rehearsal(folder, state)? {
             tracing::info!(tls.certificate = %self.name, directory = staging, "trying at the CA's twin for trials first");
             self.order(staging, &folder.rehearsal(), state, None).await.map_err(|error| AttemptError::Rehearsal(Box::new(error)))?;
             folder.rehearsal().clear_pending()?;
         }
-        let carried = self.order(&directory, folder, state, replaces).await?;
-        let facts = carried.bundle.facts(&directory, &self.wish);
+        // To another CA the old one means nothing.
+        let replaced = held.filter(|held| replaces && held.facts.directory == directory).and_then(|held| held.facts.id.as_deref());
+        let carried = self.order(&directory, folder, state, replaced).await?;
+        Ok(self.publish(folder, state, &carried, &directory)?)
+    }
+
+    /// By the private CA, which nobody else works on meanwhile.
+    fn issue(&self, ca: &Path) -> Result<Bundle, PrivateError> {
+        let wanted = Wanted { identifiers: self.wish.identifiers.clone(), life: LEAF_LIFE, purpose: Purpose::Server };
+        let issued = Ca::open(ca)?.issue(&wanted, self.wish.key, self.clock.now())?;
+        let key = issued.key.as_ref().map_or("", SecretKey::pem);
+        Ok(Bundle::join(key, &issued.chain)?)
+    }
+
+    fn publish(&self, folder: &CertFolder, state: &mut State, carried: &Carried, directory: &str) -> Result<(), StoreError> {
+        let facts = carried.bundle.facts(directory, &self.wish);
         folder.publish(&carried.bundle, &facts)?;
-        state.asked = false;
-        state.history.issued(self.clock.now(), self.wish.identifiers.clone(), carried.replaced);
-        (state.suggestion, state.next_look) = (None, None);
+        self.close(state, carried.replaced);
         folder.save_state(state)?;
         folder.clear_pending()?;
         self.serve(folder)?;
@@ -88,24 +151,16 @@ impl Worker {
         mut replaces: Option<&str>,
     ) -> Result<Carried, AttemptError> {
         let accounts = self.store.account(directory);
-        let attempt = state.history.setback.as_ref().map_or(0, |setback| setback.count);
+        let attempt = self.failures(state);
         let mut again = true;
         loop {
-            let account = open_account(&accounts, directory, &self.account, &self.courier).await;
-            let account = match account {
-                Err(AccountError::Ca(error)) if again && error.remedy() == Some(Remedy::Register) => {
-                    accounts.forget()?;
-                    (again, replaces) = (false, None);
-                    continue;
-                }
-                account => account?,
-            };
+            let account = open_account(&accounts, directory, &self.account, &self.courier).await?;
             let (courier, solvers, wish) = (&self.courier, &self.solvers, &self.wish);
             let errand = Errand { account: &account, attempt, courier, directory, folder, replaces, solvers, wish };
             match carry(&errand).await {
                 // A CA that was set up anew does not know us: so does nothing that we replace.
                 Err(OrderError::Ca(error)) if again && error.remedy() == Some(Remedy::Register) => {
-                    accounts.forget()?;
+                    accounts.forget(account.id())?;
                     folder.clear_pending()?;
                     (again, replaces) = (false, None);
                 }
@@ -142,14 +197,26 @@ impl Worker {
                 Trouble { said: format!("(at its twin for trials) {}", trouble.said), ..trouble }
             }
             AttemptError::Account(AccountError::Ca(error)) | AttemptError::Order(OrderError::Ca(error)) => error.trouble(self.clock.now()),
+            AttemptError::Private(PrivateError::Ca(ca::CaError::Missing(folder))) => {
+                let said = format!("there is no CA in {}: `chandler ca init --permit …` makes one", folder.display());
+                Trouble { class: Class::Transient, retry_after: None, said }
+            }
             // A disk that is full or ill: it passes, and nothing was lost, since it is asked before the CA is.
             other => Trouble { class: Class::Transient, retry_after: None, said: with_causes(other) },
         }
     }
 
+    /// In a row, of what is wanted now.
+    fn failures(&self, state: &State) -> u32 {
+        state.history.setback.as_ref().filter(|setback| setback.wish == self.wish).map_or(0, |setback| setback.count)
+    }
+
     /// The CAs in their order: each third failure in a row leads to the next one.
     pub(super) fn directory(&self, state: &State) -> &str {
-        let failures = state.history.setback.as_ref().map_or(0, |setback| setback.count) as usize;
+        if self.ca.is_some() {
+            return PRIVATE;
+        }
+        let failures = self.failures(state) as usize;
         let directories = &self.wish.directories;
         directories.get(failures / PER_CA % directories.len().max(1)).map_or("", String::as_str)
     }

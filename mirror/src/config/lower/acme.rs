@@ -11,11 +11,11 @@ use url::Url;
 use super::super::acme::{LETS_ENCRYPT, LETS_ENCRYPT_STAGING};
 use super::super::reader::Reader;
 use super::super::resolve::Sources;
-use super::super::{AcmeConfig, DnsHookConfig, Names, Secret, parse};
+use super::super::{AcmeConfig, DnsHookConfig, Issuer, ListenerConfig, Names, Secret, parse};
 use super::{address, state_folder};
 
 /// The section, or what holds without it.
-pub(super) fn acme(reader: &mut Reader<'_>, sources: &Sources) -> AcmeConfig {
+pub(super) fn acme(reader: &mut Reader<'_>, sources: &Sources, listeners: &[ListenerConfig]) -> AcmeConfig {
     for section in ["acme", "acme.dns", "acme.external"] {
         reader.section(section);
     }
@@ -29,23 +29,29 @@ pub(super) fn acme(reader: &mut Reader<'_>, sources: &Sources) -> AcmeConfig {
         key: reader.read("acme.key", key_kind).unwrap_or_default(),
         path: reader.read("acme.path", parse::path).unwrap_or_else(|| default_path(sources)),
         profile: reader.read("acme.profile", parse::filled::<String>),
-        ways: ways(reader, dns.is_some()),
+        ways: ways(reader, dns.is_some(), has_port_443(listeners)),
         dns,
     }
 }
 
 /// The names of one certificate.
-pub(super) fn names(reader: &mut Reader<'_>, path: &str) -> Option<Names> {
+pub(super) fn names(reader: &mut Reader<'_>, path: &str, issuer: Issuer) -> Option<Names> {
     let before = reader.problems.len();
     let names = reader.list(path, |text| text.parse::<Identifier>().map_err(|error| error.to_string()))?;
     match names.first() {
-        Some(first) => Some(Names { name: first.into(), identifiers: names.into_iter().collect() }),
+        Some(first) => Some(Names { name: first.into(), issuer, identifiers: names.into_iter().collect() }),
         None if reader.problems.len() > before => None,
         None => {
             reader.problem(path, format!("{path} is empty; name the hosts that clients use, such as mirror.example.com"));
             None
         }
     }
+}
+
+/// Of a listener that wants a certificate; where none does, nothing depends on it.
+fn has_port_443(listeners: &[ListenerConfig]) -> bool {
+    let mut wanting = listeners.iter().filter(|listener| listener.tls.as_ref().is_some_and(|tls| tls.names().is_some())).peekable();
+    wanting.peek().is_none() || wanting.any(|listener| listener.address.port() == 443)
 }
 
 fn directories(reader: &mut Reader<'_>) -> Vec<Url> {
@@ -81,7 +87,7 @@ fn key_kind(text: &str) -> Result<KeyKind, String> {
     }
 }
 
-fn ways(reader: &mut Reader<'_>, has_hook: bool) -> Vec<Way> {
+fn ways(reader: &mut Reader<'_>, has_hook: bool, has_port_443: bool) -> Vec<Way> {
     let way = |text: &str| {
         let found = [Way::Dns, Way::DnsPersist, Way::Http, Way::TlsAlpn].into_iter().find(|way| way.name() == text);
         found.ok_or_else(|| "not a challenge: write tls-alpn-01, http-01, dns-01 or dns-persist-01".to_owned())
@@ -93,7 +99,11 @@ fn ways(reader: &mut Reader<'_>, has_hook: bool) -> Vec<Way> {
     {
         reader.problem("acme.challenges", "acme.challenges: dns-01 needs acme.dns.hook, the script that writes TXT records");
     }
-    said.unwrap_or_else(|| if has_hook { vec![Way::Dns] } else { vec![Way::TlsAlpn, Way::Http] })
+    said.unwrap_or_else(|| match (has_hook, has_port_443) {
+        (true, _) => vec![Way::Dns],
+        (false, true) => vec![Way::TlsAlpn, Way::Http],
+        (false, false) => vec![Way::Http, Way::TlsAlpn], // 443 may still be passed on to it.
+    })
 }
 
 fn dns(reader: &mut Reader<'_>) -> Option<DnsHookConfig> {

@@ -136,15 +136,16 @@ fn tls() -> impl Strategy<Value = TlsConfig> {
             .prop_map(|(certificate, key): (String, String)| TlsFiles { certificate: certificate.into(), key: key.into() })
     };
     let names = || {
-        vec("[a-z]{1,5}\\.example|10\\.0\\.0\\.[1-9]", 1..3).prop_map(|names| {
+        (vec("[a-z]{1,5}\\.example|10\\.0\\.0\\.[1-9]", 1..3), any::<bool>()).prop_map(|(names, private)| {
+            let issuer = if private { Issuer::Private } else { Issuer::Acme };
             let names: Vec<certs::Identifier> = names.iter().map(|name| name.parse().expect("an identifier")).collect();
-            Names { name: (&names[0]).into(), identifiers: names.into_iter().collect() }
+            Names { name: (&names[0]).into(), issuer, identifiers: names.into_iter().collect() }
         })
     };
     prop_oneof![
         files().prop_map(TlsConfig::Files),
-        names().prop_map(TlsConfig::Acme),
-        (files(), names()).prop_map(|(files, names)| TlsConfig::FilesOrAcme(files, names)),
+        names().prop_map(TlsConfig::Issued),
+        (files(), names()).prop_map(|(files, names)| TlsConfig::FilesOrIssued(files, names)),
     ]
 }
 

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::super::index::Queue;
-use super::{Disk, ScanState, locked};
+use super::{Disk, ScanState, locked, now};
 
 impl Disk {
     /// Takes `need` bytes into the account, after eviction where that makes the room; else how many bytes were asked for in vain.
@@ -59,7 +59,7 @@ impl Disk {
         let mut freed = self.quarantine.trim(self, 0);
         let mut missed = 0;
         while freed < wanted && missed < MOST_MISSES {
-            let Some(digest) = queue.next(&self.index) else { break };
+            let Some(digest) = queue.next(&self.index, now()) else { break };
             match self.evict(&digest) {
                 Some(bytes) => freed += bytes,
                 None => missed += 1, // Opened in between, or the disk refuses.

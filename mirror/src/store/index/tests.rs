@@ -19,6 +19,20 @@ fn a_clock_that_goes_back_makes_nothing_older() {
 }
 
 #[test]
+fn what_was_used_while_the_clock_was_ahead_ages_like_everything_else() {
+    let (index, mut queue) = (Index::new(), Queue::new(2));
+    index.insert(digest(1), new(ChildKind::Blob, 512, Seconds::MAX));
+    index.insert(digest(2), new(ChildKind::Blob, 512, 100));
+    index.insert(digest(3), new(ChildKind::Blob, 512, 200));
+    assert_eq!(queue.next(&index, 300), Some(digest(2)), "nothing is older for it");
+    index.remove(&digest(2));
+    index.insert(digest(4), new(ChildKind::Blob, 512, 400));
+    index.touch(&digest(3), 500);
+    assert_eq!(queue.next(&index, 600), Some(digest(1)), "it was last used at 300 at the latest");
+    assert_eq!(index.unused_since(301), [digest(1)]);
+}
+
+#[test]
 fn the_file_learns_of_its_use_once_a_minute() {
     let index = Index::new();
     index.insert(digest(1), new(ChildKind::Blob, 512, 1000));
@@ -98,7 +112,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Evict => {
-                    let evicted = queue.next(&index);
+                    let evicted = queue.next(&index, Seconds::MAX);
                     prop_assert_eq!(evicted.clone(), model.next().map(digest));
                     if let Some(evicted) = evicted {
                         let removed = index.remove_idle(&evicted).expect("it was idle");

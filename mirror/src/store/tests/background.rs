@@ -45,6 +45,39 @@ async fn a_sick_disk_is_noticed_and_so_is_its_recovery() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_is_made_anew_is_taken_up_unless_another_has_it() {
+    let folder = folder();
+    let (root, other) = (folder.path().join("store"), folder.path().join("other"));
+    let health = HealthConfig { enabled: true, interval: Duration::from_millis(20), threshold: 1000 };
+    let store = open(&StoreConfig { health, ..config(&root) });
+    let digest = put(&store, b"stored before").expect("room");
+    let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+    store.spawn(&tasks, &cancel);
+    until("the scan", || store.figures().scanned).await;
+    let mut state = store.health();
+    let ill = |state: &Health, why: &str| matches!(state, Health::Unhealthy { reason } if reason.contains(why));
+
+    fs::rename(&root, folder.path().join("gone")).expect("ours");
+    state.wait_for(|state| ill(state, "No such file")).await.expect("the store lives");
+    let second = open(&config(&other));
+    let here = put(&second, b"of the second").expect("room");
+    fs::rename(&other, &root).expect("ours");
+    state.wait_for(|state| ill(state, "in use by process")).await.expect("the store lives");
+    assert!(matches!(store.put_manifest(&digest_of(b"new"), b"new"), Err(StoreError::Unhealthy(_))), "two must not write");
+
+    drop(second);
+    state.wait_for(|state| *state == Health::Healthy).await.expect("the store lives");
+    assert!(store.blob(&digest).is_none());
+    assert_eq!(store.figures().blobs, 1, "what lies in it is found");
+    assert!(store.blob(&here).is_some());
+    put(&store, b"new").expect("room");
+    assert!(matches!(Store::open(&config(&root)), Err(OpenError::InUse { .. })), "it is ours again");
+    cancel.cancel();
+    tasks.close();
+    tasks.wait().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_check_the_first_failed_write_counts_and_recovery_is_still_found() {
     let folder = folder();
     let health = HealthConfig { enabled: false, interval: Duration::from_millis(20), threshold: 3 };

@@ -50,6 +50,18 @@ fn partial_files_of_ours_go_and_those_of_others_stay() {
 }
 
 #[test]
+fn a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays() {
+    let folder = folder();
+    let (root, precious) = (folder.path().join("store"), folder.path().join("precious"));
+    fs::create_dir(&root).expect("ours");
+    fs::write(&precious, "of somebody").expect("ours");
+    std::os::unix::fs::symlink(&precious, root.join("chandler.lock")).expect("ours");
+    let error = Store::open(&config(&root)).expect_err("a link");
+    assert_eq!(error.to_string(), format!("cannot open the lock file `{}`", root.join("chandler.lock").display()));
+    assert_eq!(fs::read(&precious).expect("there"), b"of somebody");
+}
+
+#[test]
 fn a_newer_stores_folder_is_refused() {
     let folder = folder();
     drop(open(&config(folder.path())));

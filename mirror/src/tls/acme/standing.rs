@@ -80,8 +80,13 @@ mod tests {
     }
 
     fn setback(class: Class) -> Setback {
-        let wish =
-            Wish { directories: Vec::new(), identifiers: facts("2026-04-01T00:00:00Z").identifiers, key: KeyKind::P256, profile: None };
+        let wish = Wish {
+            directories: Vec::new(),
+            identifiers: facts("2026-04-01T00:00:00Z").identifiers,
+            how: String::new(),
+            key: KeyKind::P256,
+            profile: None,
+        };
         let (since, until) = (at("2026-01-01T00:00:00Z"), at("2026-01-02T00:00:00Z"));
         Setback { class, count: 3, said: "port 80 is closed".into(), since, until, wish }
     }

@@ -47,6 +47,14 @@ async fn a_host_that_takes_requests_and_says_nothing_opens_its_breaker_at_once()
     assert_eq!(hub.seen().len(), 1);
 }
 
+#[test]
+fn a_silence_is_told_as_long_as_it_was_for_who_asked() {
+    let subject = crate::upstream::Subject::new(&"docker.io".parse().expect("a name"), "a/b:1");
+    let last = FetchError::Timeout { subject, host: "hub.test".into(), after: Duration::from_micros(799_408) };
+    assert_eq!(last.to_string(), "docker.io/a/b:1: hub.test did not answer within 0.8 s");
+    assert_eq!(last.in_all(Duration::from_millis(9012)).to_string(), "docker.io/a/b:1: hub.test did not answer within 9 s");
+}
+
 #[tokio::test]
 async fn a_host_that_answers_anything_is_not_silent() {
     for status in [401, 403, 404, 429, 500] {
