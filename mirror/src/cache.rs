@@ -8,8 +8,11 @@
 //! - `look`: the disk is asked on other threads than those that serve everybody.
 //! - `proof` and `visibility`: nothing is served for a repository that was not proved to hold it, nor from one that the configuration leaves out.
 //!
-//! A hit touches no network. Every fetch and check is a detached task of the cache's tracker, ended by its token: a client that leaves ends nothing.
-//! Whoever asks waits at most [`HEADER_BUDGET`] for an answer, since clients give up on a silent mirror later than on an error.
+//! A hit touches no network. Whoever asks waits at most [`HEADER_BUDGET`] for an answer, since clients give up on a silent mirror later than on an error.
+//!
+//! Every fetch and check is a task of the cache's tracker, ended by its token. A client that leaves ends no download that has begun; a question that has
+//! no answer yet, a download's first one included, goes on without its client too, but only so many do (`shared`): beyond that it dies with the last
+//! who waits for it. And beyond so many questions at once to one upstream the next client is told at once that it is too much ([`CacheError::Busy`]).
 
 mod blobs;
 mod body;
@@ -60,7 +63,7 @@ use flights::Flights;
 use keep::Keeper;
 use manifests::FetchKey;
 use repo::{RepoKey, Repos};
-use shared::Shared;
+use shared::{Full, Pending, Room, Shared};
 
 use crate::config::{Config, DeletedTags};
 use crate::oci::Digest;
@@ -87,6 +90,8 @@ struct Inner {
     referrer_checks: Arc<Shared<FetchKey, Result<Referrers, CacheError>>>,
     referrers: Memory<FetchKey, passing::KnownReferrers>,
     repos: Repos,
+    /// For questions to each of the upstreams.
+    rooms: Vec<Room>,
     tag_checks: Arc<Shared<tags::TagKey, tags::Checked>>,
     tag_lists: passing::TagLists,
     upstreams: Vec<Upstream>,
@@ -102,6 +107,10 @@ struct Lasting {
     checks: Arc<Shared<Digest, ()>>,
     flights: Arc<Flights>,
     keeper: Arc<Keeper>,
+    list_room: Arc<Semaphore>,
+    load_room: Arc<Semaphore>,
+    /// For work that asks nobody but the disk.
+    local: Room,
     look_room: Arc<Semaphore>,
     metrics: Metrics,
     store: Store,
@@ -111,13 +120,24 @@ struct Lasting {
 impl Cache {
     /// A cache of `upstreams` over `store`. Its tasks run on `tasks` and end with `cancel`.
     pub fn new(config: &Config, store: Store, upstreams: Vec<Upstream>, tasks: TaskTracker, cancel: CancellationToken) -> Self {
+        if let Some(first) = upstreams.first()
+            && let Err(error) = store.claim(&first.config().name)
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "whose the stored content is could not be written down; it holds until the next start"
+            );
+        }
         let lasting = Lasting {
             buffers: Buffers::new(config.limits.buffers.0 as usize),
-            cancel,
+            cancel: cancel.clone(),
             check_room: Arc::new(Semaphore::new(check::CHECKS)),
             checks: Arc::default(),
             flights: Arc::default(),
             keeper: Arc::default(),
+            list_room: Arc::new(Semaphore::new(passing::FILTERS)),
+            load_room: Arc::new(Semaphore::new(repo::LOADS)),
+            local: Room::new(tasks.clone(), cancel),
             look_room: Arc::new(Semaphore::new(look::LOOKS)),
             metrics: Metrics::default(),
             store,
@@ -132,6 +152,7 @@ impl Cache {
     }
 
     fn of(lasting: Lasting, config: &Config, upstreams: Vec<Upstream>) -> Self {
+        let rooms = upstreams.iter().map(|_| Room::new(lasting.tasks.clone(), lasting.cancel.clone())).collect();
         Self(Arc::new(Inner {
             access_checks: Arc::default(),
             deleted_tags: config.store.deleted_tags,
@@ -143,6 +164,7 @@ impl Cache {
             referrer_checks: Arc::default(),
             referrers: Memory::builder().max_capacity(REFERRERS).weigher(|_, known: &passing::KnownReferrers| known.weight()).build(),
             repos: Repos::default(),
+            rooms,
             tag_checks: Arc::default(),
             tag_lists: passing::TagLists::default(),
             upstreams,
@@ -188,6 +210,16 @@ impl Cache {
     fn store(&self) -> &Store {
         &self.0.lasting.store
     }
+
+    /// Whether the upstream of `repo` sent the bytes of `digest` itself: another's are not given out on its word, which may be a lie.
+    fn is_own(&self, repo: &Repo, digest: &Digest) -> bool {
+        self.store().has_sent(&repo.upstream.config().name, digest)
+    }
+
+    /// For questions about `repo`.
+    fn room(&self, repo: &Repo) -> &Room {
+        &self.0.rooms[repo.key.upstream]
+    }
 }
 
 /// Until when one request gets its headers, however many waits that takes: each of them in turn gets what is left.
@@ -204,6 +236,16 @@ impl Deadline {
     /// Waits for `work` no longer than that.
     pub(crate) async fn wait<T>(self, what: impl std::fmt::Display, work: impl Future<Output = T>) -> Result<T, CacheError> {
         tokio::time::timeout_at(self.0, work).await.map_err(|_| CacheError::Timeout { what: what.to_string().into() })
+    }
+
+    /// Waits as long for work that is shared, or is told that there is no room for it.
+    async fn joined<T: Clone>(
+        self,
+        joined: Result<(Pending<Result<T, CacheError>>, bool), Full>,
+        what: impl std::fmt::Display,
+    ) -> Result<T, CacheError> {
+        let (pending, _) = joined.map_err(CacheError::busy(&what))?;
+        self.wait(&what, pending.wait()).await?.unwrap_or(Err(CacheError::Stopping))
     }
 
     /// One that is over.

@@ -4,6 +4,7 @@
 //! What a client or an upstream sends becomes one of these types at the edge, or an error there.
 
 mod digest;
+pub mod lists;
 mod manifest;
 mod name;
 

@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::header::CONNECTION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response};
@@ -165,19 +166,20 @@ impl Registry {
             }
             Action::Referrers(target, digest, kind) => {
                 if nonce_of(&target)?.is_some() {
-                    return Ok(self.0.replies.referrers(None, None, &target));
+                    return Ok(self.0.replies.referrers(None, kind.is_some(), &target));
                 }
                 let repo = self.permitted(&target, request, asker, deadline).await?;
-                let index = self.0.cache.referrers(&repo, &digest).await?;
-                Ok(self.0.replies.referrers(index.as_deref(), kind.as_deref(), &target))
+                let is_filtered = kind.is_some();
+                let index = self.0.cache.referrers(&repo, &digest, kind, deadline).await?;
+                Ok(self.0.replies.referrers(index, is_filtered, &target))
             }
             Action::Tags(target, _) => {
                 if nonce_of(&target)?.is_some() {
-                    let list = TagList { tags: vec!["latest".to_owned()], next: None, warning: None };
+                    let list = TagList { tags: Bytes::from_static(br#"["latest"]"#), next: None, warning: None };
                     return Ok(self.0.replies.tags(&list, &target, target.repo.as_str()));
                 }
                 let repo = self.permitted(&target, request, asker, deadline).await?;
-                let list = self.0.cache.tag_list(&repo, &without_namespace(request.uri.query())).await?;
+                let list = self.0.cache.tag_list(&repo, &without_namespace(request.uri.query()), deadline).await?;
                 Ok(self.0.replies.tags(&list, &target, repo.label()))
             }
             Action::Catalog(page) => self.catalog(&page, asker, deadline).await,

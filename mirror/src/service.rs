@@ -2,7 +2,8 @@
 //!
 //! Every task belongs to one of three groups, which end one after the other: the listeners' first, so that running answers can finish, then everything
 //! in the background, and last the operator's pages, which say that it stops. No group holds the stop for ever.
-//! What dies with a client: its connection and its body. What does not: downloads, checks of tags, and all background work.
+//! What dies with a client: its connection and its body, and what it asked for, where too many questions go on without anybody. What does not: downloads
+//! that have begun, and all background work.
 
 mod error;
 mod open_files;
@@ -173,6 +174,7 @@ impl Running {
         }
         let upstreams = upstreams(config, parts.pseudonym, &parts.upstream_metrics)?;
         let cache = parts.cache.load().reloaded(config, upstreams);
+        parts.upstream_metrics.forget_states(); // They are learned anew, by the first questions.
         cache.greet();
         let registry = Registry::new(config, cache.clone(), parts.store.clone(), parts.canaries.clone(), parts.pseudonym);
         parts.trusted.replace(&config.trusted_proxies); // Before the rules that are made for them.

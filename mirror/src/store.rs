@@ -1,7 +1,7 @@
 //! Everything that outlives the process: blobs, manifests, and what is known of repositories, as plain files.
 //!
 //! Pieces: `layout` (names), `open` (lock, version, left-overs), `disk` (what all share), `tree` (folders, records), `index` and `account` (what is there
-//! and what it takes), `spool` and `blob` (writing and reading content), `repository` and `records`, and the tasks in the background: `scan`,
+//! and what it takes), `spool` and `blob` (writing and reading content), `sources` (whose it is), `repository` and `records`, and the tasks in the background: `scan`,
 //! `health`, `cleanup` (which saves the `uses`), `scrub`.
 //!
 //! Invariants:
@@ -32,6 +32,7 @@ mod records;
 mod repository;
 mod scan;
 mod scrub;
+mod sources;
 mod spool;
 mod tree;
 mod uses;
@@ -147,6 +148,28 @@ impl Store {
         Some(bytes.into())
     }
 
+    /// Says whose all content is of which no record says who sent it, where that is not said yet: the only upstream's that there was, or else `upstream`'s.
+    pub fn claim(&self, upstream: &UpstreamName) -> Result<(), StoreError> {
+        self.disk.sources.claim(&self.disk, upstream)
+    }
+
+    /// Notes that `upstream` sent the bytes of `digest`, whose hash was checked. To be called before they are stored: what is stored then outlives the
+    /// process together with this.
+    pub fn sent(&self, upstream: &UpstreamName, digest: &Digest) {
+        self.disk.sources.learn(&self.disk, upstream, digest);
+    }
+
+    /// What `upstream` sent is stored now. Noted again, for while it was on its way another upstream may have sent the same, and had it for itself.
+    pub fn stored_from(&self, upstream: &UpstreamName, digest: &Digest) -> Result<(), StoreError> {
+        self.sent(upstream, digest);
+        self.disk.sources.save(&self.disk)
+    }
+
+    /// Whether `upstream` sent the bytes of `digest`, if they are here. From memory.
+    pub fn has_sent(&self, upstream: &UpstreamName, digest: &Digest) -> bool {
+        self.disk.sources.has_sent(upstream, digest)
+    }
+
     /// Whether the index knows `digest`: no look at the disk, and `false` for a file that the scan has not come to.
     pub fn knows(&self, digest: &Digest) -> bool {
         self.disk.index.contains(digest)
@@ -155,7 +178,7 @@ impl Store {
     /// Stores a small blob whose hash was checked, durably.
     pub fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
         if self.blob(digest).is_some_and(|stored| stored.size() == bytes.len() as u64) {
-            return Ok(());
+            return self.disk.sources.save(&self.disk);
         }
         let mut spool = self.spool(digest, Some(bytes.len() as u64))?;
         spool.append(bytes)?;
@@ -165,7 +188,7 @@ impl Store {
     /// Stores a manifest whose hash was checked, durably.
     pub fn put_manifest(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
         if self.disk.index.kind(digest) == Some(ChildKind::Manifest) && self.manifest(digest).is_some() {
-            return Ok(());
+            return self.disk.sources.save(&self.disk);
         }
         let mut spool = self.spool(digest, Some(bytes.len() as u64))?;
         spool.append(bytes)?;

@@ -210,7 +210,7 @@ impl Upstream {
 
 impl Inner {
     fn remember(&self, error: &FetchError) {
-        if !matches!(error, FetchError::NotFound { .. }) {
+        if !matches!(error, FetchError::NoRepository { .. } | FetchError::NotFound { .. }) {
             let mut observed = self.observed.lock().unwrap_or_else(PoisonError::into_inner);
             observed.last_error = Some(LastError { at: SystemTime::now(), error: error.clone() });
         }

@@ -299,3 +299,27 @@ async fn a_certificate_that_the_ca_took_back_is_replaced_once_the_ca_says_so() {
     assert_eq!(look, Look::Obtained(Reason::SuggestionPassed), "{}", pebble.log());
     assert_eq!(pebble.issued(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_that_knows_nothing_of_suggestions_renews_as_well() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let prover = Prover::start(&pebble).await;
+    let without = |text: String| {
+        let mut directory: serde_json::Value = serde_json::from_str(&text).expect("a directory is JSON");
+        directory.as_object_mut().expect("an object").remove("renewalInfo").expect("Pebble has it");
+        directory.to_string()
+    };
+    let way = Interposer::before(&pebble, move |asked| if asked.path == "/dir" { Fate::Rewrite(without) } else { Fate::Pass });
+    let mut owner = Owner::of(&pebble, &["mirror.test"]);
+    owner.wish.directories = vec![way.directory()];
+    let worker = || Worker { courier: Courier::knowing(way.root()).expect("a client"), ..owner.worker(&pebble, prover.http()) };
+    assert_eq!(worker().look().await.expect("files"), Look::Obtained(Reason::Missing));
+    owner.clock.on_by(Duration::from_secs(70 * 24 * 3600));
+    assert_eq!(
+        worker().look().await.expect("files"),
+        Look::Obtained(Reason::Age),
+        "{:?}",
+        worker().store.certificate(&worker().name).state()
+    );
+}

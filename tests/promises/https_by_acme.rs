@@ -185,6 +185,29 @@ fn kill_9(pid: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn certificates_that_are_due_together_do_not_fail_each_other() {
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let hub = Hub::start();
+    let names = ["one.test", "two.test", "three.test", "four.test"];
+    let listeners: Vec<String> = names.iter().map(|name| format!("{{address: \"127.0.0.1:0\", tls: {{acme: [{name}]}}}}")).collect();
+    let program = at(&hub, &pebble).listeners(&format!("[{}]", listeners.join(", "))).start();
+    let operator = Operator::of(&program);
+    operator.wait_for_readiness(200).await;
+    assert_eq!(
+        (operator.metric(OBTAINED).await, operator.metric("chandler_acme_failed_attempts_total").await),
+        (4, 0),
+        "{}",
+        program.log()
+    );
+    for (name, url) in names.iter().zip(&program.urls) {
+        let address = url.strip_prefix("https://").expect("HTTPS");
+        let leaf = tests::anybody::shown(address, name).await;
+        assert!(leaf.windows(name.len()).any(|text| text == name.as_bytes()), "{name} is shown its own");
+    }
+    assert_eq!(pebble.issued(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn three_mirrors_that_share_a_folder_order_one_certificate() {
     let Some(pebble) = Pebble::start(Settings::default()) else { return };
     let (hub, shared) = (Hub::start(), tempfile::tempdir().expect("a folder"));

@@ -37,6 +37,7 @@ mod real_engines;
 mod reload;
 mod resume;
 mod service_manager;
+mod several_upstreams;
 mod sick_store;
 mod silent_hub;
 mod sparing;

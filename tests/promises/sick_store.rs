@@ -27,6 +27,7 @@ async fn a_store_that_takes_no_writes_is_passed_by_and_said_and_used_again_when_
         wait_for_blob(&mirror.store(), &blob.digest).await;
     }
     operator.wait_for_readiness(200).await;
+    operator.wait_until_written().await; // A write that is under way would meet another illness than this one.
     let stored = published(&mirror.store()).len();
 
     let sick = ReadOnly::over(&mirror.store().join("spool"));

@@ -40,6 +40,8 @@ pub enum Fate {
     LoseAnswer(Box<dyn FnOnce() + Send>),
     /// To the CA and back.
     Pass,
+    /// The same, and the answer's text is changed on its way.
+    Rewrite(fn(String) -> String),
 }
 
 /// A request as it came.
@@ -119,6 +121,12 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
             Err(Lost)
         }
         Fate::Pass => shared.pass_on(request).await,
+        Fate::Rewrite(change) => {
+            let (mut parts, body) = shared.pass_on(request).await?.into_parts();
+            let Ok(body) = body.collect().await;
+            parts.headers.remove(http::header::CONTENT_LENGTH);
+            Ok(Response::from_parts(parts, Full::new(change(String::from_utf8_lossy(&body.to_bytes()).into_owned()).into())))
+        }
     }
 }
 

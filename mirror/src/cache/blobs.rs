@@ -67,7 +67,7 @@ impl Cache {
 
     /// The blob `digest` of `repo`, where nobody needs to be asked: the hit, without a future of any kind.
     pub fn blob_at_once(&self, repo: &Repo, digest: &Digest) -> Option<BlobAnswer> {
-        let held = if repo.is_admitted() { held_blob(repo, digest)? } else { return None };
+        let held = if repo.is_admitted() && self.is_own(repo, digest) { held_blob(repo, digest)? } else { return None };
         self.remembered(digest).or_else(|| large(self.store().blob_at_once(digest)?, &held))
     }
 
@@ -76,13 +76,14 @@ impl Cache {
         self.admit(repo, deadline).await?;
         let is_new = held_blob(repo, digest).is_none();
         let is_coming = || self.0.lasting.flights.contains_from(&repo.upstream.config().name, digest);
-        if is_new && (is_coming() || self.is_stored(digest).await) {
+        if is_new && (is_coming() || self.is_own(repo, digest) && self.is_stored(digest).await) {
             // The content is here for another repository: this one needs its own proof.
             self.prove_blob(repo, digest, deadline).await?;
         }
         loop {
             let was_known = self.store().knows(digest);
             if let Some(held) = held_blob(repo, digest)
+                && self.is_own(repo, digest)
                 && let Some(answer) = self.stored_blob(digest, &held, deadline).await?
             {
                 return Ok(answer);
@@ -117,7 +118,10 @@ impl Cache {
                 Some((_, Some(bytes))) => return Ok(Some(self.remember(digest, bytes, true).into())),
                 Some((stored, None)) if !is_doubtful(&stored, held) => return Ok(large(stored, held)),
                 // A file that lost its end, or a manifest that names a wrong size: the hash tells.
-                Some(_) => drop(deadline.wait(digest, self.hash(digest).wait()).await?),
+                Some(_) => {
+                    let check = self.hash(digest).map_err(CacheError::busy(digest))?;
+                    deadline.wait(digest, check.wait()).await?;
+                }
             }
         }
         Ok(None) // It cannot even be read.

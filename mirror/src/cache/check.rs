@@ -5,23 +5,23 @@
 //! first of all requests for the blob.
 
 use super::Cache;
-use super::shared::Pending;
+use super::shared::{Full, Pending};
 use crate::oci::Digest;
 
 impl Cache {
     /// The check of what is stored under `digest`: the one that runs, or a new one. Its verdict is noted in the store.
-    pub(crate) fn hash(&self, digest: &Digest) -> Pending<()> {
-        let (pending, _) = self.0.lasting.checks.join(&self.0.lasting.tasks, &self.0.lasting.cancel, digest.clone(), || {
+    pub(crate) fn hash(&self, digest: &Digest) -> Result<Pending<()>, Full> {
+        let joined = self.0.lasting.checks.join(&self.0.lasting.local, digest.clone(), || {
             let (cache, digest) = (self.clone(), digest.clone());
             async move { cache.run_hash(digest).await }
         });
-        pending
+        joined.map(|(pending, _)| pending)
     }
 
     /// Starts that check, where few others run: nobody waits for it.
     pub(crate) fn hash_ahead(&self, digest: &Digest) {
         if self.0.lasting.check_room.available_permits() > AHEAD {
-            drop(self.hash(digest));
+            let _ = self.hash(digest);
         }
     }
 

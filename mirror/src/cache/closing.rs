@@ -3,6 +3,10 @@
 //! A repository that we could read is *closed* when the upstream refuses it to a token that is good: nothing of it is served until a check succeeds.
 //! Who never had access has nothing to lose: no record is made of a repository that was only asked for.
 //!
+//! Many registries say "no such thing" of what is none of our business. So where a tag that is known is gone, or a list of tags with it, the repository itself
+//! is asked for: one that the registry does not know, in its own words, and that no longer has a manifest that it gave before, is closed as well. A page or a
+//! proxy that answers 404 to everything closes nothing, and what an upstream says for a moment only closes for that moment: nothing is thrown away.
+//!
 //! A refused tag that is known closes it at once. Anything else, a digest, a list, an unknown tag, is only a hint: some registries answer 401 or 403 to a digest that the repository does not hold,
 //! or that a scanner has locked, though all else may be read. So the repository is asked for something that it did give: a tag that is recorded,
 //! or, where none is, a manifest that is linked. That answer decides. What was asked for as nobody proves nothing about our account, and neither
@@ -27,11 +31,30 @@ impl Cache {
 
     /// Where `error` is a refusal of anything but a tag that is known, it hints at lost access: that is known when this ends.
     pub(crate) async fn heard(&self, repo: &Arc<Repo>, error: &FetchError) {
-        if matches!(error, FetchError::Denied { .. }) && !repo.is_closed() && blob_identity(repo) == Identity::Account {
-            let (pending, _) =
-                self.0.access_checks.join(&self.0.lasting.tasks, &self.0.lasting.cancel, repo.key.clone(), || lost_access(repo.clone()));
+        let is_hint = matches!(error, FetchError::Denied { .. } | FetchError::NoRepository { .. });
+        if is_hint
+            && !repo.is_closed()
+            && blob_identity(repo) == Identity::Account
+            && let Ok((pending, _)) =
+                self.0.access_checks.join(self.room(repo), repo.key.clone(), || look_again(repo.clone(), error.clone()))
+        {
             // An upstream that is slow to say so changes nothing yet; the check goes on.
             let _ = tokio::time::timeout(STALE_WAIT, pending.wait()).await;
+        }
+    }
+
+    /// Whether a repository of which a tag is gone is lost as a whole; then it is closed. An error where that cannot be told now.
+    pub(crate) async fn is_lost(&self, repo: &Arc<Repo>) -> Result<bool, FetchError> {
+        if blob_identity(repo) != Identity::Account {
+            return Ok(false); // Whether everybody may read it is asked all the time.
+        }
+        match as_somebody(Identity::Account, |who| repo.upstream.tags(&repo.key.name, "n=1", who)).await {
+            Err(error) if error.is_transient() => Err(error),
+            Err(hint) => {
+                self.heard(repo, &hint).await;
+                Ok(repo.is_closed())
+            }
+            Ok(_) => Ok(false),
         }
     }
 
@@ -51,10 +74,17 @@ impl Cache {
 }
 
 /// Asks for something that the repository gave before, and closes it where that is refused too.
-async fn lost_access(repo: Arc<Repo>) {
-    let Some(given) = repo.given_before() else { return };
-    let head = as_somebody(Identity::Account, |who| repo.upstream.head_manifest(&repo.key.name, &given, who)).await;
-    if matches!(head, Err(FetchError::Denied { .. })) {
+async fn look_again(repo: Arc<Repo>, hint: FetchError) {
+    let is_unknown = matches!(hint, FetchError::NoRepository { .. });
+    // Some registries forget a repository with its last tag, and have its manifests still.
+    let manifest = repo.records.some_manifest().filter(|_| is_unknown).map(Reference::Digest);
+    let Some(given) = manifest.or_else(|| repo.given_before()) else { return };
+    let is_lost = match as_somebody(Identity::Account, |who| repo.upstream.head_manifest(&repo.key.name, &given, who)).await {
+        Err(FetchError::Denied { .. }) => true,
+        Err(FetchError::NotFound { .. }) => is_unknown,
+        _ => false,
+    };
+    if is_lost {
         repo.set_closed(true).await;
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::flight::FlightError;
+use super::shared::Full;
 use crate::oci::Digest;
 use crate::store::StoreError;
 use crate::upstream::FetchError;
@@ -10,6 +11,12 @@ use crate::upstream::FetchError;
 /// Why something cannot be served. Cheap to clone: all who waited for one check or fetch get the same.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CacheError {
+    /// So much is asked at once that one question more would only take memory.
+    #[error("{what} cannot be asked for now: too many other questions are under way")]
+    Busy {
+        /// What was to be asked.
+        what: Arc<str>,
+    },
     /// The repository was readable once, and the upstream now refuses it to a good account.
     #[error("the upstream no longer allows access to {repo}")]
     Closed {
@@ -73,9 +80,14 @@ impl CacheError {
     pub(crate) fn fetch(what: impl std::fmt::Display, source: FetchError) -> Self {
         let what = Arc::from(what.to_string());
         match source {
-            FetchError::NotFound { .. } | FetchError::Denied { .. } => Self::Unknown { what },
+            FetchError::NoRepository { .. } | FetchError::NotFound { .. } | FetchError::Denied { .. } => Self::Unknown { what },
             source => Self::Upstream { what, source },
         }
+    }
+
+    /// There is no room for the question about `what`.
+    pub(crate) fn busy(what: impl std::fmt::Display) -> impl FnOnce(Full) -> Self {
+        move |Full| Self::Busy { what: what.to_string().into() }
     }
 
     /// Of a flight of `digest`.

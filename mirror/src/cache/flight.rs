@@ -20,8 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
 use super::ring::{Abandoned, Ring};
+use crate::config::UpstreamName;
 use crate::oci::{ChildKind, Digest, Hasher};
-use crate::store::{Spool, StoreError};
+use crate::store::{Spool, Store, StoreError};
 use crate::upstream::{BlobStream, FetchError};
 
 /// What is withheld at a blob's end until its hash is checked. No client's read of a whole blob completes without it.
@@ -179,8 +180,12 @@ pub(crate) struct Fetch {
     pub(crate) metrics: Metrics,
     /// Where it goes.
     pub(crate) spool: Option<Spool>,
+    /// Learns who sent it.
+    pub(crate) store: Store,
     /// Where it comes from.
     pub(crate) stream: BlobStream,
+    /// Who sends it.
+    pub(crate) upstream: UpstreamName,
 }
 
 impl Fetch {
@@ -188,14 +193,16 @@ impl Fetch {
     ///
     /// `on_end` runs once nobody new should join: after the blob is in the store, or before the readers learn of the failure.
     pub(crate) async fn run(self, on_end: impl FnOnce() + Send + 'static) {
-        let Self { cancel, flight, metrics, spool, mut stream } = self;
+        let Self { cancel, flight, metrics, spool, mut stream, store, upstream } = self;
         let (to_writer, from_fetch) = mpsc::channel(CHUNKS_AHEAD);
         let writer = Writer {
             flight: flight.clone(),
             hasher: Hasher::new(flight.digest.algorithm()),
             metrics: metrics.clone(),
             spool,
+            store,
             told: 0,
+            upstream,
             written: 0,
         };
         let written = tokio::task::spawn_blocking(move || writer.run(from_fetch, on_end));
@@ -236,7 +243,9 @@ struct Writer {
     hasher: Hasher,
     metrics: Metrics,
     spool: Option<Spool>,
+    store: Store,
     told: u64,
+    upstream: UpstreamName,
     written: u64,
 }
 
@@ -255,7 +264,7 @@ impl Writer {
     fn run(mut self, mut chunks: Feed, on_end: impl FnOnce()) {
         let came = self.take_all(&mut chunks);
         drop(chunks); // A fetch that still sends learns at once that nobody listens.
-        let Self { flight, hasher, metrics, spool, written, .. } = self;
+        let Self { flight, hasher, metrics, spool, store, upstream, written, .. } = self;
         let verified = came.and_then(|()| verify(&flight, hasher, written));
         if let Err(error) = &verified {
             metrics.flight_failed(error);
@@ -263,11 +272,12 @@ impl Writer {
             flight.end(verified);
             return;
         }
+        store.sent(&upstream, &flight.digest);
         // Released before the fsync: clients wait for the hash, not for the disk.
         flight.end(Ok(()));
         if let Some(spool) = spool.filter(|_| flight.overflow().is_none()) {
-            match spool.publish(ChildKind::Blob) {
-                Ok(_) => metrics.stored(written),
+            match spool.publish(ChildKind::Blob).and_then(|_| store.stored_from(&upstream, &flight.digest)) {
+                Ok(()) => metrics.stored(written),
                 Err(error) => {
                     tracing::warn!(blob.digest = %flight.digest, error = &error as &dyn Error, "a verified blob could not be stored; its readers were served");
                 }

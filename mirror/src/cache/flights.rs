@@ -1,5 +1,6 @@
 //! The flights that are in the air: one a digest and upstream, from the question to the upstream until the blob is published.
 //!
+//! A question that has no answer yet may end with the last who waits for it (`shared`); a download that has one goes on whoever leaves.
 //! What one upstream sends wrong, or slowly, is nothing to those who ask another: they have a flight of their own, and the first that lands is stored.
 
 use std::collections::HashMap;
@@ -12,9 +13,11 @@ use tokio::sync::watch;
 use super::flight::{Fetch, Flight, FlightError};
 use super::proof::{as_somebody, blob_identity};
 use super::repo::RepoKey;
+use super::shared::Place;
 use super::{Cache, CacheError, Deadline, Repo};
 use crate::config::UpstreamName;
 use crate::oci::Digest;
+use crate::upstream::BlobStream;
 
 /// Those that run, by digest: seldom more than one of each.
 #[derive(Debug, Default)]
@@ -30,7 +33,11 @@ struct Started {
 }
 
 /// A flight, once the upstream has answered.
-type Opening = watch::Receiver<Option<Result<Arc<Flight>, CacheError>>>;
+type Opening = watch::Sender<Opened>;
+type Opened = Option<Result<Arc<Flight>, CacheError>>;
+
+/// A flight that will open, and the repository whose request started it; `None`: this very request.
+type Joined = (watch::Receiver<Opened>, Option<RepoKey>);
 
 /// A flight that was joined or started, once its upstream has answered.
 pub(crate) struct Boarding {
@@ -49,55 +56,67 @@ impl Cache {
         was_known: bool,
         deadline: Deadline,
     ) -> Result<Option<Boarding>, CacheError> {
-        let Some((mut opening, leader)) = self.join_flight(repo, digest, was_known) else { return Ok(None) };
+        let Some((mut opening, leader)) = self.join_flight(repo, digest, was_known)? else { return Ok(None) };
         let opened = deadline.wait(digest, opening.wait_for(Option::is_some)).await?.map_err(|_| CacheError::Stopping)?;
         Ok(Some(Boarding { flight: opened.clone().unwrap_or(Err(CacheError::Stopping)), leader }))
     }
 
     /// The flight of `digest` from the repository's upstream: the one in the air, or a new one.
-    fn join_flight(&self, repo: &Arc<Repo>, digest: &Digest, was_known: bool) -> Option<(Opening, Option<RepoKey>)> {
+    fn join_flight(&self, repo: &Arc<Repo>, digest: &Digest, was_known: bool) -> Result<Option<Joined>, CacheError> {
         let mut flights = self.0.lasting.flights.0.lock().expect("no holder panics");
         let upstream = &repo.upstream.config().name;
         if let Some(Started { leader, opening, .. }) = flights.get(digest).and_then(|all| of(all, upstream)) {
-            return Some((opening.clone(), Some(leader.clone())));
+            return Ok(Some((opening.subscribe(), Some(leader.clone()))));
         }
         if !was_known && self.store().knows(digest) {
-            return None; // A flight is in the store before it is off this list.
+            return Ok(None); // A flight is in the store before it is off this list.
         }
+        let place = self.room(repo).enter().map_err(CacheError::busy(digest))?;
         let (tell, opening) = watch::channel(None);
-        let started = Started { leader: repo.key.clone(), opening: opening.clone(), upstream: upstream.clone() };
+        let started = Started { leader: repo.key.clone(), opening: tell.clone(), upstream: upstream.clone() };
         flights.entry(digest.clone()).or_default().push(started);
         self.0.lasting.metrics.flight_started();
-        let landing = Landing { cache: self.clone(), digest: digest.clone(), upstream: upstream.clone() };
-        let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
-        let cancel = self.0.lasting.cancel.clone();
-        self.0.lasting.tasks.spawn(async move {
-            match cancel.run_until_cancelled(cache.open_flight(&repo, &digest)).await.unwrap_or(Err(CacheError::Stopping)) {
-                Ok(fetch) => {
-                    let flight = fetch.flight.clone();
-                    tell.send_replace(Some(Ok(flight.clone())));
-                    fetch.run(move || drop(landing)).await;
-                    if let Some(FlightError::Upstream { digest, source }) = flight.failure() {
-                        cache.refused(&repo, &digest, source).await; // Access can be lost in the middle of a download.
-                    }
-                }
-                Err(error) => {
-                    drop(landing);
-                    tell.send_replace(Some(Err(error)));
-                }
-            }
-        });
-        Some((opening, None))
+        let landing = Landing { cache: self.clone(), digest: digest.clone(), is_on: true, upstream: upstream.clone() };
+        self.0.lasting.tasks.spawn(self.clone().fly(repo.clone(), tell, landing, place));
+        Ok(Some((opening, None)))
     }
 
-    /// Asks the upstream for the blob, and the store for room.
-    async fn open_flight(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<Fetch, CacheError> {
-        let name = &repo.key.name;
-        let stream = as_somebody(blob_identity(repo), |who| repo.upstream.blob(name, digest, 0, who)).await;
-        let stream = match stream {
-            Ok(stream) => stream,
-            Err(error) => return Err(self.refused(repo, digest, error).await),
+    /// From the question to the upstream to the blob in the store. The question may end with the last who waits for it; what has an answer does not.
+    async fn fly(self, repo: Arc<Repo>, tell: Opening, mut landing: Landing, place: Place) {
+        let digest = landing.digest.clone();
+        let asked = Box::pin(self.ask_for_flight(&repo, &digest));
+        let answer = self.room(&repo).see_through(asked, &tell, || landing.leave(&tell)).await;
+        drop(place); // From now on it is bounded by its lane.
+        let stop = &self.0.lasting.cancel;
+        let opened = match answer.unwrap_or(Err(CacheError::Stopping)) {
+            Ok(stream) => stop.run_until_cancelled(self.take_off(&repo, &digest, stream)).await.unwrap_or(Err(CacheError::Stopping)),
+            Err(error) => Err(error),
         };
+        match opened {
+            Ok(fetch) => {
+                let flight = fetch.flight.clone();
+                tell.send_replace(Some(Ok(flight.clone())));
+                fetch.run(move || drop(landing)).await;
+                if let Some(FlightError::Upstream { digest, source }) = flight.failure() {
+                    self.refused(&repo, &digest, source).await; // Access can be lost in the middle of a download.
+                }
+            }
+            Err(error) => {
+                drop(landing);
+                tell.send_replace(Some(Err(error)));
+            }
+        }
+    }
+
+    async fn ask_for_flight(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<BlobStream, CacheError> {
+        match as_somebody(blob_identity(repo), |who| repo.upstream.blob(&repo.key.name, digest, 0, who)).await {
+            Ok(stream) => Ok(stream),
+            Err(error) => Err(self.refused(repo, digest, error).await),
+        }
+    }
+
+    /// The upstream has answered: the store is asked for room.
+    async fn take_off(&self, repo: &Arc<Repo>, digest: &Digest, stream: BlobStream) -> Result<Fetch, CacheError> {
         let held = repo.records.held(digest);
         let size = stream.size().or(held.as_ref().map(|held| held.size));
         if let (Some(held), Some(size)) = (&held, size)
@@ -111,7 +130,9 @@ impl Cache {
         }
         let spool = self.spool(digest, size).await;
         let flight = Flight::new(digest, size, spool.as_ref());
-        Ok(Fetch { cancel: self.0.lasting.cancel.clone(), flight, metrics: self.0.lasting.metrics.clone(), spool, stream })
+        let (cancel, metrics) = (self.0.lasting.cancel.clone(), self.0.lasting.metrics.clone());
+        let (store, upstream) = (self.store().clone(), repo.upstream.config().name.clone());
+        Ok(Fetch { cancel, flight, metrics, spool, store, stream, upstream })
     }
 
     /// Room for the blob; without any, it is passed through.
@@ -154,19 +175,39 @@ fn of<'a>(all: &'a [Started], upstream: &UpstreamName) -> Option<&'a Started> {
 struct Landing {
     cache: Cache,
     digest: Digest,
+    is_on: bool,
     upstream: UpstreamName,
+}
+
+impl Landing {
+    /// Takes it off unless somebody waits. Who comes later starts anew, since joining takes the same lock.
+    fn leave(&mut self, tell: &Opening) -> bool {
+        let mut flights = self.cache.0.lasting.flights.0.lock().expect("no holder panics");
+        if tell.receiver_count() > 0 {
+            return false;
+        }
+        self.take_off_list(&mut flights);
+        self.is_on = false;
+        true
+    }
+
+    fn take_off_list(&self, flights: &mut HashMap<Digest, Vec<Started>>) {
+        if let Some(all) = flights.get_mut(&self.digest) {
+            all.retain(|started| started.upstream != self.upstream);
+            if all.is_empty() {
+                flights.remove(&self.digest);
+            }
+        }
+    }
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
         self.cache.0.lasting.metrics.flight_ended();
-        if let Ok(mut flights) = self.cache.0.lasting.flights.0.lock()
-            && let Some(all) = flights.get_mut(&self.digest)
+        if self.is_on
+            && let Ok(mut flights) = self.cache.0.lasting.flights.0.lock()
         {
-            all.retain(|started| started.upstream != self.upstream);
-            if all.is_empty() {
-                flights.remove(&self.digest);
-            }
+            self.take_off_list(&mut flights);
         }
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Descriptor {
 /// What is known of a tag.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
+    /// The tag was gone then, and its repository was there.
+    pub(crate) alive: Option<Instant>,
     /// What it pointed at last; stays when the upstream no longer answers.
     pub(crate) at: Option<Descriptor>,
     /// When the upstream last answered, whatever it answered. `None` after a start.
@@ -61,6 +63,12 @@ impl Known {
         }
     }
 
+    /// Whether it is worth keeping in memory: what was checked long ago can be read from its record again, and a tag that never was is nothing.
+    pub(crate) fn is_of_use(&self, now: Instant) -> bool {
+        let holds = if self.at.is_none() { NEGATIVE } else { REMEMBERED };
+        self.checked.is_some_and(|checked| now.saturating_duration_since(checked) < holds)
+    }
+
     /// The upstream answered at `asked`.
     pub(crate) fn answered(&mut self, asked: Instant, gone: bool) {
         (self.checked, self.failed, self.gone) = (Some(asked), None, gone);
@@ -74,6 +82,8 @@ pub(crate) fn peace(retry_after: Option<Duration>) -> Duration {
 
 /// How long "no such tag" holds at most: a job that pushes and pulls at once must not be told of the past.
 const NEGATIVE: Duration = Duration::from_secs(1);
+/// How long what is known of a tag is kept beside its record, where there are too many.
+const REMEMBERED: Duration = Duration::from_mins(1);
 /// How long a failed check holds at most: with a window of an hour, an upstream that was sick for a moment is asked again before that.
 const FAILED: Duration = Duration::from_mins(1);
 /// The shortest peace after a 429.

@@ -209,7 +209,10 @@ impl Unkept {
         let (Self::Blob(object) | Self::Manifest(_, object)) = self else { return None };
         let bytes = object.bytes.as_deref()?;
         let outcome = match self {
-            Self::Manifest(..) => store.put_manifest(&object.digest, bytes),
+            Self::Manifest(repo, _) => {
+                let put = store.put_manifest(&object.digest, bytes);
+                put.and_then(|()| store.stored_from(&repo.upstream.config().name, &object.digest))
+            }
             _ => store.put_blob(&object.digest, bytes),
         };
         Some(outcome.inspect_err(|error| {

@@ -110,11 +110,12 @@ impl Cache {
             return Ok((Arc::new(Object::described(digest, &held.media_type, held.size)), Outcome::Hit));
         }
         let key = FetchKey { digest: digest.clone(), repo: repo.key.clone() };
-        let (pending, led) = self.0.fetches.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key, || {
+        let joined = self.0.fetches.join(self.room(repo), key, || {
             let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
             async move { cache.fetch(&repo, &digest, describe).await }
         });
-        let object = deadline.wait(digest, pending.wait()).await?.unwrap_or(Err(CacheError::Stopping))?;
+        let led = joined.as_ref().is_ok_and(|(_, led)| *led);
+        let object = deadline.joined(joined, digest).await?;
         if object.bytes.is_none() && !describe {
             // Joined a HEAD's question for a description; the content itself is still to be fetched.
             return Box::pin(self.by_digest(repo, digest, false, deadline)).await;
@@ -157,7 +158,8 @@ impl Cache {
         }
         // Where the repository is known to hold it, the store was looked into before.
         let owned = digest.clone();
-        let stored = if repo.records.has_manifest(digest) { None } else { self.look(move |store| store.manifest(&owned)).await };
+        let is_to_be_proved = self.is_own(repo, digest) && !repo.records.has_manifest(digest);
+        let stored = if is_to_be_proved { self.look(move |store| store.manifest(&owned)).await } else { None };
         if describe || stored.is_some() {
             let described = as_somebody(identity, |who| repo.upstream.describe_manifest(&repo.key.name, &reference, who)).await;
             match (described, stored) {
@@ -184,6 +186,7 @@ impl Cache {
     pub(crate) fn learn_manifest(&self, repo: &Arc<Repo>, fetched: FetchedManifest) -> Arc<Object> {
         let FetchedManifest { bytes, digest, facts } = fetched;
         let object = Arc::new(Object::new(&digest, &facts.media_type, bytes));
+        self.store().sent(&repo.upstream.config().name, &digest);
         self.0.memory.insert(digest.clone(), object.clone());
         repo.records.learn_manifest(&ManifestRecord { digest, media_type: facts.media_type, size: object.size, children: facts.children });
         self.keep(Unkept::Manifest(repo.clone(), object.clone()));

@@ -15,15 +15,15 @@ use super::repo::RepoKey;
 use super::shared::Shared;
 use super::tags::STALE_WAIT;
 use super::{Cache, CacheError, Deadline, Repo, Warning};
-use crate::oci::Digest;
+use crate::oci::{Digest, lists};
 use crate::store::Visibility;
 use crate::upstream::FetchError;
 
 /// The tags of a repository.
 #[derive(Clone, Debug)]
 pub struct TagList {
-    /// In the upstream's order.
-    pub tags: Vec<String>,
+    /// A JSON array of strings, in the upstream's order.
+    pub tags: Bytes,
     /// More follow: the query that asks for them.
     pub next: Option<String>,
     /// Why these are only the tags that are cached; `None`: they are the upstream's.
@@ -43,8 +43,7 @@ pub(crate) struct TagLists {
 impl Default for TagLists {
     fn default() -> Self {
         let weight = |(_, query): &TagListKey, (_, list): &(Instant, Arc<TagList>)| {
-            let bytes: usize = list.tags.iter().map(|tag| tag.len() + size_of::<String>()).sum();
-            u32::try_from(bytes + query.len()).unwrap_or(u32::MAX).saturating_add(256)
+            u32::try_from(list.tags.len() + query.len()).unwrap_or(u32::MAX).saturating_add(256)
         };
         Self { asked: Arc::default(), known: Memory::builder().max_capacity(TAG_LISTS).weigher(weight).build() }
     }
@@ -79,21 +78,20 @@ impl Cache {
     /// The tags of `repo`: the upstream's own list, or what is cached.
     ///
     /// `query` is the client's own: paging is the upstream's business, whose word for "after this one" may not be `last`.
-    pub async fn tag_list(&self, repo: &Arc<Repo>, query: &str) -> Result<Arc<TagList>, CacheError> {
-        let deadline = Deadline::new();
+    pub async fn tag_list(&self, repo: &Arc<Repo>, query: &str, deadline: Deadline) -> Result<Arc<TagList>, CacheError> {
         self.admit(repo, deadline).await?;
         let key = (repo.key.clone(), query.to_owned());
         if let Some(list) = self.0.tag_lists.young(&key, repo.upstream.config().tag_window) {
             return Ok(list);
         }
-        let (pending, _) = self.0.tag_lists.asked.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key.clone(), || {
+        let joined = self.0.tag_lists.asked.join(self.room(repo), key.clone(), || {
             let (cache, repo) = (self.clone(), repo.clone());
             async move { cache.ask_for_tags(&repo, key).await }
         });
-        match deadline.wait(&repo.label, pending.wait()).await.map(|found| found.unwrap_or(Err(CacheError::Stopping))) {
-            Ok(Ok(list)) => Ok(list),
-            Ok(Err(error)) if error.is_final() => Err(error),
-            Ok(Err(error)) | Err(error) => cached_tags(repo, error).map(Arc::new),
+        match deadline.joined(joined, &repo.label).await {
+            Ok(list) => Ok(list),
+            Err(error) if error.is_final() => Err(error),
+            Err(error) => cached_tags(repo, &error).map(Arc::new).ok_or(error),
         }
     }
 
@@ -107,15 +105,42 @@ impl Cache {
                 return Err(CacheError::fetch(&repo.label, error));
             }
         };
-        let list = Arc::new(TagList { tags: tags_in(&page.body), next: page.next, warning: None });
+        let list = Arc::new(TagList { tags: page.tags, next: page.next, warning: None });
         self.0.tag_lists.known.insert(key, (asked, list.clone()));
         Ok(list)
     }
 
-    /// The index of manifests that name `digest` as their subject. Where the upstream has none, or gives no answer about a manifest that is
-    /// cached, that is an empty index: on an error dockerd asks the Hub itself, for each attestation of an image that it has from here.
-    pub async fn referrers(&self, repo: &Arc<Repo>, digest: &Digest) -> Result<Referrers, CacheError> {
-        let deadline = Deadline::new();
+    /// The index of manifests that name `digest` as their subject, of `kind` alone where one is asked for. Where the upstream has none, or gives no
+    /// answer about a manifest that is cached, that is an empty index: on an error dockerd asks the Hub itself, for each attestation of an image that it has from here.
+    pub async fn referrers(
+        &self,
+        repo: &Arc<Repo>,
+        digest: &Digest,
+        kind: Option<String>,
+        deadline: Deadline,
+    ) -> Result<Referrers, CacheError> {
+        let index = self.all_referrers(repo, digest, deadline).await?;
+        match (index, kind) {
+            (Some(index), Some(kind)) => deadline.wait(digest, self.of_kind(index, kind)).await,
+            (index, _) => Ok(index),
+        }
+    }
+
+    /// A large index is read on a thread that serves nobody meanwhile, and few of them at once: it takes some times its length.
+    async fn of_kind(&self, index: Bytes, kind: String) -> Referrers {
+        let (is_large, filter) = (index.len() > LARGE, move || lists::of_kind(&index, &kind).map(Bytes::from));
+        if !is_large {
+            return filter();
+        }
+        let room = self.0.lasting.list_room.clone().acquire_owned().await.ok()?;
+        let filtered = tokio::task::spawn_blocking(move || {
+            let _room = room;
+            filter()
+        });
+        filtered.await.ok()?
+    }
+
+    async fn all_referrers(&self, repo: &Arc<Repo>, digest: &Digest, deadline: Deadline) -> Result<Referrers, CacheError> {
         self.admit(repo, deadline).await?;
         let key = FetchKey { digest: digest.clone(), repo: repo.key.clone() };
         let known = self.0.referrers.get(&key);
@@ -125,15 +150,15 @@ impl Cache {
         }
         let has_something = known.is_some() || repo.records.held(digest).is_some();
         let patience = if has_something { deadline.at_most(STALE_WAIT) } else { deadline };
-        let (pending, _) = self.0.referrer_checks.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key.clone(), || {
+        let joined = self.0.referrer_checks.join(self.room(repo), key.clone(), || {
             let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
             async move { cache.ask_for_referrers(&repo, &digest, key).await }
         });
-        match patience.wait(digest, pending.wait()).await.map(|found| found.unwrap_or(Err(CacheError::Stopping))) {
-            Ok(Ok(index)) => Ok(index),
-            _ if repo.is_closed() => Err(CacheError::Closed { repo: repo.label.clone() }),
-            Ok(Err(error)) | Err(error) if !has_something => Err(error),
-            _ => Ok(known.and_then(|known| known.index)),
+        match patience.joined(joined, digest).await {
+            Ok(index) => Ok(index),
+            Err(_) if repo.is_closed() => Err(CacheError::Closed { repo: repo.label.clone() }),
+            Err(error) if !has_something => Err(error),
+            Err(_) => Ok(known.and_then(|known| known.index)),
         }
     }
 
@@ -161,20 +186,17 @@ impl Cache {
     }
 }
 
-/// What is known where the upstream gave no list because of `error`; the error where that is nothing.
-fn cached_tags(repo: &Repo, error: CacheError) -> Result<TagList, CacheError> {
+/// What is known where the upstream gave no list because of `error`, if that is anything.
+fn cached_tags(repo: &Repo, error: &CacheError) -> Option<TagList> {
     let mut tags: Vec<String> = repo.records.tags().iter().map(ToString::to_string).collect();
     tags.sort_unstable();
-    if tags.is_empty() { Err(error) } else { Ok(TagList { tags, next: None, warning: Some(Warning::of(&error)) }) }
+    let list = serde_json::to_vec(&tags).ok().filter(|_| !tags.is_empty())?;
+    Some(TagList { tags: list.into(), next: None, warning: Some(Warning::of(error)) })
 }
 
-fn tags_in(body: &Bytes) -> Vec<String> {
-    #[derive(serde::Deserialize)]
-    struct Tags {
-        tags: Option<Vec<String>>,
-    }
-    serde_json::from_slice(body).ok().and_then(|Tags { tags }| tags).unwrap_or_default()
-}
-
+/// Filtering so much takes about a millisecond.
+const LARGE: usize = 64 << 10;
+/// Large lists that are filtered at once.
+pub(super) const FILTERS: usize = 4;
 /// Bytes of tag lists in memory.
 const TAG_LISTS: u64 = 8 << 20;

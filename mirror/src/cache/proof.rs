@@ -1,7 +1,7 @@
 //! Who we may be at an upstream for a repository, and whether a repository holds a digest.
 //!
 //! - A digest is served for a repository only after that repository is known to hold it: a manifest of it names it, or the upstream said so.
-//!   Content is shared by digest on the disk, never in rights.
+//!   Content is shared by digest on the disk, never in rights; and between upstreams only where each sent it itself (`store::sources`).
 //! - With `private` patterns an account reads only the private repositories that fit. Others must be readable by everybody, which an anonymous
 //!   question (free of quota) tells; the account then only pays the quota. Where an earlier answer was yes, a hit hardly waits for it.
 
@@ -45,18 +45,15 @@ impl Cache {
         if let Question::No(seen) = question {
             return Ok(seen);
         }
-        let (pending, _) = self
-            .0
-            .visibility
-            .join(&self.0.lasting.tasks, &self.0.lasting.cancel, repo.key.clone(), || self.clone().ask_anonymously(repo.clone()));
+        let joined = self.0.visibility.join(self.room(repo), repo.key.clone(), || self.clone().ask_anonymously(repo.clone()));
         let patience = match question {
             Question::Ahead(seen) => return Ok(seen),
             Question::Briefly => deadline.at_most(STALE_WAIT), // The question goes on.
             Question::Ask | Question::No(_) => deadline,
         };
-        match patience.wait(&repo.label, pending.wait()).await.map(|seen| seen.unwrap_or(Err(CacheError::Stopping))) {
-            Ok(Ok(seen)) => Ok(seen),
-            Ok(Err(error)) | Err(error) => {
+        match patience.joined(joined, &repo.label).await {
+            Ok(seen) => Ok(seen),
+            Err(error) => {
                 repo.see(Seen::unanswered);
                 repo.records.state().visibility.ok_or(error)
             }
@@ -69,11 +66,11 @@ impl Cache {
             return Ok(());
         }
         let key = FetchKey { digest: digest.clone(), repo: repo.key.clone() };
-        let (pending, _) = self.0.proofs.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key, || {
+        let joined = self.0.proofs.join(self.room(repo), key, || {
             let (cache, repo, digest) = (self.clone(), repo.clone(), digest.clone());
             async move { cache.ask_for_blob(&repo, &digest).await }
         });
-        deadline.wait(digest, pending.wait()).await?.unwrap_or(Err(CacheError::Stopping))
+        deadline.joined(joined, digest).await
     }
 
     /// Notes that the upstream itself said that the repository holds a blob of `size` bytes.
@@ -105,7 +102,7 @@ impl Cache {
     async fn ask_anonymously(self, repo: Arc<Repo>) -> Result<Visibility, CacheError> {
         let seen = match repo.upstream.tags(&repo.key.name, "n=1", Identity::Anonymous).await {
             Ok(_) => Visibility::Public,
-            Err(FetchError::Denied { .. } | FetchError::NotFound { .. }) => Visibility::Private,
+            Err(FetchError::Denied { .. } | FetchError::NoRepository { .. } | FetchError::NotFound { .. }) => Visibility::Private,
             Err(error) => {
                 repo.see(Seen::unanswered);
                 return Err(CacheError::fetch(&repo.label, error));
@@ -165,7 +162,7 @@ where
 {
     match ask(identity).await {
         Err(refused) if identity == Identity::Account && refused.is_about_account() => match ask(Identity::Anonymous).await {
-            Err(FetchError::Denied { .. } | FetchError::NotFound { .. }) => Err(refused),
+            Err(FetchError::Denied { .. } | FetchError::NoRepository { .. } | FetchError::NotFound { .. }) => Err(refused),
             answer => answer,
         },
         answer => answer,

@@ -9,8 +9,9 @@ use super::freshness::{Descriptor, Known, Lookup};
 use super::proof::is_mirrored;
 use super::visibility::Seen;
 use super::{Cache, CacheError, Deadline};
+use crate::config::UpstreamName;
 use crate::oci::{ChildKind, Digest, RepoName, Tag};
-use crate::store::{Repository, TagRecord};
+use crate::store::{Repository, StoreError, TagRecord};
 use crate::upstream::Upstream;
 use crate::via::Via;
 
@@ -32,7 +33,7 @@ pub struct Repo {
     pub(crate) records: Arc<Repository>,
     /// Whether everybody may read it, as far as this process has seen.
     pub(crate) seen: Arc<Mutex<Seen>>,
-    pub(crate) tags: Arc<Mutex<HashMap<Tag, Known>>>,
+    tags: Arc<Mutex<Tags>>,
     /// As whoever asks for this repository asks it.
     pub(crate) upstream: Upstream,
     /// How many repositories were loaded before its last use.
@@ -63,14 +64,11 @@ impl Cache {
         if !is_mirrored(upstream.config(), name) {
             return Err(CacheError::NotServed { repo: label, setting: "repositories" });
         }
-        let (pending, _) = self.0.loads.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key.clone(), || {
-            let (store, of, owned, repo) = (self.store().clone(), upstream.config().name.clone(), name.clone(), label.clone());
-            async move {
-                let loaded = tokio::task::spawn_blocking(move || store.repository(&of, &owned)).await.map_err(|_| CacheError::Stopping)?;
-                loaded.map_err(|source| CacheError::Unreadable { repo, source })
-            }
+        let joined = self.0.loads.join(&self.0.lasting.local, key.clone(), || {
+            let (cache, of, owned, repo) = (self.clone(), upstream.config().name.clone(), name.clone(), label.clone());
+            async move { cache.load(of, owned).await?.map_err(|source| CacheError::Unreadable { repo, source }) }
         });
-        let records = deadline.wait(&label, pending.wait()).await?.ok_or(CacheError::Stopping)??;
+        let records = deadline.joined(joined, &label).await?;
         let repo = Repo {
             is_saving: Arc::default(),
             key: key.clone(),
@@ -82,6 +80,17 @@ impl Cache {
             used: Arc::default(),
         };
         Ok(self.0.repos.keep(key, repo))
+    }
+
+    async fn load(&self, of: UpstreamName, name: RepoName) -> Result<Result<Arc<Repository>, Arc<StoreError>>, CacheError> {
+        let (store, room) = (self.store().clone(), self.0.lasting.load_room.clone());
+        let room = room.acquire_owned().await.map_err(|_| CacheError::Stopping)?;
+        let load = move || {
+            let loaded = store.repository(&of, &name);
+            drop(room); // Not with the future: a thread that hangs takes its room.
+            loaded
+        };
+        tokio::task::spawn_blocking(load).await.map_err(|_| CacheError::Stopping)
     }
 }
 
@@ -106,7 +115,7 @@ impl Repo {
 
     /// What is known of `tag`, the store's record included.
     pub(crate) fn known(&self, tag: &Tag) -> Known {
-        if let Some(known) = self.tags.lock().expect("no holder panics").get(tag) {
+        if let Some(known) = self.tags.lock().expect("no holder panics").known.get(tag) {
             return known.clone();
         }
         let record = self.records.tag(tag);
@@ -118,7 +127,7 @@ impl Repo {
     pub(crate) fn fresh(&self, tag: &Tag) -> Option<Digest> {
         let (now, window) = (Instant::now(), self.upstream.config().tag_window);
         let tags = self.tags.lock().expect("no holder panics");
-        let known = tags.get(tag).filter(|known| !known.gone && known.lookup(now, window, false) == Lookup::Fresh)?;
+        let known = tags.known.get(tag).filter(|known| !known.gone && known.lookup(now, window, false) == Lookup::Fresh)?;
         known.at.as_ref().map(|at| at.digest.clone())
     }
 
@@ -126,18 +135,16 @@ impl Repo {
     pub(crate) fn learn<T>(&self, tag: &Tag, change: impl FnOnce(&mut Known) -> T) -> T {
         let start = self.known(tag);
         let mut tags = self.tags.lock().expect("no holder panics");
-        if tags.len() >= TAGS && !tags.contains_key(tag) {
-            // Tags that are not checked in this window can be read from their records again.
-            tags.retain(|_, known| known.checked.is_some_and(|checked| checked.elapsed().as_secs() < 60));
-        }
-        change(tags.entry(tag.clone()).or_insert(start))
+        tags.make_room(tag, Instant::now());
+        change(tags.known.entry(tag.clone()).or_insert(start))
     }
 
     /// The tags that point at `digest` by the upstream's word, and whose record does not say so yet.
     pub(crate) fn unrecorded(&self, digest: &Digest) -> Vec<Tag> {
         let tags = self.tags.lock().expect("no holder panics");
         let points_there = |known: &Known| !known.gone && known.at.as_ref().is_some_and(|at| at.digest == *digest);
-        tags.iter()
+        tags.known
+            .iter()
             .filter(|(_, known)| points_there(known))
             .map(|(tag, _)| tag.clone())
             .filter(|tag| self.is_unrecorded(tag, digest))
@@ -155,6 +162,30 @@ impl Repo {
             digest: record.digest.clone(),
             media_type: held.as_ref().map(|held| held.media_type.clone()),
             size: held.map(|held| held.size),
+        }
+    }
+}
+
+/// What a repository's tags were when they were last asked for, in this process.
+#[derive(Debug)]
+struct Tags {
+    known: HashMap<Tag, Known>,
+    /// As many as there may be before those go that are of no use.
+    most: usize,
+}
+
+impl Default for Tags {
+    fn default() -> Self {
+        Self { known: HashMap::new(), most: TAGS }
+    }
+}
+
+impl Tags {
+    /// Before `tag` comes in. All are looked at only when they are twice as many as were of use the last time: somebody may make up thousands.
+    fn make_room(&mut self, tag: &Tag, now: Instant) {
+        if self.known.len() >= self.most && !self.known.contains_key(tag) {
+            self.known.retain(|_, known| known.is_of_use(now));
+            self.most = TAGS.max(2 * self.known.len());
         }
     }
 }
@@ -200,5 +231,37 @@ impl Repos {
 
 /// Repositories in memory before some that are not in use go.
 pub(super) const REPOS: usize = 4096;
+/// Repositories that are loaded at once.
+pub(super) const LOADS: usize = 64;
 /// Tags of one repository in memory before the old ones go.
 const TAGS: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn gone(at: Instant) -> Known {
+        Known { checked: Some(at), gone: true, ..Known::default() }
+    }
+
+    #[test]
+    fn tags_that_somebody_makes_up_are_looked_through_seldom_and_do_not_stay() {
+        let (mut tags, start, mut looks) = (Tags::default(), Instant::now(), 0);
+        let mut learn = |tags: &mut Tags, at: usize, now: Instant| {
+            let (tag, most): (Tag, usize) = (format!("t{at}").parse().expect("a tag"), tags.most);
+            tags.make_room(&tag, now);
+            looks += usize::from(tags.most != most);
+            tags.known.insert(tag, gone(now));
+        };
+        (0..40_000).for_each(|at| learn(&mut tags, at, start));
+        assert_eq!(tags.known.len(), 40_000, "all hold for a second");
+        (40_000..100_000).for_each(|at| learn(&mut tags, at, start + Duration::from_secs(2)));
+        assert!(tags.known.len() <= 65_536, "{}", tags.known.len());
+        let now = start + Duration::from_secs(5);
+        (100_000..200_000).for_each(|at| learn(&mut tags, at, now + Duration::from_millis(at as u64)));
+        assert!(tags.known.len() <= 2 * TAGS, "{}", tags.known.len());
+        assert!(looks < 300, "{looks}");
+    }
+}

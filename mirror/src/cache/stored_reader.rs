@@ -34,8 +34,8 @@ enum Guard {
     Hash(Check),
     /// Nothing: the blob is known to be right, or the tail is not wanted.
     None,
-    /// The check that all parts share.
-    Shared(Pending<()>),
+    /// The check that all parts share; none where there was no room for one.
+    Shared(Option<Pending<()>>),
 }
 
 /// The hash of a read that is also a check.
@@ -99,7 +99,7 @@ impl StoredReader {
     }
 
     async fn wait_for_check(&mut self) -> io::Result<()> {
-        if let Guard::Shared(check) = std::mem::replace(&mut self.guard, Guard::None) {
+        if let Guard::Shared(Some(check)) = std::mem::replace(&mut self.guard, Guard::None) {
             check.wait().await;
         }
         if self.stored.is_verified() {
@@ -160,7 +160,7 @@ impl Guard {
             return Self::Hash(Check { digest: digest.clone(), hasher: Hasher::new(digest.algorithm()) });
         }
         if range.end > stored.size().saturating_sub(TAIL) {
-            return Self::Shared(cache.hash(digest));
+            return Self::Shared(cache.hash(digest).ok());
         }
         cache.hash_ahead(digest);
         Self::None

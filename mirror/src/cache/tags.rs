@@ -60,10 +60,9 @@ impl Cache {
             return Err(outcome.err().filter(|error| !error.is_final()).unwrap_or_else(|| CacheError::Closed { repo: repo.label.clone() }));
         }
         let known = repo.known(tag);
-        let unknown = || CacheError::Unknown { what: format!("{}:{tag}", repo.label).into() };
         let at = match (known.at.clone(), &outcome) {
             (Some(at), _) => at,
-            (None, Ok(_)) => return Err(unknown()),
+            (None, Ok(_)) => return Err(unknown(repo, tag)),
             (None, Err(error)) => return Err(error.clone()),
         };
         if let Err(error) = &outcome
@@ -72,7 +71,11 @@ impl Cache {
             return Err(error.clone());
         }
         if known.gone {
-            return if self.keeps_deleted(repo, tag) { Ok(Resolved { at, warning: Some(Warning::Deleted) }) } else { Err(unknown()) };
+            return if self.keeps_deleted(repo, tag) {
+                Ok(Resolved { at, warning: Some(Warning::Deleted) })
+            } else {
+                Err(unknown(repo, tag))
+            };
         }
         let warning = match &outcome {
             Err(error) => Some(Warning::of(error)),
@@ -84,12 +87,11 @@ impl Cache {
     /// Asks the upstream, together with all who ask now, and waits until `deadline`.
     async fn check(&self, repo: &Arc<Repo>, tag: &Tag, deadline: Deadline) -> Checked {
         let key = TagKey { repo: repo.key.clone(), tag: tag.clone() };
-        let (pending, _) = self.0.tag_checks.join(&self.0.lasting.tasks, &self.0.lasting.cancel, key, || {
+        let joined = self.0.tag_checks.join(self.room(repo), key, || {
             let (cache, repo, tag) = (self.clone(), repo.clone(), tag.clone());
             async move { cache.ask_for_tag(&repo, &tag).await }
         });
-        let what = format!("{}:{tag}", repo.label);
-        deadline.wait(what, pending.wait()).await?.unwrap_or(Err(CacheError::Stopping))
+        deadline.joined(joined, name(repo, tag)).await
     }
 
     /// The check itself; what it finds is learned.
@@ -124,26 +126,12 @@ impl Cache {
 
     /// The answer is as old as the question: what was pushed meanwhile is not in it.
     async fn learn_tag(&self, repo: &Arc<Repo>, tag: &Tag, found: Result<Descriptor, FetchError>, asked: Instant) -> Checked {
-        let what = || format!("{}:{tag}", repo.label);
         match found {
             Ok(at) => {
-                let moved = repo.learn(tag, |known| {
-                    let moved = known.at.as_ref().is_none_or(|before| before.digest != at.digest);
-                    known.at = Some(at.clone());
-                    known.answered(asked, false);
-                    moved
-                });
-                repo.set_closed(false).await;
-                self.record_tag(repo, tag, &at.digest);
-                self.0.lasting.metrics.tag_checked(if moved { CheckValue::Moved } else { CheckValue::Same });
+                self.learn_place(repo, tag, at, asked).await;
                 Ok(None)
             }
-            Err(FetchError::NotFound { .. }) => {
-                repo.learn(tag, |known| known.answered(asked, true));
-                self.record_gone(repo, tag);
-                self.0.lasting.metrics.tag_checked(CheckValue::Gone);
-                Ok(None)
-            }
+            Err(FetchError::NotFound { .. }) => self.learn_gone(repo, tag, asked).await,
             Err(denied @ FetchError::Denied { .. }) => {
                 // Who never had access has nothing to lose: no record is made of a repository that was only asked for.
                 if repo.known(tag).at.is_some() {
@@ -152,25 +140,63 @@ impl Cache {
                     self.heard(repo, &denied).await;
                 }
                 self.0.lasting.metrics.tag_checked(CheckValue::Gone);
-                Err(CacheError::Unknown { what: what().into() })
+                Err(unknown(repo, tag))
             }
-            Err(FetchError::RateLimited { retry_after, .. }) if repo.known(tag).at.is_some() => {
-                // Hundreds of tags may be asked for now: all of them wait, since the limit is not the tag's.
-                repo.upstream.leave_in_peace(peace(retry_after));
-                tracing::warn!(repo.name = %repo.label, tag = %tag, "the upstream answers 429; tags are served as they were, for longer than their window");
-                self.0.lasting.metrics.tag_checked(CheckValue::RateLimited);
-                Ok(Some(Warning::RateLimited))
-            }
-            Err(error) => {
-                self.0.lasting.metrics.tag_checked(CheckValue::Failed);
-                let error = CacheError::fetch(what(), error);
-                // What was never seen is not remembered: anybody may ask for any name.
-                if repo.known(tag).at.is_some() {
-                    repo.learn(tag, |known| known.failed = Some((Instant::now(), Warning::of(&error))));
-                }
-                Err(error)
+            Err(error) => self.learn_failure(repo, tag, error),
+        }
+    }
+
+    async fn learn_place(&self, repo: &Arc<Repo>, tag: &Tag, at: Descriptor, asked: Instant) {
+        let digest = at.digest.clone();
+        let moved = repo.learn(tag, |known| {
+            let moved = known.at.as_ref().is_none_or(|before| before.digest != at.digest);
+            known.at = Some(at);
+            known.answered(asked, false);
+            moved
+        });
+        repo.set_closed(false).await;
+        self.record_tag(repo, tag, &digest);
+        self.0.lasting.metrics.tag_checked(if moved { CheckValue::Moved } else { CheckValue::Same });
+    }
+
+    /// That a tag is gone is the tag's own matter, unless all else is gone with it: then its grace time is not what is meant.
+    async fn learn_gone(&self, repo: &Arc<Repo>, tag: &Tag, asked: Instant) -> Checked {
+        let known = repo.known(tag);
+        let is_certain = known.alive.is_some_and(|seen| seen.elapsed() < ALIVE);
+        if !repo.is_closed() && known.at.is_some() && !is_certain {
+            match self.is_lost(repo).await {
+                Ok(true) => {}
+                Ok(false) => repo.learn(tag, |known| known.alive = Some(Instant::now())),
+                Err(error) => return self.learn_failure(repo, tag, error), // Asked again with the tag.
             }
         }
+        self.0.lasting.metrics.tag_checked(CheckValue::Gone);
+        if repo.is_closed() {
+            return Err(unknown(repo, tag));
+        }
+        repo.learn(tag, |known| known.answered(asked, true));
+        self.record_gone(repo, tag);
+        Ok(None)
+    }
+
+    fn learn_failure(&self, repo: &Arc<Repo>, tag: &Tag, error: FetchError) -> Checked {
+        // What was never seen is not remembered: anybody may ask for any name.
+        let has_older = repo.known(tag).at.is_some();
+        if let FetchError::RateLimited { retry_after, .. } = error {
+            // Hundreds of tags may be asked for now: all of them wait, since the limit is not the tag's.
+            if !repo.upstream.is_left_in_peace() {
+                tracing::warn!(repo.name = %repo.label, tag = %tag, "the upstream answers 429; tags are served as they were, for longer than their window");
+            }
+            repo.upstream.leave_in_peace(peace(retry_after));
+            self.0.lasting.metrics.tag_checked(CheckValue::RateLimited);
+            return if has_older { Ok(Some(Warning::RateLimited)) } else { Err(CacheError::fetch(name(repo, tag), error)) };
+        }
+        self.0.lasting.metrics.tag_checked(CheckValue::Failed);
+        let error = CacheError::fetch(name(repo, tag), error);
+        if has_older {
+            repo.learn(tag, |known| known.failed = Some((Instant::now(), Warning::of(&error))));
+        }
+        Err(error)
     }
 
     /// Has it written down where the tag points, once its manifest is here.
@@ -207,5 +233,15 @@ impl Cache {
     }
 }
 
+fn name(repo: &Repo, tag: &Tag) -> String {
+    format!("{}:{tag}", repo.label)
+}
+
+fn unknown(repo: &Repo, tag: &Tag) -> CacheError {
+    CacheError::Unknown { what: name(repo, tag).into() }
+}
+
+/// How long nobody asks anew whether a tag is all that is gone.
+const ALIVE: Duration = Duration::from_mins(10);
 /// What a check may take while an older answer is at hand.
 pub(crate) const STALE_WAIT: Duration = Duration::from_millis(1500);

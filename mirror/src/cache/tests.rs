@@ -3,6 +3,7 @@
 mod disk;
 mod flights;
 mod rights;
+mod sources;
 
 use std::sync::Arc;
 

@@ -44,6 +44,7 @@ impl Warning {
             FetchError::Denied { .. }
             | FetchError::DigestMismatch { .. }
             | FetchError::Malformed { .. }
+            | FetchError::NoRepository { .. }
             | FetchError::NotFound { .. }
             | FetchError::Redirect { .. } => Self::Useless,
         }

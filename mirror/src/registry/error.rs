@@ -132,9 +132,13 @@ fn cache_status(error: &CacheError, subject: Subject, agent: &str) -> (StatusCod
         (CacheError::Unknown { .. }, Subject::Blob) => (StatusCode::NOT_FOUND, "BLOB_UNKNOWN"),
         // dockerd's older store tries a layer that fails with 5xx five times, over 50 seconds; after a 404 it goes to the next endpoint at once.
         (_, Subject::Blob) if is_legacy_dockerd(agent) => (StatusCode::NOT_FOUND, "BLOB_UNKNOWN"),
-        (CacheError::Stopping | CacheError::Upstream { source: FetchError::Busy { .. }, .. }, _) => {
-            (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE")
-        }
+        (
+            CacheError::Busy { .. }
+            | CacheError::Stopping
+            | CacheError::Unreadable { .. }
+            | CacheError::Upstream { source: FetchError::Busy { .. }, .. },
+            _,
+        ) => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
         (CacheError::Upstream { source: FetchError::Loop { .. }, .. }, _) => (StatusCode::LOOP_DETECTED, "UNAVAILABLE"),
         _ => (StatusCode::BAD_GATEWAY, "UNAVAILABLE"),
     }
@@ -149,6 +153,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::store::StoreError;
 
     fn silence() -> RegistryError {
         CacheError::Timeout { what: Arc::from("library/alpine:3") }.into()
@@ -162,6 +167,23 @@ mod tests {
         assert_eq!(silence().status(Subject::Manifest, legacy).0, StatusCode::BAD_GATEWAY);
         assert_eq!(silence().status(Subject::Blob, current).0, StatusCode::BAD_GATEWAY);
         assert_eq!(silence().status(Subject::Blob, legacy), (StatusCode::NOT_FOUND, "BLOB_UNKNOWN"));
+    }
+
+    #[test]
+    fn what_is_too_much_or_cannot_be_read_here_is_503_and_not_the_upstreams_fault() {
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let source = Arc::new(StoreError::Io { doing: "read", path: "_state".into(), source: full });
+        let errors: [RegistryError; 3] = [
+            CacheError::Busy { what: "x".into() }.into(),
+            CacheError::Stopping.into(),
+            CacheError::Unreadable { repo: "docker.io/a/b".into(), source }.into(),
+        ];
+        for error in errors {
+            for subject in [Subject::Blob, Subject::Manifest, Subject::Page] {
+                assert_eq!(error.status(subject, "containerd/2.0"), (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"), "{error}");
+            }
+            assert_eq!(error.status(Subject::Blob, "docker/20.10").0, StatusCode::NOT_FOUND, "{error}");
+        }
     }
 
     #[test]

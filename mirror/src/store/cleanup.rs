@@ -66,6 +66,7 @@ impl Cleanup {
                 Err(error) => warn!(repo.name = %name, error = &*error as &dyn std::error::Error, "nothing of it is cleaned up"),
             }
         }
+        records += self.disk.sources.forget_gone(&self.disk, oldest);
         remove_empty(&self.disk, &self.disk.layout.repos());
         if content + records > 0 {
             info!(content, records, "stale data is cleaned up");
@@ -149,7 +150,7 @@ fn folders(folder: &Path) -> Vec<(String, PathBuf)> {
     inner.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path()))).collect()
 }
 
-fn is_older(path: &Path, oldest: SystemTime) -> bool {
+pub(super) fn is_older(path: &Path, oldest: SystemTime) -> bool {
     fs::symlink_metadata(path).and_then(|file| file.modified()).is_ok_and(|written| written < oldest)
 }
 

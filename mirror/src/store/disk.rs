@@ -25,6 +25,7 @@ use super::layout::{self, KINDS, Layout, Temporaries};
 use super::lock::Lock;
 use super::metrics::Metrics;
 use super::quarantine::{self, Damaged, Quarantine};
+use super::sources::Sources;
 use super::tree::Tree;
 use super::uses::Uses;
 use crate::oci::{Algorithm, ChildKind, Digest};
@@ -38,6 +39,7 @@ pub(super) struct Disk {
     pub(super) layout: Layout,
     pub(super) metrics: Metrics,
     pub(super) quarantine: Quarantine,
+    pub(super) sources: Sources,
     pub(super) temporaries: Temporaries,
     pub(super) tree: Tree,
     pub(super) uses: Uses,
@@ -66,6 +68,7 @@ impl Disk {
             layout: parts.layout,
             metrics: Metrics::default(),
             quarantine: parts.quarantine,
+            sources: parts.sources,
             temporaries: parts.temporaries,
             tree: Tree::default(),
             uses: Uses::default(),
@@ -168,7 +171,7 @@ impl Disk {
     /// The entry's file is not there any more, whoever removed it.
     pub(super) fn vanished(&self, digest: &Digest) {
         let _scanned = self.shard(digest);
-        if !KINDS.into_iter().any(|kind| self.is_file(kind, digest)) {
+        if !self.has_file(digest) {
             self.forget(digest, false);
         }
     }
@@ -218,6 +221,11 @@ impl Disk {
         }
     }
 
+    /// Whether `digest` has a file, whatever the index knows.
+    pub(super) fn has_file(&self, digest: &Digest) -> bool {
+        KINDS.into_iter().any(|kind| self.is_file(kind, digest))
+    }
+
     fn is_file(&self, kind: ChildKind, digest: &Digest) -> bool {
         fs::symlink_metadata(self.layout.content(kind, digest)).is_ok_and(|file| file.is_file())
     }
@@ -230,6 +238,7 @@ pub(super) struct Parts {
     pub(super) layout: Layout,
     pub(super) lock: Lock,
     pub(super) quarantine: Quarantine,
+    pub(super) sources: Sources,
     pub(super) temporaries: Temporaries,
 }
 

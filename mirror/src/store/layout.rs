@@ -69,6 +69,16 @@ impl Layout {
         path
     }
 
+    /// In the folder of the upstream whose all content is that has no record of who sent it.
+    pub(super) fn first(&self, upstream: &UpstreamName) -> PathBuf {
+        self.repos().join(upstream.as_str()).join("_first")
+    }
+
+    /// One file a digest that the upstream sent, where it is not the first one's alone. Repositories lie beside it, and none is named like this.
+    pub(super) fn sent(&self, upstream: &UpstreamName) -> PathBuf {
+        self.repos().join(upstream.as_str()).join("_sent")
+    }
+
     /// The folder of one repository. Others nest in it (`a` and `a/b` are both repositories), so its own entries start with an underscore,
     /// which no component of a name does.
     pub(super) fn repository(&self, upstream: &UpstreamName, name: &RepoName) -> PathBuf {

@@ -1,6 +1,6 @@
 //! Opens the store's folder: makes what is missing, takes the lock, checks the version, and removes what an earlier run left half written.
 //!
-//! It reads no content and no record: that is the scan's work, and a store serves before it.
+//! It reads no content and no record, but for the names of those that say who sent what: that is the scan's work, and a store serves before it.
 
 use std::fs;
 use std::io;
@@ -19,6 +19,7 @@ use super::health::Monitor;
 use super::layout::{ALGORITHMS, KINDS, Layout, Temporaries, is_temporary};
 use super::lock::Lock;
 use super::quarantine::{KEPT, Quarantine};
+use super::sources::Sources;
 use super::tree;
 use crate::config::StoreConfig;
 
@@ -33,6 +34,7 @@ pub(super) fn open(config: &StoreConfig) -> Result<Disk, OpenError> {
     remove_partial(&layout.spool())?;
     check_marker(&layout, &temporaries)?;
     let quarantine = attempt("read", &layout.quarantine(), Quarantine::open(&layout.quarantine()))?;
+    let sources = attempt("read", &layout.repos(), Sources::open(&layout))?;
     let account = account(config, layout.root())?;
     account.add(folders.iter().map(|folder| folder_bytes(folder)).sum());
     for file in [layout.lock(), layout.marker()] {
@@ -40,7 +42,7 @@ pub(super) fn open(config: &StoreConfig) -> Result<Disk, OpenError> {
     }
     account.add(quarantine.bytes());
     let health = Monitor::new(&config.health);
-    let disk = Disk::new(Parts { account, health, layout, lock, quarantine, temporaries });
+    let disk = Disk::new(Parts { account, health, layout, lock, quarantine, sources, temporaries });
     disk.quarantine.trim(&disk, KEPT);
     disk.metrics.healthy.set(1);
     disk.metrics.cap.set(disk.account.cap().map_or(0, |cap| i64::try_from(cap).unwrap_or(i64::MAX)));

@@ -94,6 +94,7 @@ impl Spool {
     /// Makes it a blob, durably: bytes and name are on the disk when this returns. The caller has checked the hash. Where another spool of the same
     /// digest was published since this one began, that is the blob, and this one goes.
     pub fn publish(mut self, kind: ChildKind) -> Result<Stored, StoreError> {
+        self.disk.sources.save(&self.disk)?; // Without it, the content would be the first upstream's after a crash.
         if let Some(stored) = self.published_meanwhile(kind) {
             self.sync_name(stored.kind())?; // The other one may not have come to it yet.
             return Ok(stored);

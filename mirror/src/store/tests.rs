@@ -6,6 +6,7 @@ mod crash;
 mod full;
 mod opening;
 mod room;
+mod sources;
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};

@@ -86,6 +86,12 @@ pub enum FetchError {
         /// What is wrong with it.
         what: Cow<'static, str>,
     },
+    /// The upstream has no such repository, in a registry's own words; or it has one, and says so to nobody who may not read it.
+    #[error("{subject}: the upstream knows no such repository")]
+    NoRepository {
+        /// What was asked for.
+        subject: Subject,
+    },
     /// The upstream has no such thing.
     #[error("{subject}: the upstream has no such thing")]
     NotFound {
@@ -173,6 +179,7 @@ impl FetchError {
             | Self::DigestMismatch { .. }
             | Self::Loop { .. }
             | Self::Malformed { .. }
+            | Self::NoRepository { .. }
             | Self::NotFound { .. }
             | Self::RateLimited { .. }
             | Self::Redirect { .. }
@@ -202,6 +209,7 @@ impl FetchError {
             | Self::DigestMismatch { subject, .. }
             | Self::Loop { subject }
             | Self::Malformed { subject, .. }
+            | Self::NoRepository { subject }
             | Self::NotFound { subject }
             | Self::RateLimited { subject, .. }
             | Self::Redirect { subject, .. }
@@ -236,6 +244,7 @@ impl FetchError {
             | Self::Denied { .. }
             | Self::DigestMismatch { .. }
             | Self::Loop { .. }
+            | Self::NoRepository { .. }
             | Self::NotFound { .. }
             | Self::Redirect { .. }
             | Self::UntrustedRealm { .. } => false,

@@ -26,7 +26,7 @@ use super::origin::Origin;
 use super::quota::{Quota, retry_after};
 use super::redirect::{follow, is_redirect, same_origin};
 use super::{Identity, Inner, body, challenge, retry};
-use crate::oci::RepoName;
+use crate::oci::{RepoName, lists};
 
 /// What is asked of an upstream.
 #[derive(Clone, Debug)]
@@ -121,6 +121,9 @@ impl Inner {
             let (answer, at_home) = self.travel(origin, ask, &authorization, deadline).await?;
             if answer.status() != StatusCode::UNAUTHORIZED || !at_home {
                 self.note(origin, &authorization, ask, &answer);
+                if ask.kind == Kind::Tags && at_home && answer.status() == StatusCode::NOT_FOUND {
+                    return Err(self.unlisted(answer, ask, deadline).await);
+                }
                 return judge(answer, at_home, ask).inspect(|_| self.let_in(&authorization));
             }
             if logins == MOST_LOGINS {
@@ -131,6 +134,17 @@ impl Inner {
             let challenges = challenge::parse(lines);
             authorization = self.answer_challenge(origin, ask, challenges, authorization, began, deadline).await?;
         }
+    }
+
+    /// What a 404 to a question about the whole repository says. Registries use it for what is none of our business too, so a registry's own word
+    /// is told from that of a proxy or a page.
+    async fn unlisted(&self, answer: reqwest::Response, ask: &Ask<'_>, deadline: Instant) -> FetchError {
+        let subject = ask.subject.clone();
+        let body = timeout_at(deadline, body::read(answer, MOST_OF_AN_ERROR, &subject, self.tuning.stall)).await;
+        if body.is_ok_and(|body| body.is_ok_and(|body| lists::is_error(&body))) {
+            return FetchError::NoRepository { subject };
+        }
+        FetchError::NotFound { subject }
     }
 
     /// The answer at the end of all redirects, and whether it comes from the origin that was asked.
@@ -323,5 +337,7 @@ fn share(deadline: Instant, others: usize) -> Instant {
     now + left / (u32::try_from(others).unwrap_or(u32::MAX).saturating_add(1))
 }
 
+/// Errors are a few lines.
+const MOST_OF_AN_ERROR: usize = 16 << 10;
 /// With what the challenge asks, and once more with a fresh token or a changed password.
 const MOST_LOGINS: usize = 2;

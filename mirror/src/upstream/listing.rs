@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use http::header::LINK;
 use http::{HeaderMap, Method, StatusCode};
-use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
@@ -13,13 +12,13 @@ use super::exchange::{Ask, malformed};
 use super::manifest::Described;
 use super::metrics::Kind;
 use super::{Identity, Upstream};
-use crate::oci::{Digest, MediaType, Reference, RepoName, Tag};
+use crate::oci::{Digest, MediaType, Reference, RepoName, Tag, lists};
 
 /// A page of a repository's tags.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TagPage {
-    /// The upstream's JSON: an object with `tags`.
-    pub body: Bytes,
+    /// The upstream's own JSON: an array of strings, in its order.
+    pub tags: Bytes,
     /// Where the list goes on: the next request's query, as the upstream's `Link` has it. Some registries have a word of their own instead of `last`.
     pub next: Option<String>,
 }
@@ -31,10 +30,10 @@ impl Upstream {
         let path = format!("/v2/{repo}/tags/list{}{query}", if query.is_empty() { "" } else { "?" });
         let ask = Ask { identity, ..self.listing_ask(Kind::Tags, path, repo, format_args!("{repo} (tags)")) };
         let (headers, body) = self.listing(&ask, deadline).await?;
-        let document: Value = serde_json::from_slice(&body).map_err(|_| malformed(&ask, "no JSON"))?;
-        match document.get("tags") {
-            Some(Value::Array(_) | Value::Null) => Ok(TagPage { next: next_page(&headers), body }),
-            _ => Err(malformed(&ask, "no list of tags")),
+        // A copy, for a page may hold much else.
+        match aside(body, |body| lists::tags(&body).map(Bytes::copy_from_slice)).await {
+            Some(tags) => Ok(TagPage { next: next_page(&headers), tags }),
+            None => Err(malformed(&ask, "no list of tags")),
         }
     }
 
@@ -45,7 +44,7 @@ impl Upstream {
         let path = format!("/v2/{repo}/referrers/{digest}");
         let ask = Ask { identity, ..self.listing_ask(Kind::Referrers, path, repo, format_args!("{repo}@{digest} (referrers)")) };
         let found = match self.listing(&ask, deadline).await {
-            Ok((_, body)) => Some(body).filter(|body| is_index(body)),
+            Ok((_, body)) => aside(body, |body| Some(body).filter(|body| lists::is_index(body))).await,
             Err(FetchError::NotFound { .. }) => None,
             Err(FetchError::Status { status, .. }) if UNKNOWN_API.contains(&status) => None,
             Err(error) => return Err(error),
@@ -79,7 +78,7 @@ impl Upstream {
             Err(error) => Err(error),
         };
         match fetched {
-            Ok(manifest) => Ok(Some(manifest.bytes).filter(|body| is_index(body))),
+            Ok(manifest) => Ok(Some(manifest.bytes).filter(|body| lists::is_index(body))),
             Err(FetchError::NotFound { .. } | FetchError::Denied { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -91,7 +90,7 @@ impl Upstream {
             // What is public is listed all the same; what is not is the account's trouble still.
             Err(refused) if refused.is_about_account() => {
                 match self.inner.fetch(&Ask { identity: Identity::Anonymous, ..ask.clone() }, deadline).await {
-                    Err(FetchError::Denied { .. } | FetchError::NotFound { .. }) => return Err(refused),
+                    Err(FetchError::Denied { .. } | FetchError::NoRepository { .. } | FetchError::NotFound { .. }) => return Err(refused),
                     answer => answer?,
                 }
             }
@@ -126,12 +125,18 @@ fn next_page(headers: &HeaderMap) -> Option<String> {
     base.join(target).ok()?.query().map(str::to_owned)
 }
 
-fn is_index(body: &[u8]) -> bool {
-    let document: Option<Value> = serde_json::from_slice(body).ok();
-    document.is_some_and(|document| document.get("manifests").is_some_and(Value::is_array))
+/// Reads a list: a large one on a thread that serves nobody meanwhile.
+async fn aside<T: Send + 'static>(body: Bytes, read: impl FnOnce(Bytes) -> Option<T> + Send + 'static) -> Option<T> {
+    if body.len() < LARGE {
+        return read(body);
+    }
+    tokio::task::spawn_blocking(move || read(body)).await.ok().flatten()
 }
 
-const MOST_BYTES: usize = 16 << 20;
+/// No list is longer: it is what registries take as a manifest, and a hundred thousand tags.
+const MOST_BYTES: usize = 4 << 20;
+/// Reading so much takes about a millisecond.
+const LARGE: usize = 256 << 10;
 /// What registries answer to an address that they never heard of.
 const UNKNOWN_API: [StatusCode; 4] =
     [StatusCode::BAD_REQUEST, StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED, StatusCode::NOT_ACCEPTABLE];

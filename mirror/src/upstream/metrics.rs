@@ -57,6 +57,14 @@ impl Metrics {
         registry.register(TOKENS, "Tokens obtained", self.tokens.clone());
     }
 
+    /// Forgets how upstreams are, as a new configuration does: a figure of one that is no more would never change again.
+    pub fn forget_states(&self) {
+        self.account_accepted.clear();
+        self.breaker_open.clear();
+        self.quota_limit.clear();
+        self.quota_remaining.clear();
+    }
+
     pub(super) fn account(&self, upstream: &UpstreamName, accepted: bool) {
         self.account_accepted.get_or_create(&Of::new(upstream)).set(i64::from(accepted));
     }
@@ -174,4 +182,27 @@ struct OfRequest {
     upstream: String,
     kind: &'static str,
     ended: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_configuration_has_no_figures_of_upstreams_that_are_no_more_and_counts_on() {
+        let (metrics, gone) = (Metrics::default(), "gone.test".parse().expect("a name"));
+        metrics.account(&gone, false);
+        metrics.breaker(&gone, "gone.test", true);
+        metrics.quota(&gone, true, &Quota { limit: 100, remaining: Some(0), window: None });
+        metrics.retry(&gone);
+        let (mut registry, told) = (Registry::default(), |registry: &Registry| {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, registry).expect("text");
+            text.lines().filter(|line| line.contains("gone.test")).map(str::to_owned).collect::<Vec<_>>()
+        });
+        metrics.register(&mut registry);
+        assert_eq!(told(&registry).len(), 5);
+        metrics.forget_states();
+        assert_eq!(told(&registry), [r#"chandler_upstream_retries_total{upstream="gone.test"} 1"#]);
+    }
 }

@@ -88,6 +88,19 @@ impl Scene {
 }
 
 #[test]
+fn a_clock_that_was_ahead_holds_up_nothing_once_it_is_right() {
+    let years = days(3650);
+    let mut scene = Scene::of(None);
+    for _ in 0..20 {
+        scene.history.ordered(NOW + years);
+        scene.history.unproved(NOW + years, wish().identifiers.first().expect("a name").clone());
+    }
+    let trouble = Trouble { class: Class::RateLimited, retry_after: None, said: "not yet valid".into() };
+    scene.history.failed(NOW + years, trouble, &wish(), None);
+    assert_eq!(scene.plan(NOW), Action::Obtain { due: Reason::Missing, replaces: false });
+}
+
+#[test]
 fn a_person_gets_a_new_one_at_once_but_not_beyond_the_budget() {
     let fresh = certificate(NOW - MINUTE, days(90));
     let asked = Scene::of(Some(fresh.clone())).issued(&[MINUTE], false).asked();

@@ -22,6 +22,28 @@ fn folder() -> (tempfile::TempDir, CertFolder) {
 }
 
 #[test]
+fn what_root_writes_in_a_service_users_folder_is_the_users() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+    let folder = tempfile::tempdir().expect("a folder");
+    let home = folder.path().join("certs");
+    fs::create_dir(&home).expect("made");
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).expect("ours");
+    let me = fs::metadata(&home).expect("made").uid();
+    let user = if me == 0 { 4711 } else { me }; // Only root can give anything away.
+    chown(&home, Some(user), Some(user)).or_else(|error| if me == 0 { Err(error) } else { Ok(()) }).expect("given");
+    let store = Store::new(&home);
+    let certificate = store.certificate(&"mirror".parse().expect("a name"));
+    assert!(!certificate.is_attended().expect("read"));
+    assert_eq!(walk(&home), Vec::<PathBuf>::new(), "a question makes nothing");
+    certificate.ask("2026-06-01T00:00:00Z".parse().expect("a moment"), true).expect("asked");
+    let made = walk(&home);
+    assert!(made.len() >= 4, "{made:?}");
+    for path in made {
+        assert_eq!(fs::metadata(&path).expect("made").uid(), user, "{}", path.display());
+    }
+}
+
+#[test]
 fn the_last_one_stored_is_in_use_and_three_are_kept_to_go_back_to() {
     let (_root, folder) = folder();
     assert!(folder.current().expect("read").is_none());

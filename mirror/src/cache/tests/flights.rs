@@ -1,6 +1,53 @@
 //! One download for all, and whose failure is whose.
 
+use super::shared::{PLACES, UNWAITED};
 use super::*;
+
+#[tokio::test]
+async fn digests_that_are_asked_for_by_the_thousand_and_left_leave_but_a_few_questions_behind() {
+    let setup = Setup::new(|_| Reply::silence()).await;
+    let repo = setup.repo("library/app").await;
+    let made_up = |at: usize| hub::digest_of(&at.to_le_bytes());
+    for at in 0..5000 {
+        let digest = made_up(at);
+        tokio::select! {
+            biased;
+            answered = setup.cache.open(&repo, &digest, false, Deadline::new()) => panic!("{:?}", answered.map(|_| ())),
+            () = std::future::ready(()) => {} // It has asked, and leaves.
+        }
+        while at % 500 == 0 && setup.cache.flights() > UNWAITED {
+            tokio::task::yield_now().await;
+        }
+    }
+    while setup.cache.flights() > UNWAITED {
+        tokio::task::yield_now().await;
+    }
+    let digest = made_up(9999);
+    let mut waiting = Box::pin(setup.cache.open(&repo, &digest, false, Deadline::new()));
+    assert!(tokio::time::timeout(Duration::from_millis(1), &mut waiting).await.is_err(), "it waits for the upstream");
+    assert_eq!(setup.cache.flights(), UNWAITED + 1, "what somebody waits for stays");
+}
+
+#[tokio::test]
+async fn who_asks_when_as_much_is_asked_as_can_be_is_told_at_once() {
+    let setup = Setup::new(|_| Reply::silence()).await;
+    let repo = setup.repo("library/app").await;
+    let mut asked = Vec::new();
+    for at in 0..PLACES {
+        let (cache, repo) = (setup.cache.clone(), repo.clone());
+        let mut question =
+            Box::pin(async move { cache.open(&repo, &hub::digest_of(&at.to_le_bytes()), false, Deadline::new()).await.map(|_| ()) });
+        tokio::select! {
+            biased;
+            answered = &mut question => panic!("{answered:?}"),
+            () = std::future::ready(()) => asked.push(question),
+        }
+    }
+    let refused = setup.cache.open(&repo, &hub::digest_of(b"one more"), false, Deadline::new()).await.map(|_| ());
+    assert!(matches!(refused, Err(CacheError::Busy { .. })), "{refused:?}");
+    let other = setup.cache.manifest(&repo, &"1".parse().expect("a tag"), false, Deadline::new()).await;
+    assert!(matches!(other, Err(CacheError::Busy { .. })), "{other:?}");
+}
 
 #[tokio::test]
 async fn the_flights_of_names_that_lack_a_blob_fail_nobody_who_has_it() {

@@ -62,12 +62,94 @@ async fn a_repository_of_which_only_digests_were_pulled_is_closed_when_access_is
             "an unknown tag" => {
                 drop(setup.cache.manifest(&repo, &"new".parse().expect("a tag"), false, Deadline::new()).await.expect_err("refused"));
             }
-            "referrers" => drop(setup.cache.referrers(&repo, &digest).await.expect_err("refused")),
-            _ => drop(setup.cache.tag_list(&repo, "").await.expect_err("refused")),
+            "referrers" => drop(setup.cache.referrers(&repo, &digest, None, Deadline::new()).await.expect_err("refused")),
+            _ => drop(setup.cache.tag_list(&repo, "", Deadline::new()).await.expect_err("refused")),
         }
         let closed = setup.cache.manifest(&repo, &by_digest(&digest), false, Deadline::new()).await;
         assert!(matches!(closed, Err(CacheError::Closed { .. })), "{asks}: {closed:?}");
     }
+}
+
+const UNKNOWN: &str = r#"{"errors":[{"code":"NAME_UNKNOWN","message":"repository name not known to registry"}]}"#;
+
+type Script = Box<dyn Fn(&Seen) -> Reply + Send + Sync>;
+
+/// A repository with the tag `1`, which was pulled; from `lost` on the upstream answers by `then`.
+async fn pulled(lost: &Arc<AtomicBool>, then: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> (Setup, Arc<Repo>) {
+    let is_lost = lost.clone();
+    let change = |config| UpstreamConfig { tag_window: Duration::ZERO, ..config };
+    let setup = Setup::with(change, move |seen| if is_lost.load(Ordering::SeqCst) { then(seen) } else { hub::manifest_reply() }).await;
+    let repo = setup.repo("team/app").await;
+    setup.cache.manifest(&repo, &"1".parse().expect("a tag"), false, Deadline::new()).await.expect("it is there");
+    (setup, repo)
+}
+
+#[tokio::test]
+async fn a_repository_that_its_registry_no_longer_knows_is_closed_and_opens_when_it_does() {
+    let lost = Arc::new(AtomicBool::new(false));
+    for asks in ["the tag", "the list of tags"] {
+        lost.store(false, Ordering::SeqCst);
+        let (setup, repo) = pulled(&lost, |_| Reply::new(404).with(UNKNOWN)).await;
+        let (tag, digest) = ("1".parse().expect("a tag"), hub::digest_of(hub::manifest().as_bytes()));
+        lost.store(true, Ordering::SeqCst);
+        match asks {
+            "the tag" => drop(setup.cache.manifest(&repo, &tag, false, Deadline::new()).await.expect_err("lost")),
+            _ => drop(setup.cache.tag_list(&repo, "", Deadline::new()).await.expect_err("lost")),
+        }
+        for reference in [&tag, &by_digest(&digest)] {
+            let closed = setup.cache.manifest(&repo, reference, false, Deadline::new()).await;
+            assert!(matches!(closed, Err(CacheError::Closed { .. })), "{asks}: {closed:?}");
+            assert!(setup.cache.manifest_at_once(&repo, reference).is_none());
+        }
+        lost.store(false, Ordering::SeqCst);
+        let open = setup.cache.manifest(&repo, &tag, false, Deadline::new()).await.expect("it is there again");
+        assert_eq!(open.warning, None);
+        setup.cache.manifest(&repo, &by_digest(&digest), false, Deadline::new()).await.expect("and so is the digest");
+    }
+}
+
+#[tokio::test]
+async fn a_404_of_a_proxy_and_a_tag_that_alone_is_gone_close_nothing() {
+    let lost = Arc::new(AtomicBool::new(false));
+    let of_proxy = |_: &Seen| Reply::new(404).with("404 page not found\n");
+    let of_last_tag = |seen: &Seen| match (seen.path.contains("/tags/list"), seen.path.contains("sha256")) {
+        (true, _) => Reply::new(404).with(UNKNOWN),
+        (_, true) => hub::manifest_reply(),
+        _ => Reply::new(404),
+    };
+    let of_tag = |seen: &Seen| if seen.path.contains("/tags/list") { Reply::ok(r#"{"tags":["2"]}"#) } else { Reply::new(404) };
+    let all: [Script; 3] = [Box::new(of_proxy), Box::new(of_last_tag), Box::new(of_tag)];
+    for then in all {
+        lost.store(false, Ordering::SeqCst);
+        let (setup, repo) = pulled(&lost, then).await;
+        lost.store(true, Ordering::SeqCst);
+        for _ in ["gone", "still gone"] {
+            let kept = setup.cache.manifest(&repo, &"1".parse().expect("a tag"), false, Deadline::new()).await.expect("its grace time");
+            assert_eq!(kept.warning, Some(Warning::Deleted));
+        }
+        assert!(!repo.is_closed());
+        assert_eq!(setup.server.count("/tags/list"), 1, "it is asked once");
+    }
+}
+
+#[tokio::test]
+async fn a_tag_is_not_gone_while_nobody_knows_whether_all_else_is() {
+    let lost = Arc::new(AtomicBool::new(false));
+    let (setup, repo) = pulled(&lost, |seen| Reply::new(if seen.path.contains("/tags/list") { 500 } else { 404 })).await;
+    lost.store(true, Ordering::SeqCst);
+    let kept = setup.cache.manifest(&repo, &"1".parse().expect("a tag"), false, Deadline::new()).await.expect("as it was");
+    assert!(matches!(kept.warning, Some(Warning::Failing(_))), "{:?}", kept.warning);
+}
+
+#[tokio::test]
+async fn a_429_to_a_tag_that_nobody_knows_leaves_the_upstream_in_peace_for_all_that_are_known() {
+    let lost = Arc::new(AtomicBool::new(false));
+    let (setup, repo) = pulled(&lost, |_| Reply::new(429)).await;
+    lost.store(true, Ordering::SeqCst);
+    setup.cache.manifest(&repo, &"unknown".parse().expect("a tag"), false, Deadline::new()).await.expect_err("429");
+    let asked = setup.server.seen().len();
+    let kept = setup.cache.manifest(&repo, &"1".parse().expect("a tag"), false, Deadline::new()).await.expect("as it was");
+    assert_eq!((kept.warning, setup.server.seen().len()), (Some(Warning::RateLimited), asked));
 }
 
 /// Has `repo` recorded as public, with a manifest that is at hand.

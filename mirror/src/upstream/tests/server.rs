@@ -76,6 +76,11 @@ impl Reply {
         Self { body: body.into(), ..Self::new(200) }
     }
 
+    /// The same status with a body.
+    pub(crate) fn with(self, body: impl Into<Vec<u8>>) -> Self {
+        Self { body: body.into(), ..self }
+    }
+
     /// These bytes and the end of the connection.
     pub(crate) fn raw(bytes: impl Into<Vec<u8>>) -> Self {
         Self { end: End::Raw(bytes.into()), ..Self::new(0) }
