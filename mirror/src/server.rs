@@ -175,7 +175,7 @@ impl Server {
         let slots = slots::Slots::new(limits.connections, keeper.clone());
         let http = Arc::new(connection::Http::new(service, trusted, keeper, times, self.metrics.clone()));
         if let Some(clients) = self.clients.clone() {
-            tasks.spawn(tls::watch_clients(clients, times.certificate_look, cancel.clone()));
+            tasks.spawn(tls::watch_clients(clients, self.tls_metrics.clone(), times.certificate_look, cancel.clone()));
         }
         for socket in self.sockets {
             if let (Some(files), Some(resolver)) = (socket.config.tls.as_ref().and_then(TlsConfig::files), socket.resolver.clone()) {

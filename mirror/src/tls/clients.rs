@@ -5,7 +5,7 @@
 //!
 //! Invariants:
 //! * A certificate is worth what the CAs and the list of this moment say, on connections that are open and in sessions that are resumed too.
-//! * CAs that cannot be read are not replaced by nothing: what was known stays, and it is said.
+//! * A source that cannot be read is not replaced by nothing: what it said before stays, and that is told. The others count as they are now.
 
 mod ask;
 mod certificate;
@@ -23,6 +23,7 @@ use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls_pki_types::CertificateDer;
 
 use crate::config::{ClientCa, Config};
 
@@ -50,9 +51,27 @@ enum Source {
 struct Known {
     /// Counted up with each change.
     number: u64,
-    revocations: Vec<Revocations>,
+    /// One for each source.
+    parts: Vec<Part>,
     /// `None` where no CA is in its time.
     verifier: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+/// What one source says.
+#[derive(Clone, PartialEq)]
+struct Part {
+    anchors: Vec<CertificateDer<'static>>,
+    /// CAs that are none any more, for people.
+    ended: Vec<String>,
+    revocations: Revocations,
+}
+
+/// What came of a second look.
+struct Reloaded {
+    /// What is known is not what it was.
+    is_new: bool,
+    /// The first source that could not be read, for which the old holds.
+    trouble: Option<ClientsError>,
 }
 
 /// Why a CA's clients cannot be known.
@@ -107,8 +126,8 @@ impl Clients {
             ClientCa::Private => Source::Private(config.acme.private_ca()),
         };
         let sources: Vec<Source> = config.clients.iter().map(source).collect();
-        let known = Known::read(&sources, 0)?;
-        Ok(Some(Self(Arc::new(Inner { known: ArcSwap::from_pointee(known), sources }))))
+        let parts = sources.iter().map(Part::read).collect::<Result<_, _>>()?;
+        Ok(Some(Self(Arc::new(Inner { known: ArcSwap::from_pointee(Known::new(0, parts)), sources }))))
     }
 
     /// Differs from what it was once anything has changed.
@@ -116,11 +135,21 @@ impl Clients {
         self.0.known.load().number
     }
 
-    /// Reads all of it again.
-    fn reload(&self) -> Result<(), ClientsError> {
-        let known = Known::read(&self.0.sources, self.number() + 1)?;
-        self.0.known.store(Arc::new(known));
-        Ok(())
+    /// Reads all of it again. Each source by itself: a file that is broken must not keep in what another one takes back.
+    fn reload(&self) -> Reloaded {
+        let known = self.0.known.load_full();
+        let (mut parts, mut trouble) = (known.parts.clone(), None);
+        for (part, source) in parts.iter_mut().zip(&self.0.sources) {
+            match Part::read(source) {
+                Ok(new) => *part = new,
+                Err(error) => trouble = trouble.or(Some(error)),
+            }
+        }
+        let is_new = parts != known.parts;
+        if is_new {
+            self.0.known.store(Arc::new(Known::new(known.number + 1, parts)));
+        }
+        Reloaded { is_new, trouble }
     }
 
     /// The files that change when it does.
@@ -134,43 +163,46 @@ impl Clients {
 }
 
 impl Known {
-    fn read(sources: &[Source], number: u64) -> Result<Self, ClientsError> {
-        let (mut roots, mut revocations) = (RootCertStore::empty(), Vec::new());
-        let now = Moment::from(SystemTime::now());
-        for source in sources {
-            match source {
-                Source::File(path) => add_file(&mut roots, path, now)?,
-                Source::Private(folder) => revocations.push(add_private(&mut roots, folder, now)?),
-            }
+    fn new(number: u64, parts: Vec<Part>) -> Self {
+        for ca in parts.iter().flat_map(|part| &part.ended) {
+            tracing::warn!("a CA of clients has ended, and its clients are not known any more: {ca}");
         }
+        let mut roots = RootCertStore::empty();
+        let (_, _) = roots.add_parsable_certificates(parts.iter().flat_map(|part| part.anchors.iter().cloned()));
         // An empty store is refused by the builder, and is one that knows nobody.
         let provider = Arc::new(aws_lc_rs::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().ok();
-        Ok(Self { number, revocations, verifier })
+        Self { number, parts, verifier }
+    }
+}
+
+impl Part {
+    fn read(source: &Source) -> Result<Self, ClientsError> {
+        let now = Moment::from(SystemTime::now());
+        let (path, part) = match source {
+            Source::File(path) => (path, in_file(path, now)?),
+            Source::Private(folder) => {
+                let published = Published::read(folder).map_err(|source| ClientsError::Private { folder: folder.clone(), source })?;
+                let anchors = published.issuers(now).map(|issuer| issuer.certificate().clone()).collect();
+                (folder, Self { anchors, ended: Vec::new(), revocations: published.revocations().clone() })
+            }
+        };
+        let unusable = |source| ClientsError::Unusable { path: path.clone(), source };
+        part.anchors.iter().try_for_each(|anchor| RootCertStore::empty().add(anchor.clone())).map_err(unusable)?;
+        Ok(part)
     }
 }
 
 /// All of the file's CAs that have not ended; rustls does not look at an anchor's time. One that has ended keeps nobody from the start: it is no CA.
-fn add_file(roots: &mut RootCertStore, path: &Path, now: Moment) -> Result<(), ClientsError> {
+fn in_file(path: &Path, now: Moment) -> Result<Part, ClientsError> {
     let text = std::fs::read_to_string(path).map_err(|source| ClientsError::Unreadable { path: path.to_owned(), source })?;
     let authorities = Authority::read_all(&text).map_err(|source| ClientsError::Authority { path: path.to_owned(), source })?;
     let (ended, usable): (Vec<_>, Vec<_>) = authorities.iter().partition(|one| one.not_after() <= now);
-    for one in ended {
-        tracing::warn!(tls.file = %path.display(), "the certificate of {} ended at {}: the clients of this CA are not known any more", one.name(), one.not_after());
-    }
-    usable.into_iter().try_for_each(|authority| add(roots, authority, path))
-}
-
-fn add_private(roots: &mut RootCertStore, folder: &Path, now: Moment) -> Result<Revocations, ClientsError> {
-    let published = Published::read(folder).map_err(|source| ClientsError::Private { folder: folder.to_owned(), source })?;
-    for issuer in published.issuers(now) {
-        add(roots, issuer, folder)?;
-    }
-    Ok(published.revocations().clone())
-}
-
-fn add(roots: &mut RootCertStore, authority: &Authority, path: &Path) -> Result<(), ClientsError> {
-    roots.add(authority.certificate().clone()).map_err(|source| ClientsError::Unusable { path: path.to_owned(), source })
+    Ok(Part {
+        anchors: usable.into_iter().map(|one| one.certificate().clone()).collect(),
+        ended: ended.into_iter().map(|one| format!("{} in {}, at {}", one.name(), path.display(), one.not_after())).collect(),
+        revocations: Revocations::default(),
+    })
 }
 
 impl fmt::Debug for Clients {

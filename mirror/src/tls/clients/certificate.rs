@@ -115,7 +115,7 @@ fn judge(known: &Known, chain: &[CertificateDer<'_>]) -> Result<(), Unusable> {
     let verified = verifier.verify_client_cert(leaf, above, UnixTime::now());
     let verdict = verified.map(drop).map_err(|error| reason(&error));
     // A CA that was taken back is no CA here: that it was is the better reason.
-    let is_taken_back = || known.revocations.iter().any(|list| is_revoked(list, chain));
+    let is_taken_back = || known.parts.iter().any(|part| is_revoked(&part.revocations, chain));
     match verdict {
         Ok(()) | Err(Unusable::Foreign) if is_taken_back() => Err(Unusable::TakenBack),
         verdict => verdict,

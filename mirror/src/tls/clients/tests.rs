@@ -115,13 +115,13 @@ fn what_is_taken_back_is_worth_nothing_from_then_on_and_neither_is_what_a_ca_iss
     assert_eq!((taken.verdict(), kept.verdict()), (Ok(()), Ok(())));
     fixture.ca.revoke_serial(&issued.content.serial, Cause::KeyCompromise, now()).expect("ours");
     let number = fixture.clients.number();
-    fixture.clients.reload().expect("read");
+    assert!(fixture.clients.reload().is_new);
     assert_ne!(fixture.clients.number(), number);
     assert_eq!((taken.verdict(), kept.verdict()), (Err(Unusable::TakenBack), Ok(())));
 
     let intermediate = fixture.ca.issuer().expect("one")[0].pem();
     fixture.ca.revoke_certificate(&intermediate, Cause::KeyCompromise, now()).expect("ours");
-    fixture.clients.reload().expect("read");
+    assert!(fixture.clients.reload().is_new);
     assert_eq!(kept.verdict(), Err(Unusable::TakenBack));
     let alone = fixture.shown(&chain(&other)[..1]);
     assert!(alone.verdict().is_err(), "nor where it hides its issuer");
@@ -133,16 +133,27 @@ fn what_cannot_be_read_changes_nothing() {
     let issued = fixture.issue("runner-1.ci.test", Purpose::Client);
     let (taken, node) = (fixture.shown(&chain(&issued)), fixture.by_company(|_| {}));
     fixture.ca.revoke_serial(&issued.content.serial, Cause::Unspecified, now()).expect("ours");
-    fixture.clients.reload().expect("read");
+    assert!(fixture.clients.reload().is_new);
     for (file, damage) in [("ca/revoked.json", "{\"num"), ("company.pem", ""), ("ca/ca.json", "{}")] {
         let path = fixture.folder.path().join(file);
         let whole = fs::read(&path).expect("there");
         fs::write(&path, damage).expect("ours");
-        fixture.clients.reload().expect_err(file);
+        let reloaded = fixture.clients.reload();
+        assert!(!reloaded.is_new && reloaded.trouble.is_some(), "{file}");
         assert_eq!((taken.verdict(), node.verdict()), (Err(Unusable::TakenBack), Ok(())), "{file}");
         fs::write(&path, whole).expect("ours");
     }
-    fixture.clients.reload().expect("whole again");
+    let reloaded = fixture.clients.reload();
+    assert!(!reloaded.is_new && reloaded.trouble.is_none(), "whole again");
+
+    let other = fixture.issue("runner-2.ci.test", Purpose::Client);
+    let late = fixture.shown(&chain(&other));
+    assert_eq!(late.verdict(), Ok(()));
+    fs::remove_file(fixture.folder.path().join("company.pem")).expect("there");
+    fixture.ca.revoke_serial(&other.content.serial, Cause::Unspecified, now()).expect("ours");
+    let reloaded = fixture.clients.reload();
+    assert!(reloaded.is_new && reloaded.trouble.is_some());
+    assert_eq!((late.verdict(), node.verdict()), (Err(Unusable::TakenBack), Ok(())), "a file that is gone hides no other's list");
 }
 
 #[test]

@@ -10,11 +10,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::super::Metrics;
 use super::{Clients, ClientsError};
 
 /// Looks every `interval` until `cancel`.
-pub async fn watch(clients: Clients, interval: Duration, cancel: CancellationToken) {
-    let mut watcher = Watcher { files: clients.files(), clients, seen: None, trouble: None };
+pub async fn watch(clients: Clients, metrics: Metrics, interval: Duration, cancel: CancellationToken) {
+    let mut watcher = Watcher { files: clients.files(), clients, metrics, seen: None, trouble: None };
     let mut looks = tokio::time::interval(interval);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -26,6 +27,7 @@ pub async fn watch(clients: Clients, interval: Duration, cancel: CancellationTok
 struct Watcher {
     clients: Clients,
     files: Vec<PathBuf>,
+    metrics: Metrics,
     seen: Option<Vec<Identity>>,
     trouble: Option<Trouble>,
 }
@@ -43,43 +45,38 @@ impl Watcher {
     /// The first look always reads: something may have changed between the start and here.
     async fn look(&mut self) {
         let (clients, files) = (self.clients.clone(), self.files.clone());
-        let seen = self.trouble.is_none().then(|| self.seen.take()).flatten();
-        let before = seen.clone();
+        let seen = self.seen.clone().filter(|_| self.trouble.is_none());
         // A network file system may hang; that must not hold a thread that serves.
         let looked = tokio::task::spawn_blocking(move || {
             let now: Vec<Identity> = files.iter().map(identity).collect();
             (Some(&now) != seen.as_ref()).then(|| (now, clients.reload()))
         });
-        match looked.await {
-            Ok(Some((now, outcome))) => {
-                self.seen = Some(now);
-                self.told(outcome, before.is_some());
+        let Ok(Some((now, reloaded))) = looked.await else { return };
+        self.seen = Some(now);
+        if reloaded.is_new {
+            self.metrics.reloaded_clients("taken");
+            tracing::info!("the CAs of clients, or what they took back, have changed; every certificate is judged by that from now on");
+        }
+        match reloaded.trouble {
+            Some(error) => self.complain(&error),
+            None if self.trouble.take().is_some_and(|trouble| trouble.said) => {
+                tracing::info!("all CAs of clients can be read again");
             }
-            _ => self.seen = before,
+            None => {}
         }
     }
 
-    fn told(&mut self, outcome: Result<(), ClientsError>, is_change: bool) {
-        match outcome {
-            Ok(()) => {
-                if is_change || self.trouble.take().is_some_and(|trouble| trouble.said) {
-                    tracing::info!(
-                        "the CAs of clients, and what they took back, were read anew; every certificate is judged by them from now on"
-                    );
-                }
-                self.trouble = None;
-            }
-            Err(error) => {
-                let trouble = self.trouble.get_or_insert_with(|| Trouble { said: false, since: Instant::now() });
-                if !trouble.said && trouble.since.elapsed() >= PATIENCE {
-                    trouble.said = true;
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "the CAs of clients cannot be read; what was known stays, and nothing that is taken back meanwhile is refused"
-                    );
-                }
-            }
+    fn complain(&mut self, error: &ClientsError) {
+        let trouble = self.trouble.get_or_insert_with(|| Trouble { said: false, since: Instant::now() });
+        if trouble.said || trouble.since.elapsed() < PATIENCE {
+            return;
         }
+        trouble.said = true;
+        self.metrics.reloaded_clients("refused");
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            "a CA of clients cannot be read; what was known of it stays, and what it takes back meanwhile is not refused"
+        );
     }
 }
 
