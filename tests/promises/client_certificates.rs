@@ -10,7 +10,9 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::HandshakeKind;
+use rustls::client::ResolvesClientCert;
+use rustls::sign::CertifiedKey;
+use rustls::{HandshakeKind, SignatureScheme};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
@@ -217,6 +219,51 @@ async fn connect(mirror: &Program, memory: &TlsConnector) -> (Connection, Handsh
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
     tokio::spawn(connection);
     (Connection(sender), kind)
+}
+
+/// Shows a certificate that is another's.
+#[derive(Debug)]
+struct Shows(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Shows {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_without_its_key_is_worth_nothing() {
+    let (hub, desk) = (hub(), Desk::new());
+    let mirror = desk.mirror(&hub, "[private]", RULES).start();
+    let (owner, thief) = (desk.client("runner-1.ci.test"), desk.client("office.ci.test"));
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        for (key, is_own) in [(&owner.key, true), (&thief.key, false)] {
+            let chain = CertificateDer::pem_slice_iter(owner.chain.as_bytes()).collect::<Result<_, _>>().expect("PEM");
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
+            let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).expect("a key");
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_slice(desk.read("trust/ca.pem").as_bytes()).expect("PEM")).expect("a root");
+            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+            let config = rustls::ClientConfig::builder_with_protocol_versions(&[version]).with_root_certificates(roots);
+            let config = config.with_client_cert_resolver(Arc::new(Shows(Arc::new(CertifiedKey::new(chain, key)))));
+            let answered = first_status(&mirror, &Arc::new(config).into()).await;
+            assert_eq!(answered, is_own.then_some(StatusCode::OK), "{version:?}");
+        }
+    }
+}
+
+/// `None` where the connection ends before that.
+async fn first_status(mirror: &Program, connector: &TlsConnector) -> Option<StatusCode> {
+    let socket = TcpStream::connect(mirror.host()).await.expect("it listens");
+    let stream = connector.connect(ServerName::try_from("127.0.0.1").expect("a name"), socket).await.ok()?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+    tokio::spawn(connection);
+    let request = Request::get(APP).header("host", "127.0.0.1").body(Empty::<bytes::Bytes>::new()).expect("a request");
+    sender.send_request(request).await.ok().map(|answer| answer.status())
 }
 
 #[test]
