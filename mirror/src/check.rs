@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use crate::config::{PasswordSource, Problem, Problems, Resolved, UpstreamConfig};
-use crate::tls::Pair;
+use crate::tls::{Clients, Pair};
 use crate::upstream::{Metrics, Upstream};
 use crate::via::Pseudonym;
 
@@ -29,7 +29,8 @@ pub fn check_files(resolved: &Resolved) -> Result<(), Problems> {
     let uses_acme = resolved.config.listeners.iter().any(|listener| listener.tls.as_ref().is_some_and(|tls| tls.names().is_some()));
     let faults = if uses_acme { resolved.config.acme.faults() } else { Vec::new() };
     let acme = faults.into_iter().map(|(key, error)| resolved.problem(key, chain(&*error)));
-    let problems: Vec<Problem> = listeners.chain(acme).chain(upstreams).collect();
+    let clients = Clients::load(&resolved.config).err().map(|error| resolved.problem("clients.ca", chain(&error)));
+    let problems: Vec<Problem> = listeners.chain(clients).chain(acme).chain(upstreams).collect();
     if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
 }
 

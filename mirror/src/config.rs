@@ -35,7 +35,7 @@ pub use problem::{Note, Origin, Problem, Problems};
 pub use reference::{default_file, markdown};
 pub use resolve::{Flag, Resolved, Sources, resolve};
 pub use show::render;
-pub use values::{ByteSize, Limit, Pattern, Secret, UpstreamName, ValueError};
+pub use values::{ByteSize, ClientPattern, Limit, Pattern, Secret, UpstreamName, ValueError};
 
 /// Everything the mirror needs to know to start.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +48,8 @@ pub struct Config {
     pub acme: AcmeConfig,
     /// Where `/metrics`, `/healthz` and `/readyz` are served; `None` turns them off.
     pub admin: Option<AdminConfig>,
+    /// Whose client certificates are known; empty: no client is asked for one.
+    pub clients: Vec<ClientCa>,
     /// Set where the mirror stands in for the `registry` image: its defaults hold, and it is open as that image is.
     pub drop_in: bool,
     /// Headers that every answer of the data listeners carries, besides our own.
@@ -246,15 +248,26 @@ pub enum Access {
     Rules(Vec<AccessRule>),
 }
 
-/// Clients from `networks` may read `repositories`.
+/// Clients from `networks` and with a certificate for one of `clients` may read `repositories`. Of the two an empty one asks nothing; one of them is not.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccessRule {
+    /// With a certificate for whom.
+    pub clients: Vec<ClientPattern>,
     /// What the log calls it.
     pub name: String,
     /// From where.
     pub networks: Vec<IpNet>,
     /// What, as `upstream/repository` patterns (`docker.io/acme/*`); empty: everything.
     pub repositories: Vec<Pattern>,
+}
+
+/// A CA whose clients are known.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ClientCa {
+    /// Those in a PEM file.
+    File(PathBuf),
+    /// That of `chandler ca`.
+    Private,
 }
 
 /// The store's place and bounds.

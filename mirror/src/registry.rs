@@ -11,7 +11,6 @@ mod range;
 mod reply;
 mod turn;
 
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -29,12 +28,14 @@ use range::Wanted;
 use reply::Replies;
 use turn::Turn;
 
+use crate::access::Client;
 use crate::cache::{BlobAnswer, BlobContent, Cache, CacheError, Deadline, Repo, TagList};
 use crate::canary::{CANARY, Canaries, Nonce};
 use crate::config::{Access, Config};
 use crate::oci::{Digest, Reference};
 use crate::store::Store;
 use crate::telemetry::{Facts, Origin, Outcome};
+use crate::tls::ClientCertificate;
 use crate::via::{Pseudonym, Via};
 
 /// The registry API of one mirror. A clone is the same one.
@@ -100,7 +101,7 @@ impl Registry {
     /// Whether a connection is one that no rule has any use for: it ends with its answer, so that strangers hold no place that others could have.
     /// A proxy's connection is others' too.
     pub fn is_strangers(&self, asker: &Origin) -> bool {
-        asker.direct && !self.0.access.knows(asker.client)
+        asker.direct && !self.0.access.knows(client(asker))
     }
 
     fn finish(&self, answer: Answer, subject: Subject, mut facts: Facts, request: &Parts, asker: &Origin) -> Response<RegistryBody> {
@@ -124,8 +125,8 @@ impl Registry {
             return None;
         }
         let repo = self.0.cache.at_once(target.upstream, &target.repo)?;
-        if !self.0.access.decide(asker.client, repo.label()).is_allowed() {
-            return Some(Err(RegistryError::Refused { client: asker.client, repo: repo.label().to_string() }));
+        if !self.0.access.decide(client(asker), repo.label()).is_allowed() {
+            return Some(Err(self.refused(asker, repo.label().to_string())));
         }
         match action {
             Action::Manifest(_, reference) => {
@@ -189,11 +190,22 @@ impl Registry {
     /// may not.
     async fn permitted(&self, target: &Target, request: &Parts, asker: &Origin, deadline: Deadline) -> Result<Arc<Repo>, RegistryError> {
         let label = self.0.cache.label(target.upstream, &target.repo);
-        if self.0.access.decide(asker.client, &label).is_allowed() {
+        if self.0.access.decide(client(asker), &label).is_allowed() {
             let repo = self.0.cache.repo(target.upstream, &target.repo, deadline).await?;
             return Ok(repo.on_behalf_of(&Via::read(&request.headers)));
         }
-        Err(RegistryError::Refused { client: asker.client, repo: label })
+        Err(self.refused(asker, label))
+    }
+
+    fn refused(&self, asker: &Origin, repo: String) -> RegistryError {
+        let address = asker.client;
+        let client = match asker.certificate.as_deref().map(|certificate| (certificate.name(), certificate.verdict())) {
+            _ if !self.0.access.asks_for_certificates() => address.to_string(),
+            None => format!("{address}, without a client certificate,"),
+            Some((name, Ok(()))) => format!("{address}, with the certificate of {name},"),
+            Some((name, Err(why))) => format!("{address}, with a certificate of {name} which {why},"),
+        };
+        RegistryError::Refused { client, repo }
     }
 
     async fn blob(
@@ -242,8 +254,8 @@ impl Registry {
 
     /// A made-up image: for every client that is known at all, whatever repositories it may read.
     fn canary(&self, nonce: &Nonce, digest: Option<&Digest>, blob: bool, request: &Parts, asker: &Origin, facts: &mut Facts) -> Answer {
-        if !self.0.access.knows(asker.client) {
-            return Err(RegistryError::Refused { client: asker.client, repo: format!("{CANARY}/{nonce}") });
+        if !self.0.access.knows(client(asker)) {
+            return Err(self.refused(asker, format!("{CANARY}/{nonce}")));
         }
         let image = self.0.canaries.image(nonce);
         let digest = digest.unwrap_or(image.root());
@@ -260,11 +272,11 @@ impl Registry {
     /// What is cached and may be read by this client. The first upstream's repositories have their plain names, as its clients use them.
     /// The list is read from the disk, so it is made on a blocking thread, one at a time, and who asks waits no longer than for anything else.
     async fn catalog(&self, page: &Page, asker: &Origin, deadline: Deadline) -> Answer {
-        if !self.0.access.knows(asker.client) {
+        if !self.0.access.knows(client(asker)) {
             return Ok(self.0.replies.catalog(&[], None)); // A walk of the disk is not for everybody.
         }
-        let (this, client) = (self.clone(), asker.client);
-        let names = self.0.catalog_turn.take("_catalog", deadline, move || this.cached_names(client)).await?;
+        let (this, asker) = (self.clone(), asker.clone());
+        let names = self.0.catalog_turn.take("_catalog", deadline, move || this.cached_names(client(&asker))).await?;
         let later = names.into_iter().filter(|name| page.last.as_ref().is_none_or(|last| name > last));
         let limit = page.limit.unwrap_or(usize::MAX);
         let mut names: Vec<String> = later.take(limit.saturating_add(1)).collect();
@@ -273,7 +285,7 @@ impl Registry {
         Ok(self.0.replies.catalog(&names, more.then_some(limit)))
     }
 
-    fn cached_names(&self, client: IpAddr) -> Vec<String> {
+    fn cached_names(&self, client: Client<'_>) -> Vec<String> {
         let first = format!("{}/", self.0.upstreams[0]);
         let may = |label: &String| self.0.access.decide(client, label).is_allowed() && self.0.cache.may_name(label);
         let labels = self.0.store.catalog(None, usize::MAX).into_iter().filter(may);
@@ -347,6 +359,11 @@ impl std::fmt::Debug for Answering {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(if matches!(self, Self::Done(_)) { "Done" } else { "Pending" })
     }
+}
+
+/// Who asks, as access rules see it.
+fn client(asker: &Origin) -> Client<'_> {
+    Client { address: asker.client, names: asker.certificate.as_deref().and_then(ClientCertificate::identity) }
 }
 
 /// The canary that `target` is, if it is one. A name that is nearly one is nobody's: it must not travel to an upstream.

@@ -35,17 +35,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{LimitsConfig, ListenerConfig, TlsConfig};
-use crate::tls::{self, Certificates, Pair, PairError, Resolver, Shown};
+use crate::tls::{self, Certificates, ClientCertificate, Clients, Pair, PairError, Resolver, Shown};
 
 pub use filter::{FilterBody, serve_filter};
 pub use metrics::Metrics;
 pub use trusted::TrustedProxies;
 
 /// Who is at the other end: an extension of every request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Peer {
     /// Its address, after a PROXY header; IPv4 clients of a dual-stack socket appear as IPv4.
     pub address: SocketAddr,
+    /// What its connection has shown, where that is asked for.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// Over HTTPS.
     pub tls: bool,
     /// It is a proxy that passes connections on and did not say whose this one is: whatever a request claims was written by its client.
@@ -55,6 +57,7 @@ pub struct Peer {
 /// Bound sockets that do not accept yet.
 #[derive(Debug)]
 pub struct Server {
+    clients: Option<Clients>,
     metrics: Metrics,
     sockets: Vec<Socket>,
     tls_metrics: tls::Metrics,
@@ -105,7 +108,12 @@ impl Server {
             let address = listener.local_addr().map_err(failed)?;
             sockets.push(Socket { address, config: config.clone(), listener, resolver });
         }
-        Ok(Self { metrics: Metrics::default(), sockets, tls_metrics })
+        Ok(Self { clients: None, metrics: Metrics::default(), sockets, tls_metrics })
+    }
+
+    /// Clients are asked for certificates, and known by those of `clients`.
+    pub fn knowing(self, clients: Option<Clients>) -> Self {
+        Self { clients, ..self }
     }
 
     /// Where it listens, in the order of the configuration, with the ports that the kernel chose.
@@ -166,11 +174,14 @@ impl Server {
         tasks.spawn(keeper.clone().keep(limits.drain, cancel.clone()));
         let slots = slots::Slots::new(limits.connections, keeper.clone());
         let http = Arc::new(connection::Http::new(service, trusted, keeper, times, self.metrics.clone()));
+        if let Some(clients) = self.clients.clone() {
+            tasks.spawn(tls::watch_clients(clients, self.tls_metrics.clone(), times.certificate_look, cancel.clone()));
+        }
         for socket in self.sockets {
             if let (Some(files), Some(resolver)) = (socket.config.tls.as_ref().and_then(TlsConfig::files), socket.resolver.clone()) {
                 tasks.spawn(tls::watch(files.clone(), resolver, self.tls_metrics.clone(), times.certificate_look, cancel.clone()));
             }
-            let lane = Arc::new(connection::Lane::new(&socket, Arc::clone(&http)));
+            let lane = Arc::new(connection::Lane::new(&socket, self.clients.clone(), Arc::clone(&http)));
             tasks.spawn(accept::run(socket.listener, lane, slots.clone(), tasks.clone(), cancel.clone()));
         }
     }

@@ -33,7 +33,7 @@ use crate::server::{Server, TrustedProxies, serve_filter};
 use crate::store::Store;
 use crate::surface::{self, Serve as _, surface};
 use crate::telemetry::{self, AccessLog, Admin, Guard, Lines, Output, Readiness, Writer};
-use crate::tls::{Certificates, Telling};
+use crate::tls::{Certificates, Clients, Telling};
 use crate::upstream::{self, Upstream};
 use crate::via::Pseudonym;
 
@@ -90,7 +90,7 @@ impl Mirror {
     /// Sockets come first: where an address is taken, a store must not be locked and swept.
     pub fn bind(config: &Config, inherited: Vec<TcpListener>) -> Result<Self, StartError> {
         let certificates = Arc::new(Certificates::new(&config.acme, &config.listeners)?);
-        let server = Server::bind(&config.listeners, &certificates, inherited)?;
+        let server = Server::bind(&config.listeners, &certificates, inherited)?.knowing(Clients::load(config)?);
         refuse_exposure(config, &server.addresses())?;
         let (proving, ways) = bind_proving(config, &certificates)?;
         let admin = config.admin.as_ref().map(|admin| bind_admin(admin, config.drop_in)).transpose()?.flatten();

@@ -17,9 +17,11 @@ mod request_id;
 mod writer;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::config::UpstreamName;
 use crate::oci::{Reference, RepoName};
+use crate::tls::ClientCertificate;
 
 pub use access_log::{AccessLog, Logged};
 pub use admin::{Admin, Guard, admin};
@@ -33,6 +35,8 @@ pub use writer::{Lines, Output, Writer};
 /// Whence a request came: an extension of every request that [`AccessLog`] saw.
 #[derive(Clone, Debug)]
 pub struct Origin {
+    /// What its connection has shown, if anything. Behind a proxy that speaks TLS itself, that is the proxy's.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// The client, behind trusted proxies.
     pub client: IpAddr,
     /// The connection is the client's own, and no proxy's that speaks for several.

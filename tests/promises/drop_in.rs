@@ -181,7 +181,7 @@ async fn what_would_guard_or_move_data_is_refused_by_name() {
     for (name, value) in [
         ("REGISTRY_AUTH_HTPASSWD_PATH", "/auth/htpasswd"),
         ("REGISTRY_STORAGE_S3_BUCKET", "images"),
-        ("REGISTRY_HTTP_TLS_CLIENTCAS", "[/ca.pem]"),
+        ("REGISTRY_HTTP_TLS_CLIENTAUTH", "request-client-cert"),
         ("REGISTRY_HTTP_PREFIX", "/registry/"),
     ] {
         let folder = folder();

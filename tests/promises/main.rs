@@ -9,6 +9,7 @@ mod broken_upstream;
 mod catalog;
 mod cert_command;
 mod chains;
+mod client_certificates;
 mod conformance;
 mod container_image;
 mod crash;

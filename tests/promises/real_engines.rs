@@ -8,6 +8,7 @@
 mod big;
 mod buildkit;
 mod builds;
+mod certified;
 mod client;
 mod exported;
 mod fall_over;

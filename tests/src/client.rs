@@ -39,8 +39,13 @@ impl Client {
     /// Of the mirror at `base`, `http://HOST:PORT`.
     pub fn new(base: &str) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
-        Self { base: base.into(), http: http.build().expect("a client without settings") }
+        Self::with(base, reqwest::Client::builder())
+    }
+
+    /// The same with settings of the caller's own, as for HTTPS.
+    pub fn with(base: &str, settings: reqwest::ClientBuilder) -> Self {
+        let http = settings.redirect(reqwest::redirect::Policy::none()).no_proxy();
+        Self { base: base.into(), http: http.build().expect("settings that fit") }
     }
 
     /// A whole GET of a path below the mirror's root.

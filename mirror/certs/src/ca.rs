@@ -1,7 +1,8 @@
 //! A private CA: a root that machines trust, an intermediate that may issue for a few names only, and short leaves.
 //!
 //! [`content`] decides what a certificate contains, from values and the time; [`seal`] turns that into bytes; `folder` keeps the state; [`Ca`] ties them together:
-//! [`founding`] makes CAs and their successors, [`issuing`] what they issue and take back. [`export`] says which files make machines trust it.
+//! [`founding`] makes CAs and their successors, [`issuing`] what they issue and take back. [`export`] says which files make machines trust it, and
+//! [`published`] what a server knows its clients by.
 //!
 //! What always holds:
 //! * A leaf ends before every CA above it, and its names are ones that all of them permit: what clients would refuse is not issued.
@@ -17,6 +18,7 @@ pub mod founding;
 pub mod issuing;
 pub mod key;
 pub mod output;
+pub mod published;
 pub mod request;
 pub mod revocation;
 pub mod seal;
@@ -33,6 +35,7 @@ pub use export::{Host, HostError};
 pub use founding::{Founding, NameError, Rotated};
 pub use issuing::{Issued, Withdrawn};
 pub use key::{CaKey, KeyError, PublicKey, SecretKey};
+pub use published::Published;
 pub use request::{Request, RequestError};
 pub use revocation::{Cause, Identity, Revocations, Revoked, is_revoked};
 pub use seal::SealError;

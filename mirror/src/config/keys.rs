@@ -102,8 +102,20 @@ pub(super) const KEYS: &[Key] = &[
         "Who may read: `open`, networks, or rules. Once there is a rule, what no rule allows is refused.",
     ),
     key("access[].name", "text", "rule-N", "What the log calls the rule."),
-    key("access[].networks", "list of networks", "", "From where, such as `10.0.0.0/8`."),
+    key("access[].networks", "list of networks", "", "From where, such as `10.0.0.0/8`. May be left out beside `clients`."),
+    key(
+        "access[].clients",
+        "list of patterns",
+        "",
+        "With a client certificate for whom: patterns on its DNS names and addresses, else its common name; `*` is any certificate of `clients.ca`.",
+    ),
     key("access[].repositories", "list of patterns", "all", "What, as `upstream/repository`: `docker.io/acme/*`."),
+    key(
+        "clients.ca",
+        "list of files",
+        "",
+        "The CAs whose client certificates are known, as PEM files; the word `private` is the one of `chandler ca`. Watched, with what that one takes back.",
+    ),
     key("acme", "map", "", "How certificates are obtained, and where they are kept."),
     key("acme.email", "address", "", "Whom the CA may write to."),
     key(

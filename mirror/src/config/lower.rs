@@ -8,13 +8,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
+use ipnet::IpNet;
 
 use super::reader::Reader;
 use super::resolve::Sources;
 use super::tree::Node;
 use super::{
-    Access, AccessRule, AdminConfig, ByteSize, Config, DeletedTags, HealthConfig, Issuer, Limit, LimitsConfig, ListenerConfig, LogConfig,
-    LogFormat, Secret, StoreConfig, TlsConfig, TlsFiles, parse,
+    Access, AccessRule, AdminConfig, ByteSize, ClientCa, ClientPattern, Config, DeletedTags, HealthConfig, Issuer, Limit, LimitsConfig,
+    ListenerConfig, LogConfig, LogFormat, Secret, StoreConfig, TlsConfig, TlsFiles, parse,
 };
 
 pub(super) use upstreams::{authority, from_shorthand, is_hub_host, name_of};
@@ -27,6 +28,7 @@ pub(super) fn config(reader: &mut Reader<'_>, sources: &Sources) -> Config {
         access_said: reader.has("access"),
         acme: acme::acme(reader, sources, &listeners),
         admin: admin(reader, sources),
+        clients: clients(reader),
         drop_in: sources.drop_in,
         headers: headers(reader),
         limits: limits(reader, sources.drop_in),
@@ -113,9 +115,10 @@ fn access_rule(reader: &mut Reader<'_>, index: usize) -> AccessRule {
     let before = reader.problems.len();
     let network = |text: &str| parse::network(text).map_err(|error| if is_word(text) { ACCESS_WORD.into() } else { error });
     let networks = reader.list(&format!("{path}.networks"), network).unwrap_or_default();
+    let clients = reader.list(&format!("{path}.clients"), parse::of).unwrap_or_default();
     let is_section = reader.tree.at(&path).is_some_and(|node| node.as_text().is_none());
-    if networks.is_empty() && is_section && reader.problems.len() == before {
-        reader.problem(&path, format!("{path} has no networks; say from where, or 0.0.0.0/0 and ::/0 for everywhere"));
+    if is_section && reader.problems.len() == before {
+        whom(reader, &path, &networks, &clients);
     }
     let before = reader.problems.len();
     let repositories = reader.list(&format!("{path}.repositories"), parse::of);
@@ -123,10 +126,39 @@ fn access_rule(reader: &mut Reader<'_>, index: usize) -> AccessRule {
         reader.problem(&path, format!("{path}.repositories is empty, so the rule allows nothing; name some, or leave the key out for all"));
     }
     AccessRule {
+        clients,
         name: reader.read(&format!("{path}.name"), parse::filled::<String>).unwrap_or_else(|| format!("rule-{}", index + 1)),
         networks,
         repositories: repositories.unwrap_or_default(),
     }
+}
+
+/// A key that names nobody must not read as one that was left out: the rule would be for everybody then.
+fn whom(reader: &mut Reader<'_>, path: &str, networks: &[IpNet], clients: &[ClientPattern]) {
+    let empty = [("clients", clients.is_empty()), ("networks", networks.is_empty())];
+    let said = empty.into_iter().filter(|(key, is_empty)| *is_empty && reader.has(&format!("{path}.{key}"))).map(|(key, _)| key).next();
+    match said {
+        Some(key) => reader.problem(path, format!("{path}.{key} is empty, so the rule allows nobody; name some, or leave the key out")),
+        None if networks.is_empty() && clients.is_empty() => {
+            let mend = "say from where, or 0.0.0.0/0 and ::/0 for everywhere; or with whose certificate, in clients";
+            reader.problem(path, format!("{path} has no networks; {mend}"));
+        }
+        None => {}
+    }
+}
+
+fn clients(reader: &mut Reader<'_>) -> Vec<ClientCa> {
+    reader.section("clients");
+    let ca = |text: &str| if text == "private" { Ok(ClientCa::Private) } else { parse::path(text).map(ClientCa::File) };
+    let before = reader.problems.len();
+    let found = reader.list("clients.ca", ca);
+    if found.as_ref().is_some_and(Vec::is_empty) && reader.problems.len() == before {
+        reader.problem(
+            "clients.ca",
+            "clients.ca is empty; name the CAs' files, or write private for the one of `chandler ca`, or leave the key out",
+        );
+    }
+    found.unwrap_or_default()
 }
 
 /// Nothing that could be meant for an address.

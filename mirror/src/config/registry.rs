@@ -31,6 +31,7 @@ pub(super) fn translate(mut file: Node, environment: &[(String, String)]) -> Tra
     translation.walk(&file, "");
     translation.memory(&file);
     translation.hosts(&file);
+    translation.clients(&file);
     translation.upstream(&file, environment);
     translation.name_unknown();
     translation.out
@@ -81,6 +82,22 @@ impl Translation {
         if let Some(node) = said("http.tls.letsencrypt").filter(|_| said("http.tls.letsencrypt.hosts").is_none()) {
             let text = "http.tls.letsencrypt has no hosts: name those that engines use, such as hosts: [mirror.example.com]";
             self.problem(&node.origin, text.into());
+        }
+    }
+
+    /// With CAs for clients that image talks with nobody who has no certificate of theirs.
+    fn clients(&mut self, file: &Node) {
+        let said = |path: &str| file.at(path).filter(|node| !is_nothing(node));
+        match (said("http.tls.clientcas"), said("http.tls.clientauth")) {
+            (Some(cas), _) => {
+                self.put("access.0.name", &Node::text("http.tls.clientcas", &cas.origin));
+                self.put("access.0.clients", &Node::texts(["*".to_owned()], &cas.origin));
+            }
+            (None, Some(node)) => {
+                let text = "http.tls.clientauth needs http.tls.clientcas, the CAs whose certificates count: add it, or leave out both";
+                self.problem(&node.origin, text.into());
+            }
+            (None, None) => {}
         }
     }
 
@@ -244,7 +261,8 @@ fn is_section(path: &str) -> bool {
 }
 
 /// Keys of ours that the image's file has no other meaning for.
-const OWN: [&str; 9] = ["access", "acme", "admin", "limits", "listeners", "store", "tag_window", "trusted_proxies", "upstreams"];
+const OWN: [&str; 10] =
+    ["access", "acme", "admin", "clients", "limits", "listeners", "store", "tag_window", "trusted_proxies", "upstreams"];
 const OTHER_DRIVER: &str = "names another storage driver: chandler keeps plain files on a disk of its own; \
                             write storage.filesystem.rootdirectory (REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY) instead";
 
@@ -255,6 +273,8 @@ const WORDS: &[(&str, &str)] = &[
     ("listeners.0.tls.certificate (--tls-cert)", "http.tls.certificate (REGISTRY_HTTP_TLS_CERTIFICATE)"),
     ("listeners.0.tls.key (--tls-key)", "http.tls.key (REGISTRY_HTTP_TLS_KEY)"),
     ("listeners.0.tls.acme", "http.tls.letsencrypt.hosts"),
+    ("access.0.clients", "http.tls.clientcas"),
+    ("clients.ca", "http.tls.clientcas"),
     ("acme.directories", "http.tls.letsencrypt.directoryurl"),
     ("acme.email", "http.tls.letsencrypt.email"),
     ("acme.path", "http.tls.letsencrypt.cachefile"),

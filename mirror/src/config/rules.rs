@@ -8,7 +8,7 @@ use certs::store::CertName;
 
 use super::problem::Origin;
 use super::reader::Reader;
-use super::{Access, Config, Issuer, Names, TlsConfig, UpstreamConfig};
+use super::{Access, ClientCa, Config, Issuer, Names, TlsConfig, UpstreamConfig};
 
 /// Adds what is wrong or worth a note.
 pub(super) fn check(reader: &mut Reader<'_>, config: &mut Config) {
@@ -17,6 +17,7 @@ pub(super) fn check(reader: &mut Reader<'_>, config: &mut Config) {
     certificates(reader, config);
     admin(reader, config);
     rules_for_nobody(reader, config);
+    clients(reader, config);
     for (index, upstream) in config.upstreams.iter().enumerate() {
         plaintext_password(reader, index, upstream);
     }
@@ -83,7 +84,8 @@ fn certificates(reader: &mut Reader<'_>, config: &Config) {
             reader.problem(&path, format!("{path}: another listener has a certificate with the first name {} and other names, or of another CA; write the same list, or begin with another name", names.name));
         }
     }
-    if known.is_empty() && reader.has("acme") {
+    let is_for_clients = config.clients.contains(&ClientCa::Private); // Which lies in `acme.path`.
+    if known.is_empty() && reader.has("acme") && !is_for_clients {
         reader.note("acme", "acme is not used: no listener has names under tls.acme or tls.private");
     }
 }
@@ -133,6 +135,28 @@ fn rules_for_nobody(reader: &mut Reader<'_>, config: &Config) {
                 reader.note(&format!("access.{index}.repositories"), text);
             }
         }
+    }
+}
+
+/// Rules about certificates that nobody is asked for, and CAs that no rule asks about.
+fn clients(reader: &mut Reader<'_>, config: &Config) {
+    let rules = if let Access::Rules(rules) = &config.access { &rules[..] } else { &[] };
+    let asking = rules.iter().position(|rule| !rule.clients.is_empty());
+    let has_https = config.listeners.iter().any(|listener| listener.tls.is_some());
+    match asking {
+        Some(index) if config.clients.is_empty() && !reader.has("clients.ca") => {
+            let text = "names the CA whose certificates count (clients.ca: [private] is the one of `chandler ca`, else a PEM file)";
+            reader.problem(&format!("access.{index}.clients"), format!("access.{index}.clients needs clients.ca, which {text}"));
+        }
+        Some(index) if !has_https => {
+            let text = "allows nobody: certificates are shown over HTTPS, and no listener has tls";
+            reader.note(&format!("access.{index}.clients"), format!("access.{index}.clients {text}"));
+        }
+        None if !config.clients.is_empty() => {
+            let text = "is not used: no rule in access has clients, so a certificate opens and closes nothing";
+            reader.note("clients.ca", format!("clients.ca {text}"));
+        }
+        _ => {}
     }
 }
 

@@ -17,8 +17,8 @@ use serde_yaml::{Mapping, Value};
 use super::problem::Origin;
 use super::tree::{self, Node};
 use super::{
-    Access, AccessRule, AccountConfig, AcmeConfig, AdminConfig, Config, DnsHookConfig, Issuer, LimitsConfig, ListenerConfig, LogConfig,
-    LogFormat, PasswordSource, Pattern, Secret, StoreConfig, TlsConfig, UpstreamConfig,
+    Access, AccessRule, AccountConfig, AcmeConfig, AdminConfig, ClientCa, ClientPattern, Config, DnsHookConfig, Issuer, LimitsConfig,
+    ListenerConfig, LogConfig, LogFormat, PasswordSource, Pattern, Secret, StoreConfig, TlsConfig, UpstreamConfig,
 };
 
 /// A YAML file that resolves to `config`; passwords and tokens are in it.
@@ -114,6 +114,7 @@ fn document(config: &Config, secrets: Secrets) -> Value {
         ("upstreams", config.upstreams.iter().map(|one| upstream(one, secrets)).collect()),
         ("store", store(&config.store)),
         ("access", access(&config.access)),
+        ("clients", clients(&config.clients)),
         ("acme", acme(&config.acme, secrets)),
         ("trusted_proxies", texts(&config.trusted_proxies)),
         ("headers", headers(config)),
@@ -236,7 +237,17 @@ fn access(access: &Access) -> Value {
 
 fn access_rule(rule: &AccessRule) -> Value {
     let repositories = if rule.repositories.is_empty() { Value::Null } else { list_of_patterns(&rule.repositories) };
-    section([("name", text(&rule.name)), ("networks", texts(&rule.networks)), ("repositories", repositories)])
+    let networks = if rule.networks.is_empty() { Value::Null } else { texts(&rule.networks) };
+    let clients = if rule.clients.is_empty() { Value::Null } else { texts(rule.clients.iter().map(ClientPattern::as_str)) };
+    section([("name", text(&rule.name)), ("networks", networks), ("clients", clients), ("repositories", repositories)])
+}
+
+fn clients(cas: &[ClientCa]) -> Value {
+    let ca = |ca: &ClientCa| match ca {
+        ClientCa::File(path) => path.display().to_string(),
+        ClientCa::Private => "private".to_owned(),
+    };
+    if cas.is_empty() { Value::Null } else { section([("ca", texts(cas.iter().map(ca)))]) }
 }
 
 /// Each name once, with all its values.

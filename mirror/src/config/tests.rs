@@ -161,7 +161,7 @@ colour: blue
       chandler.yaml:13:22: store.health.interval: "10" is not a duration: it needs a unit, such as 30s, 10m or 24h
       chandler.yaml:13:37: store.health.threshold: "012" is not a plain number: leave the leading zero out
       chandler.yaml:14:13: tag_window is a single value, not a list
-      chandler.yaml:15:1: unknown key `colour`; there are listeners, upstreams, tag_window, store, access, acme, trusted_proxies, headers, admin, log, limits
+      chandler.yaml:15:1: unknown key `colour`; there are listeners, upstreams, tag_window, store, access, clients, acme, trusted_proxies, headers, admin, log, limits
       CHANDLER_LIMIT_DRAIN: no such setting; did you mean CHANDLER_LIMITS_DRAIN?
       CHANDLER_LOG_LEVEL: log.level: "loud" is not a level: write error, warn, info, debug or trace, or a filter such as info,mirror::upstream=debug
       --max-size: store.max_size: "0" must be more than zero, or off

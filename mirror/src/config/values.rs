@@ -161,6 +161,43 @@ impl PartialEq for Pattern {
     }
 }
 
+/// A pattern over the names in a client's certificate: `*` is any text, dots too; capitals are small letters, as in names of hosts.
+#[derive(Clone)]
+pub struct ClientPattern(GlobMatcher);
+
+impl ClientPattern {
+    /// Whether one of `names` fits. `*` fits a certificate without any.
+    pub fn fits(&self, names: &[Box<str>]) -> bool {
+        if names.is_empty() { self.0.is_match("") } else { names.iter().any(|name| self.0.is_match(&**name)) }
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        self.0.glob().glob()
+    }
+}
+
+impl FromStr for ClientPattern {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let glob = GlobBuilder::new(text).case_insensitive(true).build().map_err(|_| ValueError::ClientPattern)?;
+        if text.is_empty() { Err(ValueError::ClientPattern) } else { Ok(Self(glob.compile_matcher())) }
+    }
+}
+
+impl fmt::Debug for ClientPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+impl PartialEq for ClientPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
 /// A password or token. Nothing that prints a value prints this one.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Secret(Arc<str>);
@@ -186,6 +223,9 @@ impl fmt::Debug for Secret {
 /// Why a text is no such value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ValueError {
+    /// Not a glob.
+    #[error("not a pattern: write a name, or one with * for any text, such as runner-*.example.com")]
+    ClientPattern,
     /// Not a glob.
     #[error("not a pattern: use * within a component, ** across, ?, [a-z] or {{a,b}}")]
     Pattern,

@@ -34,8 +34,8 @@ pub(crate) enum RegistryError {
     /// No access rule allows it.
     #[error("no access rule lets {client} read {repo}")]
     Refused {
-        /// Who asked.
-        client: std::net::IpAddr,
+        /// Who asked, and with what certificate.
+        client: String,
         /// `upstream/repository`, or the page.
         repo: String,
     },
@@ -196,7 +196,7 @@ mod tests {
             CacheError::Stopping.into(),
             RegistryError::Loop,
             RegistryError::Range { size: 1 },
-            RegistryError::Refused { client: std::net::Ipv4Addr::LOCALHOST.into(), repo: "docker.io/a/b".into() },
+            RegistryError::Refused { client: "127.0.0.1".into(), repo: "docker.io/a/b".into() },
             ActionError::ReadOnly.into(),
             ActionError::UnknownNamespace("quay.io".into()).into(),
         ];

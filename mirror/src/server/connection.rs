@@ -30,7 +30,7 @@ use super::outgoing::Outgoing;
 use super::proxy_protocol::{self, Header, ProxyError};
 use super::wire::{Line, Order, Turn, Wire};
 use super::{Metrics, Peer, Socket, Times, TrustedProxies, plain, socket};
-use crate::tls;
+use crate::tls::{Clients, Handshakes};
 
 /// What all connections share: the service and how HTTP is spoken.
 pub(super) struct Http<S> {
@@ -49,7 +49,7 @@ pub(super) struct Lane<S> {
     address: SocketAddr,
     http: Arc<Http<S>>,
     proxied: bool,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Handshakes>,
     warned: AtomicBool,
 }
 
@@ -108,8 +108,8 @@ fn builder() -> auto::Builder<TokioExecutor> {
 }
 
 impl<S> Lane<S> {
-    pub(super) fn new(socket: &Socket, http: Arc<Http<S>>) -> Self {
-        let tls = socket.resolver.clone().map(|resolver| TlsAcceptor::from(tls::server_config(resolver)));
+    pub(super) fn new(socket: &Socket, clients: Option<Clients>, http: Arc<Http<S>>) -> Self {
+        let tls = socket.resolver.clone().map(|resolver| Handshakes::new(resolver, clients));
         Self { address: socket.address, http, proxied: socket.config.proxy_protocol, tls, warned: AtomicBool::new(false) }
     }
 
@@ -145,7 +145,7 @@ impl<S> Lane<S> {
 
     async fn establish(&self, mut tcp: TcpStream, address: SocketAddr, line: &Arc<Line>) -> Result<Established, Failure> {
         socket::prepare(&tcp).map_err(Failure::Tcp)?;
-        let mut peer = Peer { address, tls: self.tls.is_some(), unnamed: false };
+        let mut peer = Peer { address, certificate: None, tls: self.tls.is_some(), unnamed: false };
         let mut ahead = Vec::new();
         if self.proxied {
             if !self.http.trusted.contains(address.ip()) {
@@ -156,16 +156,18 @@ impl<S> Lane<S> {
             peer = Peer { address: source.map_or(address, canonical), unnamed: source.is_none(), ..peer };
             ahead = rest;
         }
-        let Some(acceptor) = &self.tls else { return Ok(Established::Plain(Wire::new(tcp, ahead, Arc::clone(line)), peer)) };
+        let Some(handshakes) = &self.tls else { return Ok(Established::Plain(Wire::new(tcp, ahead, Arc::clone(line)), peer)) };
         let shaking = async {
             if plain::is_http(&tcp, &ahead).await.map_err(Failure::Tcp)? {
                 plain::refuse(tcp).await;
                 return Err(Failure::PlainHttp);
             }
-            acceptor.accept(Wire::new(tcp, ahead, Arc::clone(line))).await.map_err(Failure::Handshake)
+            TlsAcceptor::from(handshakes.config()).accept(Wire::new(tcp, ahead, Arc::clone(line))).await.map_err(Failure::Handshake)
         };
         let stream = timeout(self.http.times.handshake, shaking).await.map_err(|_| Failure::HandshakeSlow)?;
-        Ok(Established::Tls(Box::new(stream?), peer))
+        let stream = stream?;
+        peer.certificate = handshakes.certificate(stream.get_ref().1.peer_certificates());
+        Ok(Established::Tls(Box::new(stream), peer))
     }
 
     async fn speak<I, F, B>(&self, builder: &auto::Builder<TokioExecutor>, io: I, peer: Peer, line: &Arc<Line>)
@@ -176,7 +178,8 @@ impl<S> Lane<S> {
         B: Body<Data = Bytes, Error = io::Error> + Send + Unpin + 'static,
     {
         let (http, turns) = (Arc::clone(&self.http), Arc::clone(line));
-        let service = service_fn(move |request| http.answer(request, peer, &turns));
+        let address = peer.address;
+        let service = service_fn(move |request| http.answer(request, peer.clone(), &turns));
         let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
         let outcome = until_cut(line, |cx, drains| {
             if drains {
@@ -185,7 +188,7 @@ impl<S> Lane<S> {
             connection.as_mut().poll(cx)
         });
         if let Some(Err(error)) = outcome.await {
-            tracing::debug!(client.address = %peer.address, error = error.as_ref() as &dyn std::error::Error, "a connection ended early");
+            tracing::debug!(client.address = %address, error = error.as_ref() as &dyn std::error::Error, "a connection ended early");
         }
     }
 

@@ -318,7 +318,7 @@ async fn the_peer_is_whom_a_trusted_proxy_names() {
     let setup = Setup { proxied: true, times: Some(quick()), trusted, ..Setup::default() };
     let (seen, mut peers) = mpsc::unbounded_channel();
     let server = Running::start(&setup, move |request: Request<Incoming>| {
-        seen.send(request.extensions().get::<Peer>().copied()).expect("the test listens");
+        seen.send(request.extensions().get::<Peer>().cloned()).expect("the test listens");
         std::future::ready(whole("done"))
     });
     for (named, unnamed) in [("TCP4 192.0.2.7 10.0.0.1 4711 443", false), ("UNKNOWN", true)] {
@@ -330,7 +330,7 @@ async fn the_peer_is_whom_a_trusted_proxy_names() {
         within(client.read_to_end(&mut all)).await.expect("answered");
         assert!(all.ends_with(b"done"));
         let address = if unnamed { own } else { "192.0.2.7:4711".parse().expect("an address") };
-        assert_eq!(within(peers.recv()).await, Some(Some(Peer { address, tls: false, unnamed })));
+        assert_eq!(within(peers.recv()).await, Some(Some(Peer { address, certificate: None, tls: false, unnamed })));
     }
 
     for bytes in [&b"GET / HTTP/1.1\r\nhost: m\r\n\r\n"[..], b"PROXY TC"] {

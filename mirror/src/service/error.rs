@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use crate::server::BindError;
 use crate::store::OpenError;
-use crate::tls::{AcmeError, PairError};
+use crate::tls::{AcmeError, ClientsError, PairError};
 use crate::upstream;
 
 /// Why a mirror does not start.
@@ -22,6 +22,9 @@ pub enum StartError {
     /// An address or a certificate.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// CAs of clients.
+    #[error("cannot know clients by their certificates (clients.ca)")]
+    Clients(#[from] ClientsError),
     /// A socket of the service manager's, or one that stays at a reload, reaches further than the configuration's own check could know.
     #[error(
         "{address} is reached by others, who could then read the private images of the account {accounts}: \
@@ -84,6 +87,7 @@ impl StartError {
             Self::Acme(_)
             | Self::Admin(_)
             | Self::Bind(_)
+            | Self::Clients(_)
             | Self::Exposed { .. }
             | Self::Log(_)
             | Self::Proving(_)

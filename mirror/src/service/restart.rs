@@ -12,6 +12,7 @@ pub(super) fn waiting(started: &Config, new: &Config) -> Vec<&'static str> {
         access_said: _,
         acme,
         admin,
+        clients,
         drop_in: _,
         headers: _,
         limits,
@@ -25,6 +26,7 @@ pub(super) fn waiting(started: &Config, new: &Config) -> Vec<&'static str> {
     let own = [
         ("listeners", *listeners != new.listeners),
         ("acme", *acme != new.acme),
+        ("clients.ca", *clients != new.clients),
         ("admin.address", admin.as_ref().map(|admin| admin.address) != address(new)),
     ];
     let sections = own.into_iter().chain(of_limits(limits, &new.limits)).chain(of_log(log, &new.log)).chain(of_store(store, &new.store));
@@ -79,6 +81,7 @@ mod tests {
         for (changed, waits) in [
             ("listeners: [\"127.0.0.1:5002\"]", vec!["listeners"]),
             ("acme: {profile: shortlived}", vec!["acme"]),
+            ("clients: {ca: [private, /ca.pem]}", vec!["clients.ca"]),
             ("admin: \"127.0.0.1:5003\"", vec!["admin.address"]),
             ("admin: off", vec!["admin.address"]),
             ("limits: {buffers: 1MiB, connections: 1, drain: 1s}", vec!["limits.buffers", "limits.connections", "limits.drain"]),

@@ -18,6 +18,7 @@ use super::metrics::{Ended, MethodClass};
 use super::request_id::X_REQUEST_ID;
 use super::{Facts, Lines, Metrics, Origin, Outcome, RequestId, SharedAddress, client_address};
 use crate::server::{Peer, TrustedProxies};
+use crate::tls::ClientCertificate;
 
 /// Observes requests; cheap to clone.
 #[derive(Clone, Debug)]
@@ -111,6 +112,7 @@ struct Record {
 
 #[derive(Debug)]
 struct Details {
+    certificate: Option<Arc<ClientCertificate>>,
     client: IpAddr,
     facts: Facts,
     method: Method,
@@ -121,17 +123,18 @@ struct Details {
 
 impl Record {
     fn start<R>(log: &Arc<Inner>, request: &mut Request<R>) -> Self {
-        let (client, id, direct) = asker(request, &log.trusted.load());
+        let (client, certificate, id, direct) = asker(request, &log.trusted.load());
         log.shared.note(client);
         let id = id.unwrap_or_else(RequestId::next);
         let details = log.lines.is_some().then(|| {
             let user_agent = request.headers().get(USER_AGENT).cloned();
             let (method, uri) = (request.method().clone(), request.uri().clone());
             let time = SystemTime::now().max(SystemTime::UNIX_EPOCH); // A clock that is earlier has no name in a line.
-            Box::new(Details { client, facts: Facts::default(), method, time, uri, user_agent })
+            let certificate = certificate.clone();
+            Box::new(Details { certificate, client, facts: Facts::default(), method, time, uri, user_agent })
         });
         let method = MethodClass::from(request.method());
-        request.extensions_mut().insert(Origin { client, direct, id: id.clone() });
+        request.extensions_mut().insert(Origin { certificate, client, direct, id: id.clone() });
         let (log, started) = (Arc::clone(log), Instant::now());
         Self { bytes: 0, details, expected: None, id, log, method, outcome: None, started, status: None, whole: false }
     }
@@ -180,6 +183,8 @@ impl Details {
         Line {
             aborted: ended.aborted,
             bytes: ended.bytes,
+            // Only what it is worth: what anybody can write of himself is no name.
+            certificate: self.certificate.as_deref().filter(|certificate| certificate.verdict().is_ok()).map(ClientCertificate::name),
             client: self.client,
             duration: ended.duration,
             facts: &self.facts,
@@ -208,14 +213,14 @@ impl Drop for Record {
     }
 }
 
-/// Who asks, the id that a trusted proxy gave, and whether there is no such proxy.
-fn asker<R>(request: &Request<R>, trusted: &[IpNet]) -> (IpAddr, Option<RequestId>, bool) {
-    let Some(peer) = request.extensions().get::<Peer>() else { return (Ipv4Addr::UNSPECIFIED.into(), None, true) };
-    let address = peer.address.ip();
+/// Who asks, what its connection has shown, the id that a trusted proxy gave, and whether there is no such proxy.
+fn asker<R>(request: &Request<R>, trusted: &[IpNet]) -> (IpAddr, Option<Arc<ClientCertificate>>, Option<RequestId>, bool) {
+    let Some(peer) = request.extensions().get::<Peer>() else { return (Ipv4Addr::UNSPECIFIED.into(), None, None, true) };
+    let (address, certificate) = (peer.address.ip(), peer.certificate.clone());
     if peer.unnamed || !trusted.iter().any(|network| network.contains(&address)) {
-        return (address, None, true);
+        return (address, certificate, None, true);
     }
-    (client_address(address, request.headers(), trusted), RequestId::given(request.headers()), false)
+    (client_address(address, request.headers(), trusted), certificate, RequestId::given(request.headers()), false)
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ use crate::config::LogFormat;
 pub(super) struct Line<'a> {
     pub(super) aborted: bool,
     pub(super) bytes: u64,
+    /// The name in the client's certificate.
+    pub(super) certificate: Option<&'a str>,
     pub(super) client: IpAddr,
     pub(super) duration: Duration,
     pub(super) facts: &'a Facts,
@@ -57,6 +59,9 @@ impl Line<'_> {
             map.serialize_entry(name, value)?;
         }
         map.serialize_entry("client", &self.client)?;
+        if let Some(name) = self.certificate {
+            map.serialize_entry("client_certificate", short(name))?;
+        }
         map.serialize_entry("user_agent", short(&String::from_utf8_lossy(self.user_agent)))?;
         map.serialize_entry("method", short(self.method))?;
         map.serialize_entry("path", short(self.path))?;
@@ -91,6 +96,9 @@ impl Line<'_> {
             write!(line, " {reference}")?;
         }
         write!(line, " id={} agent=\"{}\"", self.id, plain(short(&String::from_utf8_lossy(self.user_agent))))?;
+        if let Some(name) = self.certificate {
+            write!(line, " certificate=\"{}\"", plain(short(name)))?;
+        }
         if let Some(error) = &self.facts.error {
             write!(line, " error=\"{}\"", plain(error))?;
         }
@@ -168,6 +176,7 @@ mod tests {
         use_it(&Line {
             aborted: true,
             bytes: 17,
+            certificate: Some("runner-1.test"),
             client: [10, 1, 2, 3].into(),
             duration: Duration::from_micros(1500),
             facts,
@@ -195,8 +204,8 @@ mod tests {
         let fields = [("site".to_owned(), "tokyo".to_owned())];
         let written = |format| with("/v2/library/alpine/manifests/latest", b"docker/29", &hit(), |line| line.written(format, &fields));
         let text = |format| String::from_utf8(written(format)).expect("text");
-        insta::assert_snapshot!(text(LogFormat::Text), @r#"1970-01-01T00:00:00.000Z 10.1.2.3 GET /v2/library/alpine/manifests/latest 200 hit 17B 1.5ms aborted docker.io/library/alpine latest id=r-1 agent="docker/29" site=tokyo"#);
-        insta::assert_snapshot!(text(LogFormat::Json), @r#"{"time":"1970-01-01T00:00:00.000Z","site":"tokyo","client":"10.1.2.3","user_agent":"docker/29","method":"GET","path":"/v2/library/alpine/manifests/latest","status":200,"upstream":"docker.io","repository":"library/alpine","reference":"latest","outcome":"hit","bytes":17,"duration_ms":1.5,"request_id":"r-1","aborted":true}"#);
+        insta::assert_snapshot!(text(LogFormat::Text), @r#"1970-01-01T00:00:00.000Z 10.1.2.3 GET /v2/library/alpine/manifests/latest 200 hit 17B 1.5ms aborted docker.io/library/alpine latest id=r-1 agent="docker/29" certificate="runner-1.test" site=tokyo"#);
+        insta::assert_snapshot!(text(LogFormat::Json), @r#"{"time":"1970-01-01T00:00:00.000Z","site":"tokyo","client":"10.1.2.3","client_certificate":"runner-1.test","user_agent":"docker/29","method":"GET","path":"/v2/library/alpine/manifests/latest","status":200,"upstream":"docker.io","repository":"library/alpine","reference":"latest","outcome":"hit","bytes":17,"duration_ms":1.5,"request_id":"r-1","aborted":true}"#);
     }
 
     #[test]

@@ -73,6 +73,11 @@ impl Metrics {
         self.reloads.get_or_create(&Reload { file: name(files), result }).inc();
     }
 
+    /// The CAs of clients were read anew, or could not be.
+    pub(super) fn reloaded_clients(&self, result: &'static str) {
+        self.reloads.get_or_create(&Reload { file: "clients.ca".to_owned(), result }).inc();
+    }
+
     /// How it stands with a certificate that is got by ACME.
     pub(super) fn stands(&self, name: &CertName, status: &Status) {
         let certificate = || Certificate { certificate: name.to_string() };

@@ -123,7 +123,7 @@ impl Sea {
 }
 
 /// An engine that retries asks five times and more; Docker 20.10 asks twice for what it is refused.
-fn assert_asked_each_thing_once_or_twice(log: &str) {
+pub(super) fn assert_asked_each_thing_once_or_twice(log: &str) {
     let mut times: BTreeMap<String, u32> = BTreeMap::new();
     for line in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
         if line["method"].is_string() && line["status"].as_u64().is_some_and(|status| status >= 400) {

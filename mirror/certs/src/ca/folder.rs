@@ -91,6 +91,11 @@ impl Folder {
         &self.0
     }
 
+    /// What others than its operator read of it.
+    pub(super) fn published(&self) -> [PathBuf; 2] {
+        ["ca.json", "revoked.json"].map(|name| self.0.join(name))
+    }
+
     pub(super) fn lock(&self) -> Result<Lock, StoreError> {
         Lock::take(&self.0.join("lock"), false)
     }

@@ -315,3 +315,21 @@ fn an_intermediate_that_was_taken_back_takes_all_below_it_with_it() {
     ca.rotate(None, None, fixture.now).expect("the root is not affected");
     assert!(ca.issue(&server(&["a.ci.test"]), KeyKind::P256, fixture.now).is_ok());
 }
+
+#[test]
+fn a_server_knows_those_that_issue_and_not_the_roots_above_them() {
+    let fixture = Fixture::new();
+    let mut ca = fixture.found(&founding(&["ci.test"]));
+    let first = ca.issuer().expect("one").swap_remove(0);
+    ca.rotate(None, None, fixture.now).expect("its key is here");
+    let second = ca.issuer().expect("one").swap_remove(0);
+    let known = |now| {
+        let published = Published::read(&fixture.folder()).expect("its operator is at work, which is in nobody's way");
+        published.issuers(now).map(|issuer| issuer.serial().clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(known(fixture.now), [first.serial().clone(), second.serial().clone()], "what the old one issued is good until it ends");
+    assert!(known(second.not_after()).is_empty());
+    ca.revoke_certificate(&first.pem(), Cause::KeyCompromise, fixture.now).expect("ours");
+    assert_eq!(known(fixture.now), [second.serial().clone()]);
+    assert!(matches!(Published::read(fixture.root.path()), Err(CaError::Missing(_))));
+}

@@ -61,18 +61,9 @@ pub(super) const TABLE: &[(&str, Fate)] = &[
     ("http.draintimeout", Fate::Judged(|text| duration("limits.drain", text))),
     ("http.tls.certificate", Fate::Judged(|text| Verdict::Means("listeners.0.tls.certificate", text.into()))),
     ("http.tls.key", Fate::Judged(|text| Verdict::Means("listeners.0.tls.key", text.into()))),
-    (
-        "http.tls.clientcas",
-        Fate::Refused(
-            "asks for client certificates, which are not checked yet; CHANDLER_ACCESS=10.0.0.0/8,… names the networks that may read",
-        ),
-    ),
-    (
-        "http.tls.clientauth",
-        Fate::Refused(
-            "asks for client certificates, which are not checked yet; CHANDLER_ACCESS=10.0.0.0/8,… names the networks that may read",
-        ),
-    ),
+    // Together with the next, by `clients`, a rule that lets nobody else read.
+    ("http.tls.clientcas", Fate::List("clients.ca")),
+    ("http.tls.clientauth", Fate::Judged(client_auth)),
     ("http.tls.letsencrypt.cachefile", Fate::Judged(|text| Verdict::Means("acme.path", text.into()))),
     ("http.tls.letsencrypt.email", Fate::Judged(|text| Verdict::Means("acme.email", text.into()))),
     ("http.tls.letsencrypt.hosts", Fate::List("listeners.0.tls.acme")),
@@ -155,6 +146,19 @@ fn prefix(text: &str) -> Verdict {
     match text {
         "/" => Verdict::Quiet,
         _ => Verdict::Refused("moves the registry to a path where no engine looks; take it out, or let a reverse proxy rewrite the path"),
+    }
+}
+
+fn client_auth(text: &str) -> Verdict {
+    match text {
+        "require-and-verify-client-cert" => Verdict::Quiet,
+        "request-client-cert" | "require-any-client-cert" => Verdict::Refused(
+            "asks for certificates that nobody checks; leave it out, so that those of http.tls.clientcas are checked, or leave out both",
+        ),
+        "verify-client-cert-if-given" => Verdict::Refused(
+            "lets clients without a certificate read, too; leave it out, so that they are refused, or write who may read in chandler's own keys",
+        ),
+        _ => Verdict::Wrong("not known; write require-and-verify-client-cert, or leave it out".into()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::is_drop_in;
 use super::keys::go_duration;
-use crate::config::{Access, PasswordSource, Problems, Resolved, Secret, Sources, TlsConfig, TlsFiles, resolve};
+use crate::config::{Access, ClientCa, PasswordSource, Problems, Resolved, Secret, Sources, TlsConfig, TlsFiles, resolve};
 
 fn stand_in(file: &str, variables: &[(&str, &str)]) -> Result<Resolved, Problems> {
     let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -216,20 +216,19 @@ http:
   addr: :5000
   net: unix
   prefix: /mirror/
-  tls: {clientcas: [/ca], clientauth: require-and-verify-client-cert, letsencrypt: {email: a@b}, minimumtls: tls1.3}
+  tls: {clientcas: [/ca], clientauth: verify-client-cert-if-given, letsencrypt: {email: a@b}, minimumtls: tls1.3}
 proxy: {remoteurl: 'https://registry-1.docker.io'}
 ";
     insta::assert_snapshot!(wrong(file, &[]), @r"
-    the configuration has 9 problems
+    the configuration has 8 problems
       config.yml:2:15: storage.s3 names another storage driver: chandler keeps plain files on a disk of its own; write storage.filesystem.rootdirectory (REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY) instead
       config.yml:3:7: auth is not done here: a challenge makes engines send their users' Docker Hub passwords; CHANDLER_ACCESS=10.0.0.0/8,… names the networks that may read
       config.yml:4:13: middleware has no counterpart; take it out, or put a reverse proxy in front
       config.yml:7:8: http.net asks for a socket that is not TCP; write an address in http.addr
       config.yml:8:11: http.prefix moves the registry to a path where no engine looks; take it out, or let a reverse proxy rewrite the path
-      config.yml:9:20: http.tls.clientcas asks for client certificates, which are not checked yet; CHANDLER_ACCESS=10.0.0.0/8,… names the networks that may read
-      config.yml:9:39: http.tls.clientauth asks for client certificates, which are not checked yet; CHANDLER_ACCESS=10.0.0.0/8,… names the networks that may read
-      config.yml:9:84: http.tls.letsencrypt has no hosts: name those that engines use, such as hosts: [mirror.example.com]
-      config.yml:9:110: http.tls.minimumtls cannot be raised: TLS 1.2 and 1.3 are spoken; take it out
+      config.yml:9:39: http.tls.clientauth lets clients without a certificate read, too; leave it out, so that they are refused, or write who may read in chandler's own keys
+      config.yml:9:81: http.tls.letsencrypt has no hosts: name those that engines use, such as hosts: [mirror.example.com]
+      config.yml:9:107: http.tls.minimumtls cannot be raised: TLS 1.2 and 1.3 are spoken; take it out
     ");
     for variable in [
         ("REGISTRY_AUTH", "htpasswd"),
@@ -237,13 +236,35 @@ proxy: {remoteurl: 'https://registry-1.docker.io'}
         ("REGISTRY_STORAGE", "s3"),
         ("REGISTRY_STORAGE_S3_BUCKET", "x"),
         ("REGISTRY_HTTP_PREFIX", "/x"),
-        ("REGISTRY_HTTP_TLS_CLIENTCAS", "[/ca]"),
+        ("REGISTRY_HTTP_TLS_CLIENTCAS_0", "/ca"),
+        ("REGISTRY_HTTP_TLS_CLIENTCAS_X", "/ca"),
+        ("REGISTRY_HTTP_TLS_CLIENTAUTH", "require-and-verify-client-cert"),
         ("REGISTRY_HTTP_TLS_LETSENCRYPT_CACHEFILE", "/x"),
         ("REGISTRY_PROXY_EXEC_COMMAND", "x"),
     ] {
         let problems = wrong("", &[HUB, variable]);
         assert!(problems.contains(variable.0), "{variable:?}: {problems}");
     }
+}
+
+#[test]
+fn client_cas_let_in_whom_the_image_lets_in() {
+    let pair = [("REGISTRY_HTTP_TLS_CERTIFICATE", "/c"), ("REGISTRY_HTTP_TLS_KEY", "/k")];
+    let by_variable = [&[HUB, ("REGISTRY_HTTP_TLS_CLIENTCAS", "[/ca, /other]")], &pair[..]].concat();
+    let by_file = "http: {tls: {certificate: /c, key: /k, clientcas: [/ca, /other], clientauth: require-and-verify-client-cert}}";
+    for resolved in [right("", &by_variable), right(by_file, &[HUB])] {
+        assert_eq!(resolved.config.clients, [ClientCa::File("/ca".into()), ClientCa::File("/other".into())]);
+        let Access::Rules(rules) = &resolved.config.access else { panic!("it is closed") };
+        assert!(rules.len() == 1 && rules[0].networks.is_empty() && rules[0].repositories.is_empty(), "{rules:?}");
+        assert_eq!((rules[0].name.as_str(), rules[0].clients[0].as_str()), ("http.tls.clientcas", "*"));
+        assert!(resolved.notes.is_empty(), "{:?}", resolved.notes);
+    }
+    let narrowed = right("", &[&by_variable[..], &[("CHANDLER_ACCESS_0_NETWORKS", "10.0.0.0/8")]].concat()).config;
+    assert!(matches!(&narrowed.access, Access::Rules(rules) if rules[0].networks.len() == 1 && rules[0].clients.len() == 1));
+    let opened = right("", &[&by_variable[..], &[("CHANDLER_ACCESS", "10.0.0.0/8")]].concat());
+    insta::assert_snapshot!(opened.notes[0], @"REGISTRY_HTTP_TLS_CLIENTCAS: http.tls.clientcas is not used: no rule in access has clients, so a certificate opens and closes nothing");
+    let plain = right("", &by_variable[..2]);
+    insta::assert_snapshot!(plain.notes[0], @"REGISTRY_HTTP_TLS_CLIENTCAS: http.tls.clientcas allows nobody: certificates are shown over HTTPS, and no listener has tls");
 }
 
 #[test]

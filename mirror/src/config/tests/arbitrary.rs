@@ -84,7 +84,20 @@ fn store() -> impl Strategy<Value = StoreConfig> {
 }
 
 fn access() -> impl Strategy<Value = Access> {
-    let rule = (text(), networks(), patterns()).prop_map(|(name, networks, repositories)| AccessRule { name, networks, repositories });
+    let clients = || {
+        vec("[a-z]{1,5}(\\.\\*|\\.\\{a,b\\})?", 1..3).prop_map(|texts| texts.iter().map(|text| text.parse().expect("a pattern")).collect())
+    };
+    let who = prop_oneof![
+        networks().prop_map(|networks| (networks, Vec::new())),
+        clients().prop_map(|clients| (Vec::new(), clients)),
+        (networks(), clients()),
+    ];
+    let rule = (text(), who, patterns()).prop_map(|(name, (networks, clients), repositories)| AccessRule {
+        clients,
+        name,
+        networks,
+        repositories,
+    });
     prop_oneof![Just(Access::Open), vec(rule, 1..3).prop_map(Access::Rules)]
 }
 
@@ -190,12 +203,14 @@ fn headers() -> impl Strategy<Value = Vec<(HeaderName, HeaderValue)>> {
 
 fn config() -> impl Strategy<Value = Config> {
     let parts = (access(), acme(), admin(), limits(), listeners(), log(), store());
-    (parts, headers(), networks(), upstream(0), option::of(upstream(1))).prop_map(
-        |((access, acme, admin, limits, listeners, log, store), headers, trusted_proxies, first, second)| Config {
+    let cas = vec(prop_oneof![Just(ClientCa::Private), "/[a-z]{1,9}".prop_map(|path| ClientCa::File(path.into()))], 1..3);
+    (parts, cas, headers(), networks(), upstream(0), option::of(upstream(1))).prop_map(
+        |((access, acme, admin, limits, listeners, log, store), clients, headers, trusted_proxies, first, second)| Config {
             access,
             access_said: true,
             acme,
             admin,
+            clients,
             drop_in: false,
             headers,
             limits,

@@ -15,6 +15,13 @@ fn names_that_meet_are_told() {
         ("listeners: [{address: ':5000', proxy_protocol: true}]", "trusted_proxies"),
         ("access: [{networks: [10.0.0.0/8], repositories: []}]", "allows nothing"),
         ("access: [{name: a}]", "has no networks"),
+        ("{access: [{networks: [10.0.0.0/8], clients: []}], clients: {ca: [private]}}", "access.0.clients is empty"),
+        ("{access: [{networks: [10.0.0.0/8], clients: \"\"}], clients: {ca: [private]}}", "access.0.clients is empty"),
+        ("{access: [{networks: [], clients: [a]}], clients: {ca: [private]}}", "access.0.networks is empty"),
+        ("{access: [{clients: [\"a[\"]}], clients: {ca: [private]}}", "a name, or one with *"),
+        ("access: [{clients: [a.test]}]", "access.0.clients needs clients.ca"),
+        ("clients: {ca: []}", "clients.ca is empty"),
+        ("clients: [private]", "clients is a section with the keys ca"),
         ("headers: {WWW-Authenticate: Basic}", "registry protocol's own"),
     ] {
         assert!(problems(text).contains(part), "{text}: {}", problems(text));

@@ -38,7 +38,7 @@ async fn logged(trusted: &str, work: impl AsyncFnOnce(&AccessLog)) -> Vec<Value>
 }
 
 fn request(method: &Method, headers: &[(&'static str, &'static str)]) -> Request<()> {
-    request_from(Peer { address: SocketAddr::from(([10, 0, 0, 9], 4711)), tls: false, unnamed: false }, method, headers)
+    request_from(Peer { address: SocketAddr::from(([10, 0, 0, 9], 4711)), certificate: None, tls: false, unnamed: false }, method, headers)
 }
 
 fn request_from(peer: Peer, method: &Method, headers: &[(&'static str, &'static str)]) -> Request<()> {
@@ -115,7 +115,7 @@ async fn only_a_trusted_proxy_names_the_client_and_the_id() {
 #[tokio::test]
 async fn a_proxy_that_named_nobody_lets_no_client_name_itself() {
     let headers = [("x-forwarded-for", "192.0.2.1"), ("x-request-id", "from-the-client")];
-    let peer = Peer { address: SocketAddr::from(([10, 0, 0, 9], 4711)), tls: false, unnamed: true };
+    let peer = Peer { address: SocketAddr::from(([10, 0, 0, 9], 4711)), certificate: None, tls: false, unnamed: true };
     let lines = logged("10.0.0.0/8", async |log| drop(log.observe(request_from(peer, &Method::GET, &headers), answer).await)).await;
     assert_eq!(lines[0]["client"], "10.0.0.9");
     assert_ne!(lines[0]["request_id"], "from-the-client");
