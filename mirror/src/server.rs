@@ -216,6 +216,8 @@ struct Times {
     handshake: Duration,
     /// From a connection's start, or a request's first byte, to the end of that request's head.
     head: Duration,
+    /// What is idle for less makes no room for newcomers.
+    idle_least: Duration,
     /// Between two requests. Longer than the 90 s after which Go's clients close by themselves, so that they, not we, decide.
     idle: Duration,
     /// The same, for a client that was told to go.
@@ -226,6 +228,8 @@ struct Times {
     stall: Duration,
     /// Between two looks at all connections.
     sweep: Duration,
+    /// As `idle_least`, of a connection that has not asked anything yet: it may be in its handshake.
+    unasked_least: Duration,
 }
 
 impl Default for Times {
@@ -236,10 +240,12 @@ impl Default for Times {
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(30),
             idle: Duration::from_mins(2),
+            idle_least: Duration::from_secs(2),
             parting: Duration::from_secs(10),
             proxy_header: Duration::from_secs(5),
             stall: Duration::from_mins(1),
             sweep: Duration::from_secs(2),
+            unasked_least: Duration::from_secs(5),
         }
     }
 }

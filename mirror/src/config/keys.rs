@@ -169,7 +169,7 @@ pub(super) const KEYS: &[Key] = &[
         "limits.connections",
         "number",
         "4096",
-        "Clients' connections at once, as far as the limit of open files goes. For one more the longest idle one ends; while all are busy, it waits.",
+        "Clients' connections at once, as far as the limit of open files goes. For more, those end that are idle longest; while all are busy, newcomers wait.",
     ),
     key("limits.buffers", "size", "16MiB", "What all readers' buffers take together; beyond that, 16 KiB a reader."),
     key(

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,10 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -30,9 +34,14 @@ where
         Err(error) => return tracing::error!(%error, "a listening socket cannot be watched; it is closed"),
     };
     let pause = lane.accept_pause();
+    let queue = match Queue::of(&listener) {
+        Ok(queue) => queue,
+        Err(error) => return tracing::error!(%error, "a listening socket cannot be watched; it is closed"),
+    };
     let accepting = accept_all(
         &slots,
         pause,
+        || queue.newcomer(),
         || listener.accept(),
         |tcp, peer, slot| {
             tasks.spawn(Arc::clone(&lane).serve(tcp, peer, slot));
@@ -42,21 +51,29 @@ where
     tokio::select! { biased; () = cancel.cancelled() => {} () = accepting => {} }
 }
 
-async fn accept_all<A>(
+async fn accept_all<N, A>(
     slots: &Slots,
     pause: Duration,
+    mut newcomer: impl FnMut() -> N,
     mut accept: impl FnMut() -> A,
     mut hand_on: impl FnMut(TcpStream, SocketAddr, OwnedSemaphorePermit),
 ) where
+    N: Future<Output = ()>,
     A: Future<Output = io::Result<(TcpStream, SocketAddr)>>,
 {
     let mut starved = false;
     loop {
+        // The place comes before the client: until there is one, clients wait in the kernel's queue, cost us nothing, and stay for the next process
+        // at a stop. Others make room only for somebody who is there.
+        let slot = if let Some(slot) = slots.free() {
+            slot
+        } else {
+            newcomer().await;
+            slots.take().await
+        };
         match accept().await {
             Ok((tcp, peer)) => {
                 starved = false;
-                // One client at most is here without a slot; all others wait in the kernel's queue and cost us nothing.
-                let slot = slots.take().await;
                 hand_on(tcp, peer, slot);
             }
             Err(error) if is_out_of_resources(&error) => {
@@ -68,6 +85,28 @@ async fn accept_all<A>(
             }
             // The client was gone before we came; the next one is not concerned.
             Err(error) => tracing::debug!(%error, "a connection ended before it was accepted"),
+        }
+    }
+}
+
+/// Tells that somebody waits in the kernel's queue, and leaves them there.
+struct Queue(AsyncFd<OwnedFd>);
+
+impl Queue {
+    #[expect(deprecated, reason = "it is sound for a descriptor that it owns, and what takes its place wants unsafe code")]
+    fn of(listener: &tokio::net::TcpListener) -> io::Result<Self> {
+        Ok(Self(AsyncFd::with_interest(listener.as_fd().try_clone_to_owned()?, Interest::READABLE)?))
+    }
+
+    /// Until somebody is there. Where the kernel will not say, it is as if somebody was.
+    async fn newcomer(&self) {
+        while let Ok(mut ready) = self.0.readable().await {
+            let mut asked = [PollFd::new(self.0.get_ref(), PollFlags::IN)];
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            if !matches!(poll(&mut asked, Some(&now)), Ok(0)) {
+                return;
+            }
+            ready.clear_ready(); // What was told is of a client that has been accepted, or has left.
         }
     }
 }
@@ -101,9 +140,15 @@ mod tests {
             }
         };
         let slots = Slots::new(8, Keeper::new(Times::default(), Metrics::default()));
-        let accepting = accept_all(&slots, Duration::from_secs(3), accept, move |_, _, _| {
-            handed.send(tokio::time::Instant::now()).expect("the test listens");
-        });
+        let accepting = accept_all(
+            &slots,
+            Duration::from_secs(3),
+            || std::future::ready(()),
+            accept,
+            move |_, _, _| {
+                handed.send(tokio::time::Instant::now()).expect("the test listens");
+            },
+        );
         tokio::select! { () = accepting => {} Some(at) = taken.recv() => return (1, at - started) }
         (0, Duration::ZERO)
     }

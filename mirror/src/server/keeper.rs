@@ -30,7 +30,26 @@ struct Roll {
     crowded: Option<Instant>,
     draining: bool,
     lines: HashMap<u64, (Arc<Line>, Marks)>,
+    /// When connections were last asked to go.
+    made_room: Option<Instant>,
     next: u64,
+}
+
+impl Roll {
+    /// The numbers of those that can be asked to go, or cut, at `now`.
+    fn longest_idle(&self, most: usize, now: Instant, times: &Times) -> Vec<u64> {
+        let idle = |(number, (line, marks)): (&u64, &(Arc<Line>, Marks))| {
+            let may_go = marks.asked_to_go.is_none_or(|asked| now.saturating_duration_since(asked) >= GOODBYE);
+            let since = marks.idle_since(line.sample(), now, times).filter(|_| may_go && line.ordered() != Order::Cut)?;
+            Some((since, *number))
+        };
+        let mut idle: Vec<_> = self.lines.iter().filter_map(idle).collect();
+        if idle.len() > most {
+            idle.select_nth_unstable(most);
+            idle.truncate(most);
+        }
+        idle.into_iter().map(|(_, number)| number).collect()
+    }
 }
 
 /// A connection's place on the roll; dropping it strikes the connection off.
@@ -96,23 +115,24 @@ impl Keeper {
         }
     }
 
-    /// Asks the longest idle connections to go, `most` of them; those that were asked before, and are here still, are cut. An idle one loses
-    /// nothing: its client connects anew when it has something to ask.
+    /// Asks the longest idle connections to go, `most` of them; those that were asked a while before, and are here still, are cut. An idle one loses
+    /// nothing: its client connects anew when it has something to ask. One that is new is not idle: its handshake or its request is on the way, and
+    /// clients do not try again where a new connection is reset.
     pub(super) fn make_room(&self, most: usize) {
-        let (mut roll, now) = (self.roll(), Instant::now());
-        let idle = |(number, (line, marks)): (&u64, &(Arc<Line>, Marks))| {
-            let is_here = line.ordered() != Order::Cut;
-            let since = marks.idle_since(line.sample(), now).filter(|_| is_here)?;
-            Some(((since, *number), Arc::clone(line)))
-        };
-        let mut idle: Vec<_> = roll.lines.iter().filter_map(idle).collect();
-        if idle.len() > most {
-            idle.select_nth_unstable_by_key(most, |(age, _)| *age);
-            idle.truncate(most);
+        self.make_room_at(most, Instant::now());
+    }
+
+    fn make_room_at(&self, most: usize, now: Instant) {
+        let mut roll = self.roll();
+        if roll.made_room.is_some_and(|last| now.saturating_duration_since(last) < ROOM_AGAIN) {
+            return; // For another newcomer, just now: who was asked needs a moment to go.
         }
-        for (_, line) in &idle {
-            if line.ordered() == Order::Serve {
+        roll.made_room = Some(now);
+        for number in roll.longest_idle(most, now, &self.0.times) {
+            let Some((line, marks)) = roll.lines.get_mut(&number) else { continue };
+            if marks.asked_to_go.is_none() {
                 self.0.metrics.end("crowded");
+                marks.asked_to_go = Some(now);
                 line.order(Order::Drain);
             } else {
                 line.order(Order::Cut);
@@ -191,6 +211,8 @@ impl Verdict {
 /// What earlier looks at a connection left behind.
 #[derive(Clone, Copy, Debug, Default)]
 struct Marks {
+    /// When it was asked to make room.
+    asked_to_go: Option<Instant>,
     quiet: Option<Quiet>,
     /// Since when the client takes nothing, and the bytes written then.
     stalled: Option<(Instant, u64)>,
@@ -206,10 +228,11 @@ struct Quiet {
 }
 
 impl Marks {
-    /// Since when nothing is asked and nothing on its way, as far as is known; `None`: it is busy.
-    fn idle_since(&self, seen: Sample, now: Instant) -> Option<Instant> {
-        let quiet = self.quiet.filter(|quiet| quiet.requests == seen.requests);
-        (!seen.busy && !seen.waits_for_client).then(|| quiet.map_or(now, |quiet| quiet.since))
+    /// Since when nothing is asked and nothing on its way; `None`: it is busy, or was a moment ago.
+    fn idle_since(&self, seen: Sample, now: Instant, times: &Times) -> Option<Instant> {
+        let since = self.quiet.filter(|quiet| quiet.requests == seen.requests)?.since;
+        let least = if seen.requests == 0 { times.unasked_least } else { times.idle_least };
+        (!seen.busy && !seen.waits_for_client && now.saturating_duration_since(since) >= least).then_some(since)
     }
 
     fn judge(&mut self, seen: Sample, now: Instant, times: &Times) -> Option<Verdict> {
@@ -256,6 +279,10 @@ impl Marks {
 /// Bytes that count as progress within [`Times::stall`]: more than the pings of HTTP/2, less than any reader that is alive.
 const PROGRESS: u64 = 1024;
 
+/// For who was asked to go, before it is cut: its client may have a request on the way.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// Between two times that connections are asked, however many newcomers wait.
+const ROOM_AGAIN: Duration = Duration::from_millis(100);
 /// Between two warnings that there is no place.
 const TOLD_AGAIN: Duration = Duration::from_mins(1);
 /// For connections to see that they were cut.
@@ -316,13 +343,18 @@ mod tests {
         let busy = asks.into_iter().next_back(); // The others have their answers now.
         keeper.sweep(start + Duration::from_secs(1));
         let orders = || there.iter().map(|one| one.line().ordered()).collect::<Vec<_>>();
-        keeper.make_room(1);
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        keeper.make_room_at(1, at(1));
+        assert_eq!(orders(), [Order::Serve; 4], "what is new, or was busy a moment ago, is not idle");
+        keeper.make_room_at(1, at(6));
         assert_eq!(orders(), [Order::Drain, Order::Serve, Order::Serve, Order::Serve]);
-        keeper.make_room(2);
-        assert_eq!(orders(), [Order::Cut, Order::Drain, Order::Serve, Order::Serve], "who was asked and stays is cut");
-        for _ in 0..2 {
-            keeper.make_room(5);
-        }
+        keeper.make_room_at(2, at(6));
+        assert_eq!(orders(), [Order::Drain, Order::Serve, Order::Serve, Order::Serve], "it is asked for all newcomers of a moment");
+        keeper.make_room_at(1, at(6) + ROOM_AGAIN);
+        assert_eq!(orders()[0], Order::Drain, "who was asked has a moment to go");
+        keeper.make_room_at(5, at(9));
+        assert_eq!(orders()[0], Order::Cut, "and is cut where it stays");
+        keeper.make_room_at(5, at(12));
         assert_eq!(orders(), [Order::Cut, Order::Cut, Order::Cut, Order::Serve]);
         drop(busy);
     }

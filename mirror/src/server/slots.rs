@@ -23,10 +23,15 @@ impl Slots {
         Self { at_once: 1 + connections / PORTION, free: Arc::new(Semaphore::new(connections)), keeper }
     }
 
+    /// A place that nobody has.
+    pub(super) fn free(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).try_acquire_owned().ok()
+    }
+
     /// A place for a client that is here, once there is one: while everybody is busy it waits.
     pub(super) async fn take(&self) -> OwnedSemaphorePermit {
         loop {
-            if let Ok(slot) = Arc::clone(&self.free).try_acquire_owned() {
+            if let Some(slot) = self.free() {
                 return slot;
             }
             self.keeper.make_room(self.at_once);
