@@ -68,7 +68,9 @@ impl Cache {
     /// The blob `digest` of `repo`, where nobody needs to be asked: the hit, without a future of any kind.
     pub fn blob_at_once(&self, repo: &Repo, digest: &Digest) -> Option<BlobAnswer> {
         let held = if repo.is_admitted() && self.is_own(repo, digest) { held_blob(repo, digest)? } else { return None };
-        self.remembered(digest).or_else(|| large(self.store().blob_at_once(digest)?, &held))
+        let answer = self.remembered(digest).or_else(|| large(self.store().blob_at_once(digest)?, &held));
+        // Who sent it is told before it is here: only now it is sure whose this content is.
+        answer.filter(|_| self.is_own(repo, digest))
     }
 
     /// The blob `digest` of `repo`.
@@ -85,8 +87,9 @@ impl Cache {
             if let Some(held) = held_blob(repo, digest)
                 && self.is_own(repo, digest)
                 && let Some(answer) = self.stored_blob(digest, &held, deadline).await?
+                && self.is_own(repo, digest)
             {
-                return Ok(answer);
+                return Ok(answer); // Asked again, since another upstream's may have come meanwhile.
             }
             if let Some(answer) = self.on_flight(repo, digest, was_known, deadline).await? {
                 return Ok(answer);

@@ -160,6 +160,7 @@ impl Cache {
         let owned = digest.clone();
         let is_to_be_proved = self.is_own(repo, digest) && !repo.records.has_manifest(digest);
         let stored = if is_to_be_proved { self.look(move |store| store.manifest(&owned)).await } else { None };
+        let stored = stored.filter(|_| self.is_own(repo, digest)); // Another upstream's may have come meanwhile.
         if describe || stored.is_some() {
             let described = as_somebody(identity, |who| repo.upstream.describe_manifest(&repo.key.name, &reference, who)).await;
             match (described, stored) {

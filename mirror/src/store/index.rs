@@ -175,10 +175,12 @@ impl Index {
         self.idle.iter().map(|idle| idle.load(Ordering::Relaxed)).sum()
     }
 
-    /// No use is later than `now`: a clock that was ahead for a while would keep what was used meanwhile for ever.
+    /// No use is much later than `now`: a clock that was ahead for a while would keep what was used meanwhile for ever. One that is a little behind,
+    /// as machines start with, must not make everything old.
     pub(super) fn settle(&self, now: Seconds) {
+        let latest = now.saturating_add(A_DAY);
         for shard in &self.shards {
-            locked(shard).values_mut().for_each(|entry| entry.last_use = entry.last_use.min(now));
+            locked(shard).values_mut().filter(|entry| entry.last_use > latest).for_each(|entry| entry.last_use = now);
         }
     }
 
@@ -352,6 +354,9 @@ const SHARDS: usize = 16;
 const BLOCK: u64 = 512;
 /// A file learns of its use at most once in so many seconds.
 const SAVE_EVERY: u16 = 60;
+
+/// In seconds.
+const A_DAY: Seconds = 24 * 3600;
 
 #[cfg(test)]
 mod tests;

@@ -58,7 +58,12 @@ impl Repository {
 
     /// One of the manifests that are linked.
     pub fn some_manifest(&self) -> Option<Digest> {
-        self.read().manifests.keys().next().cloned()
+        self.some_manifests(1).pop()
+    }
+
+    /// Manifests that are linked, `most` of them at the most.
+    pub fn some_manifests(&self, most: usize) -> Vec<Digest> {
+        self.read().manifests.keys().take(most).cloned().collect()
     }
 
     /// The record of a manifest that is linked.

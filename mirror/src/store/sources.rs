@@ -8,7 +8,7 @@
 //! (`Spool::publish`), so a crash leaves no content without. A store that several upstreams had filled before there were records has no first one: what has no
 //! record there is everybody's, as it was.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -18,7 +18,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::cleanup::is_older;
-use super::disk::{Disk, ScanState, locked};
+use super::disk::{Disk, locked};
 use super::error::StoreError;
 use super::layout::{Layout, file_name, parse_file_name};
 use super::records;
@@ -37,8 +37,10 @@ pub(super) struct Sources {
 struct Known {
     /// Whose all is that has no record.
     first: Option<UpstreamName>,
+    /// It is on the disk whose all that is.
+    is_first_saved: bool,
     sent: HashMap<UpstreamName, HashMap<Digest, Record>>,
-    unsaved: usize,
+    unsaved: HashSet<(UpstreamName, Digest)>,
     /// Those that have a folder, and so may have content without a record.
     upstreams: Vec<UpstreamName>,
 }
@@ -61,8 +63,8 @@ impl Sources {
         for entry in fs::read_dir(layout.repos())? {
             let entry = entry?;
             let Some(Ok(upstream)) = entry.file_name().to_str().map(str::parse::<UpstreamName>) else { continue };
-            if layout.first(&upstream).exists() {
-                known.first = Some(upstream.clone());
+            if layout.first(&upstream).try_exists()? {
+                (known.first, known.is_first_saved) = (Some(upstream.clone()), true);
             }
             let sent = names(&layout.sent(&upstream))?;
             if !sent.is_empty() {
@@ -74,12 +76,27 @@ impl Sources {
     }
 
     /// Settles whose all is that has no record, where it is not settled: the only upstream's that has filled this store, or, where it is empty, that of
-    /// `upstream`. Where this cannot be written it holds for this process, and is settled again by the next.
+    /// `upstream`. Where this cannot be written, nothing that another upstream sends is kept until it is.
     pub(super) fn claim(&self, disk: &Disk, upstream: &UpstreamName) -> Result<(), StoreError> {
         let _writing = locked(&self.writes);
         let Some(first) = self.read().only(upstream) else { return Ok(()) };
-        self.change().first = Some(first.clone());
-        disk.tree.write_all(disk, &[(disk.layout.first(&first), records::write(&Document {}))]).1
+        self.change().first = Some(first);
+        self.save_first(disk)
+    }
+
+    /// Without asking for room: it is one block, and without it all that is here would be everybody's at the next start.
+    fn save_first(&self, disk: &Disk) -> Result<(), StoreError> {
+        let Some(first) = Some(self.read()).filter(|known| !known.is_first_saved).and_then(|known| known.first.clone()) else {
+            return Ok(());
+        };
+        let path = disk.layout.first(&first);
+        disk.tree.write_always(disk, &path, &records::write(&Document {})).map_err(|source| StoreError::Io {
+            doing: "write",
+            path,
+            source,
+        })?;
+        self.change().is_first_saved = true;
+        Ok(())
     }
 
     /// Whether `upstream` sent `digest`, so far as it is here.
@@ -102,9 +119,10 @@ impl Sources {
         let has_record = known.senders(digest).next().is_some();
         match known.first.clone() {
             Some(first) if first == *upstream && !has_record => return,
-            // What is here without a record stays the first one's as well, and everybody's where there is none.
-            Some(first) if !has_record && is_stored(disk, digest) => known.insert(&first, digest),
-            None if !has_record && is_stored(disk, digest) => return,
+            // What is here without a record stays the first one's as well, and everybody's where there is none. What the scan has not come to is not
+            // known to be here: then its first owner fetches it once more, and nobody waits for the disk.
+            Some(first) if !has_record && disk.index.contains(digest) => known.insert(&first, digest),
+            None if !has_record && disk.index.contains(digest) => return,
             _ => {}
         }
         known.insert(upstream, digest);
@@ -114,6 +132,9 @@ impl Sources {
     pub(super) fn save(&self, disk: &Disk) -> Result<(), StoreError> {
         let _writing = locked(&self.writes);
         let unsaved = self.read().unsaved();
+        if !unsaved.is_empty() {
+            self.save_first(disk)?;
+        }
         for (upstream, digests) in unsaved {
             let folder = disk.layout.sent(&upstream);
             let files: Vec<_> = digests.iter().map(|digest| (folder.join(file_name(digest)), records::write(&Document {}))).collect();
@@ -161,26 +182,24 @@ impl Known {
     }
 
     fn insert(&mut self, upstream: &UpstreamName, digest: &Digest) {
-        self.unsaved += 1;
+        self.unsaved.insert((upstream.clone(), digest.clone()));
         self.sent.entry(upstream.clone()).or_default().insert(digest.clone(), Record { fresh: true, saved: false });
     }
 
     fn saved(&mut self, upstream: &UpstreamName, digest: &Digest) {
         if let Some(record) = self.sent.get_mut(upstream).and_then(|sent| sent.get_mut(digest)).filter(|record| !record.saved) {
             record.saved = true;
-            self.unsaved -= 1;
+            self.unsaved.remove(&(upstream.clone(), digest.clone()));
         }
     }
 
     /// The first one's before the others': a crash in between must not take from it what is its own.
     fn unsaved(&self) -> Vec<(UpstreamName, Vec<Digest>)> {
-        if self.unsaved == 0 {
-            return Vec::new();
+        let mut of: HashMap<&UpstreamName, Vec<Digest>> = HashMap::new();
+        for (upstream, digest) in &self.unsaved {
+            of.entry(upstream).or_default().push(digest.clone());
         }
-        let of =
-            |sent: &HashMap<Digest, Record>| sent.iter().filter(|(_, record)| !record.saved).map(|(digest, _)| digest.clone()).collect();
-        let mut all: Vec<(UpstreamName, Vec<Digest>)> = self.sent.iter().map(|(upstream, sent)| (upstream.clone(), of(sent))).collect();
-        all.retain(|(_, digests)| !digests.is_empty());
+        let mut all: Vec<(UpstreamName, Vec<Digest>)> = of.into_iter().map(|(upstream, digests)| (upstream.clone(), digests)).collect();
         all.sort_by_key(|(upstream, _)| Some(upstream) != self.first.as_ref());
         all
     }
@@ -197,13 +216,10 @@ impl Known {
         let is_stale = sent.get(digest).is_some_and(|record| !record.fresh);
         if is_stale {
             sent.remove(digest);
+            self.unsaved.remove(&(upstream.clone(), digest.clone()));
         }
         is_stale
     }
-}
-
-fn is_stored(disk: &Disk, digest: &Digest) -> bool {
-    disk.index.contains(digest) || disk.scan_state() != ScanState::Done && disk.has_file(digest)
 }
 
 fn names(folder: &Path) -> io::Result<HashMap<Digest, Record>> {

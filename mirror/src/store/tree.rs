@@ -82,6 +82,18 @@ impl Tree {
         (written, failure)
     }
 
+    /// Writes a record whole and durably, whether there is room by our own rules or not.
+    pub(super) fn write_always(&self, disk: &Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let room = in_blocks(bytes.len() as u64);
+        disk.account.add(room);
+        let placed = self.temporary(disk).and_then(|(temporary, file)| {
+            let placed = fill(file, bytes).and_then(|allocated| self.place(disk, &temporary, path, (room, allocated)));
+            placed.inspect_err(|_| drop(fs::remove_file(&temporary)))
+        });
+        placed.inspect_err(|_| disk.account.sub(room))?;
+        sync(folder_of(path))
+    }
+
     /// Writes a record whole. It outlives a crash of the machine once its folder is synced.
     fn write(&self, disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         if let Some(reason) = disk.health.illness() {

@@ -113,3 +113,18 @@ fn records_of_content_that_is_gone_go_when_they_are_old_and_not_while_it_may_com
     assert_eq!((senders(&store, &digest), store.figures().allocated), ("a".to_owned(), du(folder.path())));
     assert!(!folder.path().join("repos/b").exists());
 }
+
+#[test]
+fn whose_the_content_is_outlives_a_start_without_room() {
+    let folder = folder();
+    let full = StoreConfig { min_free: Limit::Percent(99), ..config(folder.path()) }; // As on a disk that others have filled.
+    let store = open(&full);
+    store.claim(&upstream("a")).expect("one block is always written");
+    scan(&store);
+    assert_eq!(store.figures().allocated, du(folder.path()));
+    drop(store);
+    let store = opened(&config(folder.path()));
+    send(&store, "b", b"two");
+    let of_nobody_else = digest_of(b"without a record");
+    assert_eq!(senders(&store, &of_nobody_else), "a", "it is not everybody's");
+}
