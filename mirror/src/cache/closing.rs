@@ -76,18 +76,25 @@ impl Cache {
 /// Asks for something that the repository gave before, and closes it where that is refused too.
 async fn look_again(repo: Arc<Repo>, hint: FetchError) {
     let is_unknown = matches!(hint, FetchError::NoRepository { .. });
-    // Some registries forget a repository with its last tag, and have its manifests still.
-    let manifest = repo.records.some_manifest().filter(|_| is_unknown).map(Reference::Digest);
-    let Some(given) = manifest.or_else(|| repo.given_before()) else { return };
-    let is_lost = match as_somebody(Identity::Account, |who| repo.upstream.head_manifest(&repo.key.name, &given, who)).await {
-        Err(FetchError::Denied { .. }) => true,
-        Err(FetchError::NotFound { .. }) => is_unknown,
-        _ => false,
-    };
+    // Some registries forget a repository with its last tag, and have manifests of it still; others prune manifests one by one.
+    let manifests = if is_unknown { repo.records.some_manifests(ASKED_AGAIN) } else { Vec::new() };
+    let mut given: Vec<Reference> = manifests.into_iter().map(Reference::Digest).collect();
+    given.extend(repo.given_before().filter(|_| given.is_empty()));
+    let mut is_lost = false;
+    for given in given {
+        is_lost = match as_somebody(Identity::Account, |who| repo.upstream.head_manifest(&repo.key.name, &given, who)).await {
+            Err(FetchError::Denied { .. }) => true,
+            Err(FetchError::NotFound { .. } | FetchError::NoRepository { .. }) => is_unknown,
+            _ => return, // It is there, or cannot be asked: nothing is lost that is known.
+        };
+    }
     if is_lost {
         repo.set_closed(true).await;
     }
 }
+
+/// Manifests that must all be gone before a repository is taken for gone.
+const ASKED_AGAIN: usize = 5;
 
 impl Repo {
     /// Access was lost.

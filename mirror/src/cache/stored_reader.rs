@@ -74,6 +74,9 @@ impl StoredReader {
             self.wait_for_check().await?;
         }
         self.pace.turn(&self.buffers).await?;
+        if let Ready::Chunk(bytes) = self.ready()? {
+            return Ok(Some(bytes)); // It was its client that was waited for, not the disk.
+        }
         let lease = self.lease();
         let (lease, read) =
             read_blocking(self.stored.file().clone(), lease, self.left.start).await.inspect_err(|error| self.stored.failed(error))?;
