@@ -109,7 +109,11 @@ async fn the_mirror_has_its_certificate_issued_and_renews_it_by_itself() {
     assert!(said.contains("certificate mirror.test: there is no certificate yet"), "{said}");
     mirror.wait_for_log("there is no CA in");
 
+    let check =
+        || Command::new(program_path()).args(["cert", "check", "--config"]).arg(mirror.config()).env_clear().output().expect("it starts");
+    assert!(fails("check", &check()).contains("there is no CA in"));
     desk.ca("init --permit mirror.test,127.0.0.0/8");
+    assert!(succeeds("check", check()).contains("issues until"), "names and ports are nothing to a CA of one's own");
     mirror.signal("HUP");
     operator.wait_for_readiness(200).await;
     let first = tests::anybody::shown(mirror.host(), "mirror.test").await;

@@ -6,9 +6,10 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
 
 use certs::acme::Courier;
+use certs::ca::{Authority, Ca};
 use certs::solve::Way;
-use certs::{Identifier, Identifiers};
-use mirror::config::Config;
+use certs::{Clock as _, Identifier, Identifiers, SystemClock};
+use mirror::config::{Config, Issuer};
 
 use super::{CertFailure, meant};
 
@@ -23,11 +24,17 @@ pub(super) fn check(config: &Config) -> Result<String, CertFailure> {
     let wanted = meant(config, None)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CertFailure::Runtime)?;
     let mut findings: Vec<Finding> = config.acme.faults().into_iter().map(|(key, error)| bad(key, error)).collect();
-    let all: Identifiers = wanted.iter().flat_map(|names| names.identifiers.iter().cloned()).collect();
+    let by_acme = wanted.iter().filter(|names| names.issuer == Issuer::Acme);
+    let all: Identifiers = by_acme.flat_map(|names| names.identifiers.iter().cloned()).collect();
     let own = addresses();
     findings.extend(all.iter().flat_map(|identifier| name(identifier, &config.acme.ways, &own)));
     findings.push(store(config));
-    if let Ok(courier) = config.acme.courier() {
+    if wanted.iter().any(|names| names.issuer == Issuer::Private) {
+        findings.push(private_ca(config));
+    }
+    if let Ok(courier) = config.acme.courier()
+        && !all.is_empty()
+    {
         findings.extend(config.acme.directories.iter().map(|url| runtime.block_on(directory(&courier, url.as_str()))));
     }
     let mut out = String::new();
@@ -92,6 +99,18 @@ fn store(config: &Config) -> Finding {
         Err(error) => {
             bad(subject, std::error::Error::source(&error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")))
         }
+    }
+}
+
+/// Whether there is one, that is not at its end.
+fn private_ca(config: &Config) -> Finding {
+    let folder = config.acme.private_ca();
+    let subject = format!("the private CA in {}", folder.display());
+    let issuer = Ca::open(&folder).and_then(|ca| ca.issuer());
+    match issuer.map(|chain| chain.first().map(Authority::not_after)) {
+        Ok(Some(until)) if until > SystemClock.now() => good(format!("{subject} issues until {until}")),
+        Ok(_) => bad(subject, "its certificate is over: `chandler ca rotate` makes the next one"),
+        Err(error) => bad(subject, error),
     }
 }
 

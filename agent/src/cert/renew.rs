@@ -67,6 +67,12 @@ async fn wait(config: &Config, names: &Names, before: &Baseline) -> Result<Strin
         if !state.asked && state.history.setback.is_none() && !is_due(config, names)? {
             return told(config, &names.name);
         }
+        if !folder(config, names).is_attended()? {
+            return Err(CertFailure::Bad(format!(
+                "{}: the mirror that ran has ended; `chandler cert renew` once more does it without one",
+                names.name
+            )));
+        }
         tokio::time::sleep(LOOK).await;
     }
     let minutes = PATIENCE.as_secs() / 60;

@@ -23,6 +23,7 @@ mod name;
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -227,6 +228,12 @@ impl CertFolder {
     /// Makes a stored one the one in use.
     pub fn point_to(&self, generation: u32) -> Result<(), StoreError> {
         files::write(&self.folder.join(CURRENT), &Current { generation })
+    }
+
+    /// Changes with what is remembered; `None` where nothing is.
+    pub fn stamp(&self) -> Option<(u64, i64, i64)> {
+        let file = fs::metadata(self.folder.join("state.json")).ok()?;
+        Some((file.ino(), file.mtime(), file.mtime_nsec()))
     }
 
     /// What is remembered.

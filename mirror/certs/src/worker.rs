@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
@@ -118,8 +119,20 @@ impl Worker {
             tokio::select! {
                 () = cancel.cancelled() => {}
                 () = self.wake.notified() => self.forgive(),
-                () = tokio::time::sleep(pause) => {} // Never long: the wall clock may jump, and a machine sleep.
+                () = self.rest(pause) => {} // Never long: the wall clock may jump, and a machine sleep.
             }
+        }
+    }
+
+    /// For `pause`, or until somebody else writes down what is known: a person who asks for a certificate is not to wait for our next look.
+    async fn rest(&self, pause: Duration) {
+        let stamp = async || {
+            let folder = self.store.certificate(&self.name);
+            tokio::task::spawn_blocking(move || folder.stamp()).await.ok()
+        };
+        let (before, end) = (stamp().await, Instant::now() + pause);
+        while Instant::now() < end && stamp().await == before {
+            tokio::time::sleep_until(end.min(Instant::now() + GLANCE)).await;
         }
     }
 
@@ -305,5 +318,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 pub const PRIVATE: &str = "private";
 /// Between two looks at the files and the clock.
 const LOOK: Duration = Duration::from_secs(30);
+/// Between two looks at whether somebody else has written something.
+const GLANCE: Duration = Duration::from_secs(1);
 /// After something has changed.
 const SOON: Duration = Duration::from_secs(1);
