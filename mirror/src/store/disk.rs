@@ -181,14 +181,6 @@ impl Disk {
         locked(&self.lock)
     }
 
-    /// Nothing of what the index knows is there any more, or nobody knows what it is.
-    pub(super) fn forget_all(&self) {
-        for digest in self.index.digests() {
-            let _scanned = self.shard(&digest);
-            self.forget(&digest, false);
-        }
-    }
-
     pub(super) fn scan_state(&self) -> ScanState {
         *locked(&self.scan.0)
     }

@@ -44,6 +44,12 @@ pub enum OpenError {
         /// Its version.
         found: u32,
     },
+    /// Another folder came into the place of the one that was opened.
+    #[error("`{}` is not the folder of the start: another one lies in its place; put the old one back, or restart the mirror, which takes up what is there", path.display())]
+    Replaced {
+        /// The store's folder.
+        path: PathBuf,
+    },
     /// A folder of the store is a mount or a link to elsewhere: a rename, which is how files are published, cannot get there.
     #[error("`{}` lies on another file system than the rest of the store", path.display())]
     OtherFileSystem {
@@ -68,6 +74,7 @@ impl OpenError {
             },
             Self::Marker { .. } => "if nothing else uses the folder, remove the file: content is kept".into(),
             Self::Newer { .. } => "run the newer program, or start with an empty folder".into(),
+            Self::Replaced { .. } => "put the old folder back, or restart the mirror".into(),
             Self::OtherFileSystem { .. } => "mount or link the store's whole folder, not a part of it".into(),
         }
     }

@@ -1,7 +1,7 @@
 //! Whether the store's disk works: a small write, read and removal now and then, and what real writes and reads meet in between.
 //!
 //! A full disk is not ill. So many failures in a row make the store unhealthy: then nothing new is written, and what is stored is still read.
-//! A folder that is no longer the one that was locked makes it so at once: it may be another process's. It is taken up when nobody else has it.
+//! A folder that is no longer the one that was locked makes it so at once: it may be another process's. Only a restart takes it up.
 //! A check that hangs, as a dead network file system makes it, counts as failed, and no second one is started beside it.
 
 use std::error::Error as _;
@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 
 use super::disk::Disk;
 use super::error::is_full;
-use super::{open, scan};
+use super::open;
 use crate::config::HealthConfig;
 
 /// Whether the store takes writes.
@@ -152,14 +152,13 @@ fn hold(disk: &Disk) -> io::Result<()> {
     if disk.lock().is_in_place(&disk.layout)? {
         return Ok(());
     }
-    if let Err(error) = open::take_up(disk) {
+    if let Err(error) = open::lock_again(disk) {
         let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-        let reason = format!("the store's folder is not the one of the start: {error}{cause}");
+        let reason = format!("{error}{cause}");
         disk.health.lost(reason.clone());
         return Err(io::Error::other(reason));
     }
-    warn!(path = %disk.layout.root().display(), "the store's folder was made anew and is taken up; what was stored is gone");
-    scan::run(disk, &CancellationToken::new());
+    warn!(path = %disk.layout.lock().display(), "somebody removed the store's lock file; it was made again");
     Ok(())
 }
 

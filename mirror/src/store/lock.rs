@@ -15,6 +15,8 @@ use super::layout::Layout;
 #[derive(Debug)]
 pub(super) struct Lock {
     file: File,
+    /// The folder in which it was taken: device and number.
+    root: (u64, u64),
 }
 
 impl Lock {
@@ -40,7 +42,8 @@ impl Lock {
             Err(error) => return Err(failed("lock", error.into())),
         }
         sign(&mut file).map_err(|error| failed("write our process id to", error))?;
-        Ok(Self { file })
+        let root = identity(layout).map_err(|error| failed("look at the folder of", error))?;
+        Ok(Self { file, root })
     }
 
     /// Whether the file that others find is the one that is held: a folder that was made anew has none, or somebody else's.
@@ -53,9 +56,9 @@ impl Lock {
         }
     }
 
-    /// The file system that it lies on.
-    pub(super) fn device(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.dev())
+    /// Whether the folder is still the one in which it was taken, whatever became of the file.
+    pub(super) fn is_of(&self, layout: &Layout) -> io::Result<bool> {
+        Ok(identity(layout)? == self.root)
     }
 }
 
@@ -65,6 +68,11 @@ impl Drop for Lock {
         // An error leaves it to the close.
         let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
     }
+}
+
+fn identity(layout: &Layout) -> io::Result<(u64, u64)> {
+    let root = fs::metadata(layout.root())?;
+    Ok((root.dev(), root.ino()))
 }
 
 fn holder(file: &mut File) -> Option<u32> {

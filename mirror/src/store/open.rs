@@ -49,22 +49,15 @@ pub(super) fn open(config: &StoreConfig) -> Result<Disk, OpenError> {
     Ok(disk)
 }
 
-/// Takes up a folder that lies in the place of ours, as at a start: under its own lock, which is the one that others find. What is in it is counted
-/// anew; records that were counted before stay so until a restart, which is too much rather than too little.
-pub(super) fn take_up(disk: &Disk) -> Result<(), OpenError> {
+/// Takes the lock again where only its file is gone. Another folder in the place of ours is not taken up: what is known here of repositories, and of who
+/// sent what, would be written neither there nor anywhere, and what is known there would not be asked.
+pub(super) fn lock_again(disk: &Disk) -> Result<(), OpenError> {
     let layout = &disk.layout;
     let mut held = disk.lock();
-    let (before, now) =
-        (attempt("read", &layout.lock(), held.device())?, attempt("read", layout.root(), fs::metadata(layout.root()))?.dev());
-    if before != now {
-        // A mount point whose disk is gone: what is written there would be in the way of the disk, and in nobody's account.
-        return Err(OpenError::OtherFileSystem { path: layout.root().to_owned() });
+    if !attempt("read", layout.root(), held.is_of(layout))? {
+        return Err(OpenError::Replaced { path: layout.root().to_owned() });
     }
-    let lock = Lock::take(layout)?;
-    make_folders(layout)?;
-    check_marker(layout, &disk.temporaries)?;
-    disk.forget_all();
-    *held = lock;
+    *held = Lock::take(layout)?;
     Ok(())
 }
 

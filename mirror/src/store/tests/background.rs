@@ -45,9 +45,9 @@ async fn a_sick_disk_is_noticed_and_so_is_its_recovery() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_folder_that_is_made_anew_is_taken_up_unless_another_has_it() {
+async fn another_folder_in_the_place_of_ours_is_never_written_and_a_removed_lock_file_is_made_again() {
     let folder = folder();
-    let (root, other) = (folder.path().join("store"), folder.path().join("other"));
+    let (root, gone) = (folder.path().join("store"), folder.path().join("gone"));
     let health = HealthConfig { enabled: true, interval: Duration::from_millis(20), threshold: 1000 };
     let store = open(&StoreConfig { health, ..config(&root) });
     let digest = put(&store, b"stored before").expect("room");
@@ -57,21 +57,21 @@ async fn a_folder_that_is_made_anew_is_taken_up_unless_another_has_it() {
     let mut state = store.health();
     let ill = |state: &Health, why: &str| matches!(state, Health::Unhealthy { reason } if reason.contains(why));
 
-    fs::rename(&root, folder.path().join("gone")).expect("ours");
-    state.wait_for(|state| ill(state, "No such file")).await.expect("the store lives");
-    let second = open(&config(&other));
-    let here = put(&second, b"of the second").expect("room");
-    fs::rename(&other, &root).expect("ours");
-    state.wait_for(|state| ill(state, "in use by process")).await.expect("the store lives");
-    assert!(matches!(store.put_manifest(&digest_of(b"new"), b"new"), Err(StoreError::Unhealthy(_))), "two must not write");
+    fs::remove_file(store.disk.layout.lock()).expect("ours");
+    until("the lock", || store.disk.layout.lock().exists()).await;
+    assert!(matches!(Store::open(&config(&root)), Err(OpenError::InUse { .. })), "it is still ours");
 
-    drop(second);
+    fs::rename(&root, &gone).expect("ours");
+    state.wait_for(|state| ill(state, "No such file")).await.expect("the store lives");
+    drop(open(&config(&root))); // Another one, which nobody holds.
+    state.wait_for(|state| ill(state, "not the folder of the start")).await.expect("the store lives");
+    assert!(matches!(store.put_manifest(&digest_of(b"new"), b"new"), Err(StoreError::Unhealthy(_))));
+
+    fs::remove_dir_all(&root).expect("ours");
+    fs::rename(&gone, &root).expect("ours");
     state.wait_for(|state| *state == Health::Healthy).await.expect("the store lives");
-    assert!(store.blob(&digest).is_none());
-    assert_eq!(store.figures().blobs, 1, "what lies in it is found");
-    assert!(store.blob(&here).is_some());
+    assert!(store.blob(&digest).is_some());
     put(&store, b"new").expect("room");
-    assert!(matches!(Store::open(&config(&root)), Err(OpenError::InUse { .. })), "it is ours again");
     cancel.cancel();
     tasks.close();
     tasks.wait().await;
