@@ -102,6 +102,7 @@ async fn without_its_ca_the_mirror_starts_and_says_what_is_missing_and_sighup_tr
     operator.wait_for_readiness(200).await;
 }
 
+/// "A working certificate of ours is never replaced by a worse one. A valid pair that the operator put there always wins."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pair_that_the_operator_puts_there_wins_as_soon_as_it_is_there() {
     let Some(pebble) = Pebble::start(Settings::default()) else { return };
