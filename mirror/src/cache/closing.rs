@@ -29,18 +29,17 @@ impl Cache {
         CacheError::fetch(format_args!("{}@{digest}", repo.label), error)
     }
 
-    /// Where `error` is a refusal of anything but a tag that is known, it hints at lost access: that is known when this ends.
-    pub(crate) async fn heard(&self, repo: &Arc<Repo>, error: &FetchError) {
+    /// Where `error` is a refusal of anything but a tag that is known, it hints at lost access: that is known when this ends. Says whether it is: not where
+    /// the upstream is slow or too much is asked of it.
+    pub(crate) async fn heard(&self, repo: &Arc<Repo>, error: &FetchError) -> bool {
         let is_hint = matches!(error, FetchError::Denied { .. } | FetchError::NoRepository { .. });
-        if is_hint
-            && !repo.is_closed()
-            && blob_identity(repo) == Identity::Account
-            && let Ok((pending, _)) =
-                self.0.access_checks.join(self.room(repo), repo.key.clone(), || look_again(repo.clone(), error.clone()))
-        {
-            // An upstream that is slow to say so changes nothing yet; the check goes on.
-            let _ = tokio::time::timeout(STALE_WAIT, pending.wait()).await;
+        if !is_hint || repo.is_closed() || blob_identity(repo) != Identity::Account {
+            return true;
         }
+        let check = self.0.access_checks.join(self.room(repo), repo.key.clone(), || look_again(repo.clone(), error.clone()));
+        let Ok((pending, _)) = check else { return false };
+        // An upstream that is slow to say so changes nothing yet; the check goes on.
+        matches!(tokio::time::timeout(STALE_WAIT, pending.wait()).await, Ok(Some(())))
     }
 
     /// Whether a repository of which a tag is gone is lost as a whole; then it is closed. An error where that cannot be told now.
@@ -50,10 +49,8 @@ impl Cache {
         }
         match as_somebody(Identity::Account, |who| repo.upstream.tags(&repo.key.name, "n=1", who)).await {
             Err(error) if error.is_transient() => Err(error),
-            Err(hint) => {
-                self.heard(repo, &hint).await;
-                Ok(repo.is_closed())
-            }
+            Err(hint) if self.heard(repo, &hint).await => Ok(repo.is_closed()),
+            Err(hint) => Err(hint), // Whether access is lost is not known: it is asked again with the tag.
             Ok(_) => Ok(false),
         }
     }
