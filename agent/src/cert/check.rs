@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
-use std::time::Duration;
 
 use certs::acme::Courier;
 use certs::ca::{Authority, Ca};
+use certs::plan::WORST_SKEW;
 use certs::solve::Way;
 use certs::{Clock as _, Identifier, Identifiers, SystemClock};
 use mirror::config::{Config, Issuer};
@@ -127,6 +127,3 @@ async fn directory(courier: &Courier, url: &str) -> Finding {
         Ok(()) => good(format!("{url} answers")),
     }
 }
-
-/// As the planner has it.
-const WORST_SKEW: Duration = Duration::from_secs(5 * 60);

@@ -296,7 +296,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// A life that is called short: renewed after its half.
 const SHORT_LIFE: Duration = Duration::from_secs(10 * 24 * 3600);
 /// A clock that is further off than this is not used to judge certificates.
-const WORST_SKEW: Duration = Duration::from_secs(5 * 60);
+pub const WORST_SKEW: Duration = Duration::from_secs(5 * 60);
 /// While the clock is wrong.
 const SKEW_LOOK: Duration = Duration::from_secs(10 * 60);
 /// Nothing is looked at more often.
