@@ -38,7 +38,7 @@ enum Command {
     Image(ImageArgs),
     /// A CA of your own: for the mirror's certificate, and for clients'
     Ca(ca::CaArgs),
-    /// The mirror's certificates by ACME: how they stand, renew, roll back, import, export
+    /// The mirror's certificates: how they stand, renew, roll back, import, export
     Cert(cert::CertArgs),
     /// Print a completion script
     Completions {

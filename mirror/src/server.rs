@@ -187,7 +187,7 @@ impl Server {
     }
 }
 
-/// What a listener shows. Where a certificate is got by ACME, files need not be there yet.
+/// What a listener shows. Where a certificate is issued to us, files need not be there yet.
 fn resolver(tls: &TlsConfig, certificates: &Certificates) -> Result<Arc<Resolver>, PairError> {
     let issued = tls.names().and_then(|names| certificates.issued(names)).cloned();
     let pair = match tls.files().map(|files| Pair::load(files, SystemTime::now())) {
@@ -195,7 +195,7 @@ fn resolver(tls: &TlsConfig, certificates: &Certificates) -> Result<Arc<Resolver
             if !error.is_missing() {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
-                    "the certificate files are not usable; a certificate is got by ACME instead"
+                    "the certificate files are not usable; one that is issued to us is shown instead"
                 );
             }
             None

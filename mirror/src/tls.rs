@@ -1,7 +1,7 @@
-//! TLS as a server: certificate pairs from PEM files, certificates that are got by ACME, the resolver that connections take them from, and clients' own.
+//! TLS as a server: certificate pairs from PEM files, certificates that are issued to us, the resolver that connections take them from, and clients' own.
 //!
 //! A pair is whole or it is not there: [`Pair::load`] finds what is wrong with files and names the file and the mend. [`Certificates`] gets others by
-//! ACME (the crate `certs` does the work). [`Resolver`] answers each handshake with the certificate of that moment, so a swap ends no connection.
+//! ACME or from the private CA (the crate `certs` does the work). [`Resolver`] answers each handshake with the certificate of that moment, so a swap ends no connection.
 //! [`watch()`] swaps pairs. [`Clients`] knows clients by certificates of their own; [`Handshakes`] is what a listener's handshakes follow.
 //!
 //! Invariant: a working pair is never replaced by one that [`Pair::load`] refuses.

@@ -121,7 +121,7 @@ fn help_says_what_may_be_written() {
       serve        Stand in for the `registry` image, with its config.yml
       image        Write a container image of this program, for `docker load` and its like
       ca           A CA of your own: for the mirror's certificate, and for clients'
-      cert         The mirror's certificates by ACME: how they stand, renew, roll back, import, export
+      cert         The mirror's certificates: how they stand, renew, roll back, import, export
       completions  Print a completion script
 
     Arguments:

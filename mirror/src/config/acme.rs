@@ -1,4 +1,4 @@
-//! How certificates are got by ACME: the keys under `acme`.
+//! How certificates are got by ACME, and where all that are issued to us are kept: the keys under `acme`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -35,7 +35,7 @@ pub struct Metrics {
     reloads: Family<Reload, Counter>,
 }
 
-/// A pair by its certificate's file; one that is got by ACME by its name.
+/// A pair by its certificate's file; one that is issued to us by its name.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct Source {
     source: String,
@@ -78,7 +78,7 @@ impl Metrics {
         self.reloads.get_or_create(&Reload { file: "clients.ca".to_owned(), result }).inc();
     }
 
-    /// How it stands with a certificate that is got by ACME.
+    /// How it stands with a certificate that is issued to us.
     pub(super) fn stands(&self, name: &CertName, status: &Status) {
         let certificate = || Certificate { certificate: name.to_string() };
         for (counter, count) in [(&self.failed, status.failed), (&self.obtained, status.obtained)] {

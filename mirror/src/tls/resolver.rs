@@ -12,7 +12,7 @@ use rustls::sign::CertifiedKey;
 use super::{Issued, Pair};
 use crate::config::Names;
 
-/// Holds what a listener can show: the pair that somebody put there, the certificate that is got by ACME, or both.
+/// Holds what a listener can show: the pair that somebody put there, the certificate that is issued to us (by ACME or the private CA), or both.
 ///
 /// The pair wins while it is in its time, but for names that only the other one has.
 pub struct Resolver {

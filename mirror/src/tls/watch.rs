@@ -80,7 +80,7 @@ impl Watcher {
     }
 
     fn complain(&mut self, error: &PairError) {
-        // Where a certificate is got by ACME too, files that are not there yet are nothing wrong.
+        // Where a certificate is issued to us too, files that are not there yet are nothing wrong.
         if self.resolver.proves() && error.is_missing() {
             self.trouble = None;
             return;
