@@ -112,7 +112,7 @@ fn pages(canaries: Arc<Canaries>) -> BoxedFilter<(warp::reply::Response,)> {
 fn proof(certificates: Arc<Certificates>) -> BoxedFilter<(warp::reply::Response,)> {
     let find = move |token: String| {
         let certificates = Arc::clone(&certificates);
-        async move { certificates.proof(token).await.map(|proof| warp::reply::Response::new(proof.into())).ok_or_else(warp::reject::not_found) }
+        async move { certificates.proof(&token).await.map(|proof| warp::reply::Response::new(proof.into())).ok_or_else(warp::reject::not_found) }
     };
     warp::path!(".well-known" / "acme-challenge" / String).and(warp::get()).and_then(find).boxed()
 }

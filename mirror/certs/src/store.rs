@@ -5,7 +5,7 @@
 //! certs/NAME/gen-000007.json   what it is (Facts)
 //! certs/NAME/current           {"generation": 7}: the one in use
 //! certs/NAME/state.json        what was tried, and what the CA suggests
-//! certs/NAME/pending.json      the order under way, with its key
+//! certs/NAME/pending.json      the order under way, with its key and what CAs are to find as its proofs
 //! certs/NAME/trial/…           the same of an order at a CA's twin for trials
 //! certs/NAME/attended          held, by as many as like, while a worker looks after it
 //! certs/NAME/lock              held by whoever works on this certificate
@@ -20,6 +20,7 @@ mod account;
 pub(crate) mod files;
 mod lock;
 mod name;
+mod pending;
 
 use std::fs;
 use std::io;
@@ -31,8 +32,9 @@ use serde::{Deserialize, Serialize};
 pub use account::{AccountFolder, Saved};
 pub use lock::Lock;
 pub use name::{CertName, CertNameError};
+pub use pending::{Pending, Proofs};
 
-use crate::{Bundle, Facts, History, Identifiers, Moment, Suggestion};
+use crate::{Bundle, Facts, History, Moment, Suggestion};
 
 /// Where certificates and accounts lie.
 #[derive(Clone, Debug)]
@@ -115,22 +117,6 @@ impl Store {
     /// The account at the CA with this directory.
     pub fn account(&self, directory: &str) -> AccountFolder {
         AccountFolder::new(&self.folder.join("acme"), directory)
-    }
-
-    /// The thumbprint of the account that has an order under way, whoever of those that share this folder placed it: `TOKEN.THUMBPRINT` is what http-01
-    /// answers for any of its tokens (RFC 8555 8.1). `None` where there is no order, so that strangers learn nothing of us.
-    pub fn thumbprint(&self) -> Result<Option<String>, StoreError> {
-        for name in self.names()? {
-            let folder = self.certificate(&name);
-            let under_way = [folder.pending()?, folder.rehearsal().pending()?].into_iter().flatten();
-            for pending in under_way.filter(|pending| pending.order.is_some()) {
-                let thumbprint = self.account(&pending.directory).load()?.and_then(|saved| saved.thumbprint);
-                if thumbprint.is_some() {
-                    return Ok(thumbprint);
-                }
-            }
-        }
-        Ok(None)
     }
 
     /// Writes a file and takes it away again: whether certificates could be stored.
@@ -283,37 +269,6 @@ impl CertFolder {
             files::remove(&self.folder.join(file_of(old, "json")))?;
         }
         Ok(())
-    }
-}
-
-/// An order under way: all that is needed to go on with it after a crash.
-#[derive(Clone, Deserialize, PartialEq, Serialize)]
-pub struct Pending {
-    /// The account's URL, which owns the order.
-    pub account: String,
-    /// The certificate signing request, DER in hexadecimal.
-    pub csr: String,
-    /// At which CA.
-    pub directory: String,
-    /// For whom.
-    pub identifiers: Identifiers,
-    /// The key, PEM.
-    pub key: String,
-    /// The order's URL, once it is placed.
-    pub order: Option<String>,
-    /// Which profile was asked for.
-    pub profile: Option<String>,
-    /// The certificate that it says to replace.
-    pub replaces: Option<String>,
-}
-
-/// Without the key.
-impl std::fmt::Debug for Pending {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { account, directory, identifiers, order, profile, replaces, csr: _, key: _ } = self;
-        let mut shown = f.debug_struct("Pending");
-        shown.field("account", account).field("directory", directory).field("identifiers", identifiers);
-        shown.field("order", order).field("profile", profile).field("replaces", replaces).finish_non_exhaustive()
     }
 }
 

@@ -23,7 +23,6 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
 use super::keeper::Keeper;
 use super::outgoing::Outgoing;
@@ -162,7 +161,7 @@ impl<S> Lane<S> {
                 plain::refuse(tcp).await;
                 return Err(Failure::PlainHttp);
             }
-            TlsAcceptor::from(handshakes.config()).accept(Wire::new(tcp, ahead, Arc::clone(line))).await.map_err(Failure::Handshake)
+            handshakes.shake(Wire::new(tcp, ahead, Arc::clone(line))).await.map_err(Failure::Handshake)
         };
         let stream = timeout(self.http.times.handshake, shaking).await.map_err(|_| Failure::HandshakeSlow)?;
         let stream = stream?;

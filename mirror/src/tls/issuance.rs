@@ -40,7 +40,7 @@ use watch::Watcher;
 pub struct Certificates {
     alpn: Arc<AlpnProofs>,
     courier: Option<Courier>,
-    elsewhere: Elsewhere,
+    elsewhere: Option<Arc<Elsewhere>>,
     http: Arc<HttpProofs>,
     issued: Vec<Issued>,
     store: Option<Store>,
@@ -50,6 +50,7 @@ pub struct Certificates {
 #[derive(Clone)]
 pub struct Issued {
     bootstrap: Arc<CertifiedKey>,
+    elsewhere: Arc<Elsewhere>,
     names: Names,
     proofs: Arc<AlpnProofs>,
     served: Arc<Served>,
@@ -90,10 +91,12 @@ impl Certificates {
     /// Those that `listeners` want. Nothing is asked of any network.
     pub fn new(config: &AcmeConfig, listeners: &[ListenerConfig]) -> Result<Self, AcmeError> {
         let mut this = Self::default();
+        let elsewhere = Arc::new(Elsewhere::new(config.store(), Arc::clone(&this.alpn)));
         for names in listeners.iter().filter_map(|listener| listener.tls.as_ref()?.names()) {
             if this.issued(names).is_none() {
                 this.issued.push(Issued {
                     bootstrap: bootstrap(&names.identifiers, SystemTime::now())?,
+                    elsewhere: Arc::clone(&elsewhere),
                     names: names.clone(),
                     proofs: Arc::clone(&this.alpn),
                     served: Arc::new(Served::new(config.wish(names))),
@@ -105,7 +108,7 @@ impl Certificates {
             let store = config.store();
             this.issued.iter().for_each(|issued| issued.load(&store));
             this.courier = Some(config.courier()?);
-            this.store = Some(store);
+            (this.elsewhere, this.store) = (Some(elsewhere), Some(store));
         }
         Ok(this)
     }
@@ -121,15 +124,11 @@ impl Certificates {
     }
 
     /// What is answered under `/.well-known/acme-challenge/`: for an order of ours, or of another process that shares our folder.
-    pub async fn proof(&self, token: String) -> Option<String> {
-        let store = self.store.clone()?;
-        if let Some(proof) = self.http.find(&token) {
+    pub async fn proof(&self, token: &str) -> Option<String> {
+        if let Some(proof) = self.http.find(token) {
             return Some(proof);
         }
-        let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        let is_token = (1..=MAX_TOKEN).contains(&token.len()) && token.bytes().all(is_inner);
-        let thumbprint = if is_token { self.elsewhere.look(store).await? } else { return None };
-        Some(format!("{token}.{thumbprint}"))
+        self.elsewhere.as_ref()?.look().await.http.get(token).cloned()
     }
 
     /// Starts to get and to watch them, on `tasks`, until `cancel`. `ways` are those of the configuration that can be used here.
@@ -237,6 +236,18 @@ impl Issued {
         Arc::clone(&self.bootstrap)
     }
 
+    /// Whether CAs look for proofs of it.
+    pub(super) fn is_proved(&self) -> bool {
+        self.names.issuer == Issuer::Acme
+    }
+
+    /// A CA comes to look for a proof, which may be one that another process waits for: afterwards it is found.
+    pub(super) async fn expect(&self, name: &str) {
+        if self.proofs.find(name).is_none() {
+            self.elsewhere.look().await;
+        }
+    }
+
     /// For a CA that looks for a proof.
     pub(super) fn proof(&self, name: &str) -> Option<Arc<CertifiedKey>> {
         self.proofs.find(name)
@@ -252,6 +263,3 @@ impl fmt::Debug for Issued {
         f.debug_struct("Issued").field("names", &self.names).field("served", &self.served).finish_non_exhaustive()
     }
 }
-
-/// CAs' tokens have some forty characters.
-const MAX_TOKEN: usize = 256;

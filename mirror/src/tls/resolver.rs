@@ -41,9 +41,9 @@ impl Resolver {
         self.issued.as_ref().is_some_and(|issued| issued.names() == names)
     }
 
-    /// Whether it answers CAs that look for a proof (tls-alpn-01).
-    pub fn proves(&self) -> bool {
-        self.issued.is_some()
+    /// What is issued to us, in whose place the pair serves.
+    pub(super) fn issued(&self) -> Option<&Issued> {
+        self.issued.as_ref()
     }
 
     /// What a client that asks for `name`, or for none, is shown at `now`.

@@ -81,7 +81,7 @@ impl Watcher {
 
     fn complain(&mut self, error: &PairError) {
         // Where a certificate is issued to us too, files that are not there yet are nothing wrong.
-        if self.resolver.proves() && error.is_missing() {
+        if self.resolver.issued().is_some() && error.is_missing() {
             self.trouble = None;
             return;
         }

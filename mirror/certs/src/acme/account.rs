@@ -87,8 +87,7 @@ pub async fn open_account(folder: &AccountFolder, directory: &str, wish: &Accoun
     let made = builder().create(&new, directory.to_owned(), external.as_ref()).await;
     let (account, credentials) = made.map_err(|error| failed("registering an account", error))?;
     let credentials = serde_json::to_value(&credentials).map_err(|error| failed("saving the account", error.into()))?;
-    let thumbprint = Some(account.key_thumbprint().to_owned());
-    folder.save(&Saved { credentials, directory: directory.to_owned(), thumbprint })?;
+    folder.save(&Saved { credentials, directory: directory.to_owned() })?;
     tracing::info!(directory, account = account.id(), "an account was registered at the CA");
     Ok(account)
 }

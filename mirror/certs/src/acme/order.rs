@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::error::ORDERING;
 use super::{CaError, Courier, Remedy};
 use crate::solve::{Proof, Solvers, Way};
-use crate::store::{CertFolder, Pending, StoreError};
+use crate::store::{CertFolder, Pending, Proofs, StoreError};
 use crate::{Bundle, Identifier, Identifiers, KeyKind, Moment, Wish};
 
 /// What an order needs.
@@ -120,6 +120,7 @@ impl Errand<'_> {
             key,
             order: None,
             profile: self.wish.profile.clone(),
+            proofs: Proofs::default(),
             replaces: self.replaces.map(str::to_owned),
         };
         self.folder.save_pending(&pending)?;
@@ -151,7 +152,7 @@ impl Errand<'_> {
     /// From any state to the chain.
     async fn drive(&self, order: &mut Order, pending: &mut Pending) -> Result<Carried, OrderError> {
         if order.state().status == OrderStatus::Pending {
-            self.prove(order).await?;
+            self.prove(order, pending).await?;
         }
         if order.state().status == OrderStatus::Ready {
             let csr = hex::decode(&pending.csr).unwrap_or_default();
@@ -169,11 +170,11 @@ impl Errand<'_> {
     }
 
     /// Puts a proof for each name in place, and takes all of them away again, however it ends.
-    async fn prove(&self, order: &mut Order) -> Result<(), OrderError> {
+    async fn prove(&self, order: &mut Order, pending: &mut Pending) -> Result<(), OrderError> {
         let mut presented = Vec::new();
-        let outcome = self.present(order, &mut presented).await;
+        let outcome = self.present(order, pending, &mut presented).await;
         let outcome = match outcome {
-            Ok(()) => self.until(order, "check the proofs", |status| status != OrderStatus::Pending).await,
+            Ok(()) => Ok(self.until(order, "check the proofs", |status| status != OrderStatus::Pending).await?),
             failed => failed,
         };
         for proof in presented {
@@ -183,7 +184,8 @@ impl Errand<'_> {
         if order.state().status == OrderStatus::Invalid { Err(self.unproved(order).await.into()) } else { Ok(()) }
     }
 
-    async fn present(&self, order: &mut Order, presented: &mut Vec<Proof>) -> Result<(), CaError> {
+    async fn present(&self, order: &mut Order, pending: &mut Pending, presented: &mut Vec<Proof>) -> Result<(), OrderError> {
+        pending.proofs = Proofs::default();
         let mut ordered = BTreeSet::new();
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
@@ -191,7 +193,7 @@ impl Errand<'_> {
             let written = authorization.identifier().to_string();
             let identifier: Identifier = written.parse().map_err(|_| self.other_names(&written))?;
             if !self.wish.identifiers.contains(&identifier) {
-                return Err(self.other_names(&written));
+                return Err(self.other_names(&written).into());
             }
             ordered.insert(identifier.clone());
             if authorization.status != AuthorizationStatus::Pending {
@@ -200,7 +202,7 @@ impl Errand<'_> {
             let offered: Vec<Way> = authorization.challenges.iter().filter_map(|challenge| way_of(&challenge.r#type)).collect();
             let Some(way) = self.solvers.choose(&identifier, &offered, self.attempt) else {
                 let offered = authorization.challenges.iter().map(|challenge| name_of(&challenge.r#type)).collect::<Vec<_>>().join(", ");
-                return Err(CaError::NoChallenge { directory: self.directory.to_owned(), identifier, offered });
+                return Err(CaError::NoChallenge { directory: self.directory.to_owned(), identifier, offered }.into());
             };
             let Some(mut challenge) = authorization.challenge(type_of(way)) else { continue };
             let key_authorization = challenge.key_authorization();
@@ -215,9 +217,12 @@ impl Errand<'_> {
             presented.push(proof.clone()); // Before it is there: half of it is taken away as well.
             let in_place = self.solvers.present(&proof).await;
             in_place.map_err(|reason| CaError::Present { identifier, reason: reason.to_string() })?;
+            if pending.proofs.add(&proof) {
+                self.folder.save_pending(pending)?; // Before the CA looks: it may meet another process than this one.
+            }
             challenge.set_ready().await.map_err(|source| self.failed("telling that a proof is in place", source))?;
         }
-        if ordered == self.wish.identifiers { Ok(()) } else { Err(self.other_names(&list(&ordered))) }
+        if ordered == self.wish.identifiers { Ok(()) } else { Err(self.other_names(&list(&ordered)).into()) }
     }
 
     /// Looks at the order until `is_done`, as often as the CA wants.

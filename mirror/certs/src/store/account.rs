@@ -19,8 +19,6 @@ pub struct Saved {
     pub credentials: serde_json::Value,
     /// At which CA.
     pub directory: String,
-    /// The thumbprint of its key (RFC 7638), by which any process answers http-01 for this account.
-    pub thumbprint: Option<String>,
 }
 
 impl Saved {

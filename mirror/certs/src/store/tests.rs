@@ -135,6 +135,7 @@ fn pending(order: Option<&str>) -> Pending {
         key: "SECRET".into(),
         order: order.map(str::to_owned),
         profile: None,
+        proofs: Proofs { alpn: [("10.0.0.7".parse().expect("an address"), "ab".to_owned())].into(), http: [("token".to_owned(), "token.print".to_owned())].into() },
         replaces: None,
     }
 }
@@ -144,23 +145,24 @@ fn any_process_answers_for_an_order_that_is_under_way_and_for_none_else() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::new(folder.path());
     let certificate = store.certificate(&"mirror".parse().expect("a name"));
-    let directory = "https://ca.test/directory".to_owned();
-    let saved = Saved { credentials: serde_json::Value::Null, directory: directory.clone(), thumbprint: Some("print".into()) };
-    store.account(&directory).save(&saved).expect("saved");
-    let thumbprint = || store.thumbprint().expect("read");
-    assert_eq!(thumbprint(), None, "there is no order");
+    let proofs = || store.proofs().expect("read");
+    assert_eq!(proofs(), Proofs::default(), "there is no order");
     certificate.save_pending(&pending(None)).expect("saved");
-    assert_eq!(thumbprint(), None, "it is not placed yet");
-    certificate.save_pending(&pending(Some("https://ca.test/order/1"))).expect("saved");
-    assert_eq!(thumbprint(), Some("print".into()));
+    assert_eq!(proofs(), Proofs::default(), "it is not placed yet");
+    let placed = pending(Some("https://ca.test/order/1"));
+    certificate.save_pending(&placed).expect("saved");
+    assert_eq!(proofs(), placed.proofs);
     certificate.clear_pending().expect("removed");
-    assert_eq!(thumbprint(), None, "it is over");
+    certificate.rehearsal().save_pending(&placed).expect("saved");
+    assert_eq!(proofs(), placed.proofs, "a trial is looked at as well");
+    certificate.rehearsal().clear_pending().expect("removed");
+    assert_eq!(proofs(), Proofs::default(), "it is over");
 }
 
 #[test]
 fn no_debug_shows_a_key() {
     let pending = pending(None);
-    let saved = Saved { credentials: serde_json::json!({ "key_pkcs8": "SECRET" }), directory: String::new(), thumbprint: None };
+    let saved = Saved { credentials: serde_json::json!({ "key_pkcs8": "SECRET" }), directory: String::new() };
     assert!(!format!("{pending:?}{saved:?}").contains("SECRET"));
 }
 

@@ -1,37 +1,53 @@
-//! Orders of other processes that share our folder: whose proof they wait for. Looked for at most once in a while, since strangers can ask.
+//! Orders of other processes that share our folder: what CAs are to find for them. Looked for at most once in a while, since strangers can ask.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use certs::store::Store;
+use certs::solve::AlpnProofs;
+use certs::store::{Proofs, Store};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// What the last look found.
-#[derive(Debug, Default)]
-pub(super) struct Elsewhere(Mutex<Option<(Instant, Option<String>)>>);
+#[derive(Debug)]
+pub(super) struct Elsewhere {
+    alpn: Arc<AlpnProofs>,
+    last: Mutex<Option<(Instant, Arc<Proofs>)>>,
+    store: Store,
+}
 
 impl Elsewhere {
-    /// The thumbprint of the account that has an order under way. One look at a time; who asks meanwhile waits for it.
-    pub(super) async fn look(&self, store: Store) -> Option<String> {
-        let mut last = self.0.lock().await;
+    pub(super) fn new(store: Store, alpn: Arc<AlpnProofs>) -> Self {
+        Self { alpn, last: Mutex::default(), store }
+    }
+
+    /// The proofs that others wait for; those for port 443 are in its table after it. One look at a time; who asks meanwhile waits for it.
+    pub(super) async fn look(&self) -> Arc<Proofs> {
+        let mut last = self.last.lock().await;
         if let Some((at, found)) = &*last
             && at.elapsed() < FRESH
         {
-            return found.clone();
+            return Arc::clone(found);
         }
-        let found = tokio::task::spawn_blocking(move || store.thumbprint()).await;
-        let found = match found {
-            Ok(Ok(found)) => found,
-            Ok(Err(error)) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "it is not known whether another process waits for a proof");
-                None
-            }
-            Err(_) => None, // It panicked, or the runtime ends.
-        };
-        *last = Some((Instant::now(), found.clone()));
+        let (store, alpn) = (self.store.clone(), Arc::clone(&self.alpn));
+        // The disk may hang, and a certificate takes its time.
+        let found = tokio::task::spawn_blocking(move || look(&store, &alpn)).await;
+        let found = Arc::new(found.unwrap_or_default()); // It panicked, or the runtime ends.
+        *last = Some((Instant::now(), Arc::clone(&found)));
         found
     }
 }
 
-/// Shorter than a CA waits between placing an order and looking for its proof.
-const FRESH: Duration = Duration::from_millis(500);
+fn look(store: &Store, alpn: &AlpnProofs) -> Proofs {
+    let found = store.proofs().unwrap_or_else(|error| {
+        tracing::warn!(error = &error as &dyn std::error::Error, "it is not known whether another process waits for a proof");
+        Proofs::default()
+    });
+    if let Err(error) = alpn.take_over(&found) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "another process' proof cannot be shown");
+    }
+    found
+}
+
+/// A CA looks within a few milliseconds after it was told that a proof is there, and must not meet what was known before.
+const FRESH: Duration = Duration::from_millis(20);
