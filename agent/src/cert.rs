@@ -73,6 +73,9 @@ impl CertFailure {
                 Some("write where the mirror may look: listeners: [{address: \":443\", tls: {certificate: FILE, key: FILE}}]".into())
             }
             Self::Start(error) => error.hint(),
+            Self::Store(StoreError::Damaged { .. }) => {
+                Some("a mirror that runs puts it aside within half a minute and goes on; `chandler cert renew` does so at once".into())
+            }
             Self::WhichPair => Some("chandler cert import --cert fullchain.pem --key privkey.pem".into()),
             _ => None,
         }

@@ -14,7 +14,8 @@
 //! Invariants:
 //! * A file is whole or not there: written beside, synced, renamed, the folder synced. Keys are 0600 from their first byte, folders 0700.
 //! * That a file cannot be *read* is an error, never "not there": a disk that is ill must not make us order certificates.
-//! * A file that cannot be *understood* is put aside under another name, not removed, and counts as not there.
+//! * A file that cannot be *understood* is an error too, until whoever holds the lock puts it aside under another name ([`CertFolder::tidy`]); it is never
+//!   removed. Only a certificate among several is passed over, so that there is one to serve.
 
 mod account;
 pub(crate) mod files;
@@ -22,6 +23,7 @@ mod lock;
 mod name;
 mod pending;
 
+use std::error::Error;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -78,14 +80,14 @@ pub struct State {
 /// Why a file operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A document that must not be passed over.
+    /// A file that nobody understands.
     #[error("{} cannot be understood", path.display())]
     Damaged {
         /// Which.
         path: PathBuf,
         /// Why not.
         #[source]
-        source: serde_json::Error,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// A file or folder.
     #[error("cannot {doing} {}", path.display())]
@@ -101,6 +103,16 @@ pub enum StoreError {
     /// Somebody else works on it.
     #[error("{} is in use by another process", .0.display())]
     Locked(PathBuf),
+}
+
+impl StoreError {
+    fn damaged(path: &Path, source: impl Error + Send + Sync + 'static) -> Self {
+        Self::Damaged { path: path.to_owned(), source: Box::new(source) }
+    }
+
+    fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. })
+    }
 }
 
 impl Store {
@@ -157,6 +169,7 @@ impl CertFolder {
 
     /// Somebody wants a certificate now: what failed need not be waited out, and with `even_if_not_due` the one in hand is replaced whatever its age.
     pub fn ask(&self, now: Moment, even_if_not_due: bool) -> Result<(), StoreError> {
+        self.tidy()?;
         let _lock = self.lock()?;
         let mut state = self.state()?;
         state.history.forgive(now);
@@ -164,35 +177,57 @@ impl CertFolder {
         self.save_state(&state)
     }
 
-    /// The one in use. A damaged one is put aside, and the newest that is whole takes its place.
+    /// The one in use; where that is damaged, the newest that is whole.
     pub fn current(&self) -> Result<Option<Held>, StoreError> {
-        let named = files::read::<Current>(&self.folder.join(CURRENT))?.map(|current| current.generation);
+        let named = passing_over(files::read::<Current>(&self.folder.join(CURRENT)))?.map(|current| current.generation);
         let all = self.generations()?;
         let newest_first = named.into_iter().chain(all.into_iter().rev().filter(|one| Some(*one) != named));
         for generation in newest_first {
-            if let Some(held) = self.generation(generation)? {
+            if let Some(held) = passing_over(self.generation(generation))? {
                 return Ok(Some(held));
             }
         }
         Ok(None)
     }
 
-    /// One that was stored, if it is whole.
+    /// One that was stored.
     pub fn generation(&self, generation: u32) -> Result<Option<Held>, StoreError> {
         let path = self.folder.join(file_of(generation, "pem"));
         let Some(pem) = files::read_text(&path)? else { return Ok(None) };
-        let facts = files::read::<Facts>(&self.folder.join(file_of(generation, "json")))?;
-        match Bundle::parse(&pem) {
-            Ok(bundle) => {
-                // Without its description it serves as well, until one that is known takes its place.
-                let facts = facts.unwrap_or_else(|| bundle.own_facts());
-                Ok(Some(Held { bundle, facts, generation }))
-            }
-            Err(error) => {
-                files::put_aside(&path, &error);
-                Ok(None)
-            }
+        let bundle = Bundle::parse(&pem).map_err(|error| StoreError::damaged(&path, error))?;
+        // Without its description it serves as well, until one that is known takes its place.
+        let facts = passing_over(files::read::<Facts>(&self.folder.join(file_of(generation, "json"))))?;
+        let facts = facts.unwrap_or_else(|| bundle.own_facts());
+        Ok(Some(Held { bundle, facts, generation }))
+    }
+
+    /// Puts aside what nobody understands, if nobody else works on this certificate: what was remembered there is lost, and the work goes on.
+    pub fn tidy(&self) -> Result<(), StoreError> {
+        if self.damage()?.is_empty() {
+            return Ok(());
         }
+        let _lock = self.lock()?;
+        for (path, why) in self.damage()? {
+            files::put_aside(&path, &why); // Read under the lock: it is nobody's new one.
+        }
+        Ok(())
+    }
+
+    fn damage(&self) -> Result<Vec<(PathBuf, String)>, StoreError> {
+        let mut errors = Vec::new();
+        for generation in self.generations()? {
+            errors.extend(self.generation(generation).err());
+            errors.extend(files::read::<Facts>(&self.folder.join(file_of(generation, "json"))).err());
+        }
+        errors.extend(files::read::<Current>(&self.folder.join(CURRENT)).err());
+        errors.extend(self.state().err());
+        errors.extend(self.pending().err());
+        errors.extend(self.rehearsal().pending().err());
+        let damaged = |error| match error {
+            StoreError::Damaged { path, source } => Some((path, source.to_string())),
+            _ => None, // Whoever needs that file says so.
+        };
+        Ok(errors.into_iter().filter_map(damaged).collect())
     }
 
     /// Stores `bundle` and makes it the one in use. Older ones but the last few are removed.
@@ -269,6 +304,14 @@ impl CertFolder {
             files::remove(&self.folder.join(file_of(old, "json")))?;
         }
         Ok(())
+    }
+}
+
+/// What cannot be understood counts as not there.
+fn passing_over<T>(read: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Err(error) if error.is_damage() => Ok(None),
+        read => read,
     }
 }
 

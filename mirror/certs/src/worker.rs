@@ -191,6 +191,10 @@ impl Worker {
     pub async fn look(&self) -> Result<Look, StoreError> {
         let folder = self.store.certificate(&self.name);
         let held = self.serve(&folder)?;
+        match folder.tidy() {
+            Err(StoreError::Locked(_)) => return Ok(Look::Elsewhere),
+            tidied => tidied?,
+        }
         self.settle(&folder, held.as_ref())?;
         let mut state = folder.state()?;
         self.take_advice(&folder, held.as_ref(), &mut state).await?;

@@ -66,11 +66,11 @@ pub enum AccountError {
 pub async fn open_account(folder: &AccountFolder, directory: &str, wish: &AccountWish, courier: &Courier) -> Result<Account, AccountError> {
     let failed = |doing, source| CaError::Exchange { directory: directory.to_owned(), doing, seen: courier.seen(), source };
     let builder = || Account::builder_with_http(Box::new(courier.clone()));
-    let saved = if let Some(saved) = folder.load()? {
+    let saved = if let Ok(Some(saved)) = folder.load() {
         Ok(saved)
     } else {
         let lock = wait_for(folder).await?;
-        folder.load()?.ok_or(lock)
+        folder.load_or_put_aside(&lock)?.ok_or(lock)
     };
     let _lock = match saved {
         Ok(saved) => {

@@ -101,7 +101,7 @@ impl Folder {
     }
 
     pub(super) fn load(&self) -> Result<Option<Document>, StoreError> {
-        files::read_strictly(&self.0.join("ca.json"))
+        files::read(&self.0.join("ca.json"))
     }
 
     /// After the keys that it names.
@@ -143,7 +143,7 @@ impl Folder {
     }
 
     pub(super) fn revocations(&self) -> Result<Revocations, StoreError> {
-        Ok(files::read_strictly(&self.0.join("revoked.json"))?.unwrap_or_default())
+        Ok(files::read(&self.0.join("revoked.json"))?.unwrap_or_default())
     }
 
     pub(super) fn save_revocations(&self, list: &Revocations) -> Result<(), StoreError> {

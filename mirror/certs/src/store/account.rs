@@ -43,6 +43,17 @@ impl AccountFolder {
         files::read(&self.folder.join(FILE))
     }
 
+    /// The same for whoever holds its lock: one that nobody understands is put aside and counts as none.
+    pub fn load_or_put_aside(&self, _lock: &Lock) -> Result<Option<Saved>, StoreError> {
+        match self.load() {
+            Err(StoreError::Damaged { path, source }) => {
+                files::put_aside(&path, &source);
+                Ok(None)
+            }
+            account => account,
+        }
+    }
+
     /// Keeps it.
     pub fn save(&self, account: &Saved) -> Result<(), StoreError> {
         files::write(&self.folder.join(FILE), account)

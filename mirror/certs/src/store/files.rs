@@ -1,4 +1,4 @@
-//! Whole files: written beside, synced, renamed; read, or put aside when nobody can understand them.
+//! Whole files: written beside, synced, renamed; read, or named as damaged; and put aside by whoever may.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -13,25 +13,10 @@ use serde::de::DeserializeOwned;
 use super::StoreError;
 use crate::Moment;
 
-/// A document; `None` where there is none, or none that can be understood.
+/// A document; `None` where there is none. One that cannot be understood is an error, and stays where it is: only who holds the lock may move it.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
     let Some(text) = read_text(path)? else { return Ok(None) };
-    match serde_json::from_str(&text) {
-        Ok(value) => Ok(Some(value)),
-        Err(error) => {
-            put_aside(path, &error);
-            Ok(None)
-        }
-    }
-}
-
-/// A document that nobody but its owner may replace: one that cannot be understood is an error and stays where it is.
-pub(crate) fn read_strictly<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
-    let bytes = match fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        bytes => bytes.map_err(|source| StoreError::Io { doing: "read", path: path.to_owned(), source })?,
-    };
-    serde_json::from_slice(&bytes).map(Some).map_err(|source| StoreError::Damaged { path: path.to_owned(), source })
+    serde_json::from_str(&text).map(Some).map_err(|error| StoreError::damaged(path, error))
 }
 
 /// Adds one document as a line, durably. Part of a line that a crash left before it stays a line of its own, which nobody understands.
@@ -53,17 +38,11 @@ pub(crate) fn append<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreEr
 
 /// A text; `None` where there is none.
 pub(crate) fn read_text(path: &Path) -> Result<Option<String>, StoreError> {
-    match fs::read(path) {
-        Ok(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) => {
-                put_aside(path, &error);
-                Ok(None)
-            }
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(StoreError::Io { doing: "read", path: path.to_owned(), source }),
-    }
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        bytes => bytes.map_err(|source| StoreError::Io { doing: "read", path: path.to_owned(), source })?,
+    };
+    String::from_utf8(bytes).map(Some).map_err(|error| StoreError::damaged(path, error.utf8_error()))
 }
 
 /// Writes a document whole and durably.
@@ -91,7 +70,8 @@ pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Gives a file that nobody understands another name, for a person to look at.
+/// Gives a file that nobody understands another name, for a person to look at. The caller holds the lock and has read it under that: else it could be
+/// somebody's new and good one.
 pub(crate) fn put_aside(path: &Path, why: &dyn fmt::Display) {
     let mut aside = path.as_os_str().to_owned();
     aside.push(format!(".bad-{}", Moment::from(SystemTime::now()).unix()));

@@ -67,7 +67,7 @@ fn keys_are_for_our_eyes_only() {
 }
 
 #[test]
-fn a_damaged_one_is_put_aside_and_the_one_before_serves() {
+fn a_damaged_one_is_passed_over_by_readers_and_put_aside_by_whoever_works_on_it() {
     let (root, folder) = folder();
     for _ in 0..2 {
         let (bundle, facts) = bundle();
@@ -77,20 +77,31 @@ fn a_damaged_one_is_put_aside_and_the_one_before_serves() {
     let whole = fs::read_to_string(&newest).expect("there");
     fs::write(&newest, &whole[..whole.len() / 2]).expect("damaged");
     assert_eq!(folder.current().expect("read").expect("one").generation, 1);
+    let lock = folder.lock().expect("free");
+    assert!(matches!(folder.tidy(), Err(StoreError::Locked(_))), "somebody else is at it");
+    drop(lock);
+    assert!(newest.exists(), "who reads only moves nothing");
+    folder.tidy().expect("free");
+    assert_eq!(folder.current().expect("read").expect("one").generation, 1);
     assert!(!newest.exists() && walk(root.path()).iter().any(|path| path.to_string_lossy().contains("gen-000002.pem.bad-")));
 }
 
 #[test]
-fn garbage_in_any_document_is_put_aside_and_never_an_error() {
+fn garbage_in_any_document_is_an_error_until_it_is_put_aside() {
     let (root, folder) = folder();
     let (bundle, facts) = bundle();
     folder.publish(&bundle, &facts).expect("stored");
-    for (file, text) in [("state.json", "{\"history\": {}}}"), ("pending.json", ""), ("current", "\u{0}\u{0}")] {
-        fs::write(root.path().join("certs/mirror.test").join(file), text).expect("written");
+    for (file, text) in [("state.json", "{\"history\": {}}}"), ("pending.json", ""), ("current", "\u{0}\u{0}"), ("trial/pending.json", "[")] {
+        let path = root.path().join("certs/mirror.test").join(file);
+        files::write_text(&path, text).expect("written");
+        let aside = || walk(root.path()).iter().any(|found| found.to_string_lossy().contains(&format!("{file}.bad-")));
+        assert!(!aside() && folder.damage().expect("listed").len() == 1, "{file}");
+        assert_eq!(folder.current().expect("read").expect("one").generation, 1, "there is one to serve all the time");
+        folder.tidy().expect("free");
+        assert!(aside() && !path.exists() && folder.damage().expect("listed").is_empty(), "{file}");
     }
     assert_eq!(folder.state().expect("read"), State::default());
-    assert_eq!(folder.pending().expect("read"), None);
-    assert_eq!(folder.current().expect("read").expect("one").generation, 1);
+    assert_eq!((folder.pending().expect("read"), folder.rehearsal().pending().expect("read")), (None, None));
 }
 
 /// A disk that is ill must not make us order certificates.
