@@ -9,7 +9,7 @@ use std::time::Duration;
 use certs::acme::{AccountWish, Courier, ExternalAccount};
 use certs::solve::{DnsHook, HookStyle, Solvers};
 use certs::store::Store;
-use certs::worker::{Look, Worker};
+use certs::worker::{LastAdvice, Look, Worker};
 use certs::{Action, Budget, Class, Clock, KeyKind, Moment, Reason, Served, Wish};
 use tempfile::TempDir;
 use tests::interposer::{Fate, Interposer};
@@ -53,6 +53,7 @@ impl Owner {
     /// A worker as it is after a start of the program.
     fn worker(&self, pebble: &Pebble, solvers: Solvers) -> Worker {
         Worker {
+            advice: LastAdvice::default(),
             account: self.account.clone(),
             budget: Budget::PUBLIC,
             ca: None,

@@ -5,6 +5,7 @@
 //! - What another process has stored is served as well: the files are looked at every [`LOOK`].
 //! - One that works is never replaced by one that does not, or that ends earlier.
 
+mod advice;
 mod attempt;
 
 use std::path::PathBuf;
@@ -17,7 +18,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
-use crate::acme::{AccountWish, Courier, ask, greet, with_causes};
+pub use advice::LastAdvice;
+
+use crate::acme::{AccountWish, Courier, greet, with_causes};
 use crate::clock::Clock;
 use crate::served::Served;
 use crate::solve::Solvers;
@@ -27,6 +30,8 @@ use crate::{Action, Budget, Class, Facts, Hold, Moment, Reason, Setback, View, W
 /// Everything that one certificate needs.
 #[derive(Debug)]
 pub struct Worker {
+    /// What the CA advised last.
+    pub advice: LastAdvice,
     /// Whom new accounts are registered for.
     pub account: AccountWish,
     /// What is asked of CAs at most.
@@ -248,34 +253,6 @@ impl Worker {
         plan(self.clock.now(), &view)
     }
 
-    /// Asks the CA when it wants a renewal, as often as it wants to be asked.
-    async fn take_advice(&self, folder: &CertFolder, held: Option<&Held>, state: &mut State) -> Result<(), StoreError> {
-        let asks = |held: &&Held| self.ca.is_none() && held.facts.directory != PRIVATE;
-        let Some((held, id)) = held.filter(asks).and_then(|held| Some((held, held.facts.id.as_deref()?))) else { return Ok(()) };
-        let now = self.clock.now();
-        let is_known = state.suggestion.as_ref().is_some_and(|suggestion| suggestion.is_about(&held.facts));
-        if state.next_look.is_some_and(|next| now < next && next.since(now) < DAY) && (is_known || state.suggestion.is_none()) {
-            return Ok(());
-        }
-        let jitter = *state.jitter.get_or_insert_with(dice);
-        let advice = ask(&self.courier, &held.facts.directory, id, jitter).await;
-        if let Some(page) = &advice.explanation {
-            tracing::warn!(tls.certificate = %self.name, page, "the CA explains why it wants this certificate renewed");
-        }
-        let is_same =
-            |known: &crate::Suggestion, new: &crate::Suggestion| (known.start, known.end) == (new.start, new.end) && known.id == new.id;
-        state.suggestion = match (state.suggestion.take().filter(|known| known.is_about(&held.facts)), advice.suggestion) {
-            (Some(known), Some(new)) if is_same(&known, &new) => Some(known), // Our moment in it was drawn once.
-            (known, new) => new.or(known),
-        };
-        state.next_look = Some(now + advice.again_after);
-        let Ok(_lock) = folder.lock() else { return Ok(()) }; // Whoever has it writes the state.
-        let mut stored = folder.state()?;
-        (stored.jitter, stored.next_look) = (state.jitter, state.next_look);
-        stored.suggestion.clone_from(&state.suggestion);
-        folder.save_state(&stored)
-    }
-
     fn say(&self, action: &Action) {
         match action {
             Action::Hold { due, until, why } => {
@@ -311,13 +288,6 @@ impl Said {
     }
 }
 
-/// Between 0 and 1, drawn from the system's random numbers; the middle where it has none.
-fn dice() -> f64 {
-    let mut bytes = [0; 4];
-    aws_lc_rs::rand::fill(&mut bytes).map_or(0.5, |()| f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
-}
-
-const DAY: Duration = Duration::from_secs(24 * 3600);
 /// What stands for its directory in the place of a URL, where a private CA issued a certificate.
 pub const PRIVATE: &str = "private";
 /// Between two looks at the files and the clock.

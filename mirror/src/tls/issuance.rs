@@ -22,7 +22,7 @@ use std::time::SystemTime;
 use certs::acme::{Courier, CourierError};
 use certs::solve::{AlpnProofs, DnsHook, HttpProofs, Solvers, Way};
 use certs::store::{CertName, Store, StoreError};
-use certs::worker::{Look, Worker};
+use certs::worker::{LastAdvice, Look, Worker};
 use certs::{BootstrapError, Identifier, Served, SystemClock, bootstrap};
 use rustls::sign::CertifiedKey;
 use tokio::sync::Notify;
@@ -164,6 +164,7 @@ impl Certificates {
 
     fn worker(&self, config: &AcmeConfig, ways: &[Way], issued: &Issued) -> Option<Worker> {
         Some(Worker {
+            advice: LastAdvice::default(),
             account: config.account(),
             budget: config.budget_for(&issued.names),
             ca: (issued.names.issuer == Issuer::Private).then(|| config.private_ca()),
