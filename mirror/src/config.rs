@@ -132,6 +132,13 @@ impl TlsConfig {
         }
     }
 
+    fn names_mut(&mut self) -> Option<&mut Names> {
+        match self {
+            Self::Files(_) => None,
+            Self::FilesOrIssued(_, names) | Self::Issued(names) => Some(names),
+        }
+    }
+
     /// For whom one is got.
     pub fn names(&self) -> Option<&Names> {
         match self {

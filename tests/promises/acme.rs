@@ -53,8 +53,8 @@ impl Owner {
     /// A worker as it is after a start of the program.
     fn worker(&self, pebble: &Pebble, solvers: Solvers) -> Worker {
         Worker {
-            advice: LastAdvice::default(),
             account: self.account.clone(),
+            advice: LastAdvice::default(),
             budget: Budget::PUBLIC,
             ca: None,
             clock: self.clock.clone(),

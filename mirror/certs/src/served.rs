@@ -26,6 +26,11 @@ impl Served {
         self.current.load().as_ref().map(|held| Arc::clone(held.bundle.certified()))
     }
 
+    /// What it is for.
+    pub fn wish(&self) -> &Wish {
+        &self.wish
+    }
+
     /// The one in use.
     pub fn current(&self) -> Option<Bundle> {
         self.current.load().as_ref().map(|held| held.bundle.clone())

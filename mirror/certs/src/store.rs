@@ -19,6 +19,7 @@
 
 mod account;
 pub(crate) mod files;
+mod inherit;
 mod lock;
 mod name;
 mod pending;

@@ -30,10 +30,10 @@ use crate::{Action, Budget, Class, Facts, Hold, Moment, Reason, Setback, View, W
 /// Everything that one certificate needs.
 #[derive(Debug)]
 pub struct Worker {
-    /// What the CA advised last.
-    pub advice: LastAdvice,
     /// Whom new accounts are registered for.
     pub account: AccountWish,
+    /// What the CA advised last.
+    pub advice: LastAdvice,
     /// What is asked of CAs at most.
     pub budget: Budget,
     /// The folder of the private CA that issues it, in the place of a CA that speaks ACME.

@@ -49,16 +49,17 @@ fn listeners(reader: &mut Reader<'_>, drop_in: bool) -> Vec<ListenerConfig> {
     if reader.tree.at("listeners").is_some_and(Node::is_empty_list) {
         reader.problem("listeners", "listeners is empty: without an address nobody can connect; leave the key out for the default");
     }
-    (0..count)
-        .map(|index| {
-            let at = |key: &str| format!("listeners.{index}.{key}");
-            ListenerConfig {
-                address: address(reader, &at("address"), default),
-                proxy_protocol: reader.read(&at("proxy_protocol"), parse::switch).unwrap_or(false),
-                tls: tls(reader, &at("tls")),
-            }
-        })
-        .collect()
+    let read = |index: usize| {
+        let at = |key: &str| format!("listeners.{index}.{key}");
+        ListenerConfig {
+            address: address(reader, &at("address"), default),
+            proxy_protocol: reader.read(&at("proxy_protocol"), parse::switch).unwrap_or(false),
+            tls: tls(reader, &at("tls")),
+        }
+    };
+    let mut listeners: Vec<ListenerConfig> = (0..count).map(read).collect();
+    acme::share_names(&mut listeners);
+    listeners
 }
 
 /// Where what is said is wrong: any port, which is in nobody's way.

@@ -164,8 +164,8 @@ impl Certificates {
 
     fn worker(&self, config: &AcmeConfig, ways: &[Way], issued: &Issued) -> Option<Worker> {
         Some(Worker {
-            advice: LastAdvice::default(),
             account: config.account(),
+            advice: LastAdvice::default(),
             budget: config.budget_for(&issued.names),
             ca: (issued.names.issuer == Issuer::Private).then(|| config.private_ca()),
             clock: Arc::new(SystemClock),
@@ -210,6 +210,13 @@ pub(crate) struct Telling {
 impl Issued {
     /// Takes what is stored, so that the first client after a restart is shown the right one.
     fn load(&self, store: &Store) {
+        match store.inherit(&self.names.name, self.served.wish()) {
+            Ok(None) => {}
+            Ok(Some(from)) => tracing::info!(tls.certificate = %self.names.name, from = %from, "names were changed; the certificate of before serves on"),
+            Err(error) => {
+                tracing::warn!(tls.certificate = %self.names.name, error = &error as &dyn Error, "no certificate of before can be taken over");
+            }
+        }
         match store.certificate(&self.names.name).current() {
             Ok(Some(held)) => {
                 self.served.offer(&held, SystemTime::now().into());

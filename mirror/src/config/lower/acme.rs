@@ -48,6 +48,18 @@ pub(super) fn names(reader: &mut Reader<'_>, path: &str, issuer: Issuer) -> Opti
     }
 }
 
+/// The same names from the same CA are one certificate, in whatever order they are written; it is called as the first listener calls it.
+pub(super) fn share_names(listeners: &mut [ListenerConfig]) {
+    let mut known: Vec<Names> = Vec::new();
+    for names in listeners.iter_mut().filter_map(|listener| listener.tls.as_mut()?.names_mut()) {
+        let is_same = |one: &&Names| (one.issuer, &one.identifiers) == (names.issuer, &names.identifiers);
+        match known.iter().find(is_same) {
+            Some(same) => names.name = same.name.clone(),
+            None => known.push(names.clone()),
+        }
+    }
+}
+
 /// Of a listener that wants a certificate; where none does, nothing depends on it.
 fn has_port_443(listeners: &[ListenerConfig]) -> bool {
     let mut wanting = listeners.iter().filter(|listener| listener.tls.as_ref().is_some_and(|tls| tls.names().is_some())).peekable();
