@@ -107,6 +107,11 @@ impl CaError {
         matches!(self, Self::Exchange { seen, source: Error::Api(_), .. } if seen.status.is_some_and(is_gone))
     }
 
+    /// No waiting helps: what was asked is wrong.
+    pub fn is_for_a_person(&self) -> bool {
+        matches!(self, Self::Exchange { seen, .. } if exchange_class(self.problem(), seen) == Class::Configuration)
+    }
+
     /// The CA does not take part in ARI: the library refuses to say what is replaced, or misses it in an order that was made all the same.
     fn is_without_ari(&self) -> bool {
         match self {

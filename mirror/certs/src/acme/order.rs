@@ -80,7 +80,8 @@ impl Errand<'_> {
     /// it is downloaded some more times before another is ordered.
     fn is_passing(&self, error: &CaError) -> bool {
         match error {
-            CaError::Exchange { .. } => !error.is_lost_order(),
+            // What the CA refuses for its content, such as our request, it refuses again.
+            CaError::Exchange { .. } => !error.is_lost_order() && !error.is_for_a_person(),
             CaError::Late { .. } => true,
             CaError::Unusable { .. } => self.attempt < DOWNLOADS,
             _ => false,
@@ -93,6 +94,7 @@ impl Errand<'_> {
         let fits = pending.directory == self.directory
             && pending.account == self.account.id()
             && pending.identifiers == self.wish.identifiers
+            && pending.kind == self.wish.key
             && pending.profile == self.wish.profile;
         let Some(url) = pending.order.clone().filter(|_| fits) else {
             self.folder.clear_pending()?;
@@ -118,6 +120,7 @@ impl Errand<'_> {
             directory: self.directory.to_owned(),
             identifiers: self.wish.identifiers.clone(),
             key,
+            kind: self.wish.key,
             order: None,
             profile: self.wish.profile.clone(),
             proofs: Proofs::default(),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError};
 use crate::solve::{Proof, Way};
-use crate::{Identifier, Identifiers};
+use crate::{Identifier, Identifiers, KeyKind};
 
 /// An order under way: all that is needed to go on with it after a crash.
 #[derive(Clone, Deserialize, PartialEq, Serialize)]
@@ -24,6 +24,9 @@ pub struct Pending {
     pub identifiers: Identifiers,
     /// The key, PEM.
     pub key: String,
+    /// Of which kind it is.
+    #[serde(default)]
+    pub kind: KeyKind,
     /// The order's URL, once it is placed.
     pub order: Option<String>,
     /// Which profile was asked for.
@@ -38,7 +41,7 @@ pub struct Pending {
 /// Without the key.
 impl std::fmt::Debug for Pending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { account, directory, identifiers, order, profile, proofs: _, replaces, csr: _, key: _ } = self;
+        let Self { account, directory, identifiers, kind: _, order, profile, proofs: _, replaces, csr: _, key: _ } = self;
         let mut shown = f.debug_struct("Pending");
         shown.field("account", account).field("directory", directory).field("identifiers", identifiers);
         shown.field("order", order).field("profile", profile).field("replaces", replaces).finish_non_exhaustive()

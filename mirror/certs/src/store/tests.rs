@@ -144,6 +144,7 @@ fn pending(order: Option<&str>) -> Pending {
         directory: "https://ca.test/directory".into(),
         identifiers: wish().identifiers,
         key: "SECRET".into(),
+        kind: KeyKind::P256,
         order: order.map(str::to_owned),
         profile: None,
         proofs: Proofs { alpn: [("10.0.0.7".parse().expect("an address"), "ab".to_owned())].into(), http: [("token".to_owned(), "token.print".to_owned())].into() },
