@@ -21,6 +21,8 @@ const NEXT: &str = "chandler_acme_next_attempt_timestamp_seconds";
 const OBTAINED: &str = "chandler_acme_obtained";
 const SEEN: &str = "chandler_certificate_seen_by_clients";
 const NOT_AFTER: &str = "chandler_certificate_not_after_timestamp_seconds";
+/// Its own certificate as a source, beside those that it issued. No name of a certificate has a space.
+const PRIVATE_CA: &str = "private CA";
 const RELOADS: &str = "chandler_certificate_reloads";
 
 /// Handles, shared by all clones.
@@ -87,6 +89,9 @@ impl Metrics {
         self.clock_skew.get_or_create(&certificate()).set(status.skew.as_secs() as i64);
         if let Some(held) = &status.held {
             self.not_after.get_or_create(&Source { source: name.to_string() }).set(held.not_after.unix());
+        }
+        if let Some((_, until)) = &status.issuer {
+            self.not_after.get_or_create(&Source { source: PRIVATE_CA.to_owned() }).set(until.unix());
         }
         if let Some(next) = next(status) {
             self.next.get_or_create(&certificate()).set(next.unix());

@@ -6,7 +6,7 @@ use super::{Look, PRIVATE, Worker};
 use crate::acme::{AccountError, CaError, Carried, Errand, OrderError, Remedy, carry, open_account, with_causes};
 use crate::ca::{self, Ca, LEAF_LIFE, Purpose, SecretKey, Wanted};
 use crate::store::{CertFolder, Held, State, StoreError};
-use crate::{Bundle, BundleError, Class, Identifier, Reason, Setback, Trouble};
+use crate::{Bundle, BundleError, Class, Identifier, Moment, Reason, Setback, Trouble};
 
 /// Why an attempt brought nothing.
 #[derive(Debug, thiserror::Error)]
@@ -121,13 +121,15 @@ impl Worker {
     /// By the private CA, which nobody else works on meanwhile.
     fn issue(&self, ca: &Path) -> Result<Bundle, PrivateError> {
         let wanted = Wanted { identifiers: self.wish.identifiers.clone(), life: LEAF_LIFE, purpose: Purpose::Server };
-        let (ca, now) = (Ca::open(ca)?, self.clock.now());
-        if let Some(issuer) = ca.issuer()?.first().filter(|issuer| now.since(issuer.not_before()) > issuer.not_after().since(now)) {
-            tracing::warn!(tls.certificate = %self.name, until = %issuer.not_after(), "the private CA's own certificate nears its end: `chandler ca rotate` makes the next one");
-        }
-        let issued = ca.issue(&wanted, self.wish.key, now)?;
+        let issued = Ca::open(ca)?.issue(&wanted, self.wish.key, self.clock.now())?;
         let key = issued.key.as_ref().map_or("", SecretKey::pem);
         Ok(Bundle::join(key, &issued.chain)?)
+    }
+
+    /// The life of the private CA's own certificate, which only a person can renew; `None` where that cannot be told.
+    pub(super) fn issuer(&self) -> Option<(Moment, Moment)> {
+        let chain = Ca::open(self.ca.as_ref()?).and_then(|ca| ca.issuer()).ok()?;
+        chain.first().map(|issuer| (issuer.not_before(), issuer.not_after()))
     }
 
     fn publish(&self, folder: &CertFolder, state: &mut State, carried: &Carried, directory: &str) -> Result<(), StoreError> {
