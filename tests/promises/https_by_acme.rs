@@ -122,6 +122,12 @@ async fn a_pair_that_the_operator_puts_there_wins_as_soon_as_it_is_there() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(shown(&program, "mirror.test").await, issued, "for a name that it lacks the other one is shown");
+
+    for file in [certificate, key] {
+        fs::remove_file(file).expect("it was written");
+    }
+    program.wait_for_log("the files are gone");
+    assert_eq!(shown(&program, "127.0.0.1").await, issued, "what was taken away is not shown for long");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,6 +243,37 @@ async fn three_mirrors_that_share_a_folder_order_one_certificate() {
     }
     assert!(seen.windows(2).all(|two| two[0] == two[1]), "all serve the same one");
     assert_eq!(pebble.issued(), 1, "{}", pebble.log());
+}
+
+/// A CA meets whoever has port 443, which need not be whoever placed the order.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_the_port_answers_for_the_orders_of_all_who_share_its_folder() {
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let (hub, shared) = (Hub::start(), tempfile::tempdir().expect("a folder"));
+    let ca = shared.path().join("ca.pem");
+    fs::write(&ca, pebble.api_root()).expect("written");
+    let start = |port: u16, name: &str| {
+        let acme = format!(
+            "acme: {{directories: [\"{}\"], ca: \"{}\", path: \"{}\", challenges: [tls-alpn-01]}}",
+            pebble.directory(),
+            ca.display(),
+            shared.path().join("certs").display(),
+        );
+        let listeners = format!("[{{address: \"127.0.0.1:{port}\", tls: {{acme: [{name}]}}}}]");
+        Program::of_hub(&hub.url()).listeners(&listeners).config(&acme).start()
+    };
+    let with_the_port = start(pebble.tls_port(), "one.test");
+    Operator::of(&with_the_port).wait_for_readiness(200).await;
+    let without = start(0, "two.test");
+    let operator = Operator::of(&without);
+    operator.wait_for_readiness(200).await;
+    assert_eq!(
+        (operator.metric(OBTAINED).await, operator.metric("chandler_acme_failed_attempts_total").await),
+        (1, 0),
+        "{}",
+        without.log()
+    );
+    assert_eq!(pebble.issued(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

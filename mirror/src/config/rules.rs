@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use certs::Identifier;
+use certs::solve::Way;
 use certs::store::CertName;
 
 use super::problem::Origin;
 use super::reader::Reader;
-use super::{Access, ClientCa, Config, Issuer, Names, TlsConfig, UpstreamConfig};
+use super::{Access, ClientCa, Config, Issuer, ListenerConfig, Names, TlsConfig, UpstreamConfig};
 
 /// Adds what is wrong or worth a note.
 pub(super) fn check(reader: &mut Reader<'_>, config: &mut Config) {
@@ -16,6 +17,7 @@ pub(super) fn check(reader: &mut Reader<'_>, config: &mut Config) {
     listeners(reader, config);
     certificates(reader, config);
     admin(reader, config);
+    proofs(reader, config);
     rules_for_nobody(reader, config);
     clients(reader, config);
     for (index, upstream) in config.upstreams.iter().enumerate() {
@@ -113,6 +115,25 @@ fn admin(reader: &mut Reader<'_>, config: &mut Config) {
             admin.address
         );
         reader.problem("admin.address", text);
+    }
+}
+
+/// The port where CAs look for http-01, where it was said and http-01 as well: taken by something else, no certificate would ever come.
+fn proofs(reader: &mut Reader<'_>, config: &Config) {
+    let http = config.acme.http;
+    if !reader.has("acme.http") || !config.acme.ways.contains(&Way::Http) {
+        return;
+    }
+    let speaks_otherwise =
+        |listener: &&ListenerConfig| clash(listener.address, http) && (listener.tls.is_some() || listener.proxy_protocol);
+    let taken = match config.listeners.iter().find(speaks_otherwise) {
+        Some(listener) => Some((listener.address, "a listener's, which does not speak plain HTTP to everybody")),
+        None => config.admin.as_ref().filter(|admin| clash(admin.address, http)).map(|admin| (admin.address, "the admin listener's")),
+    };
+    if let Some((address, whose)) = taken {
+        let text =
+            format!("acme.http: {address} is {whose}; CAs look at port 80, which is passed on to acme.http: give it a port of its own");
+        reader.problem("acme.http", text);
     }
 }
 

@@ -212,7 +212,9 @@ impl Issued {
     fn load(&self, store: &Store) {
         match store.inherit(&self.names.name, self.served.wish()) {
             Ok(None) => {}
-            Ok(Some(from)) => tracing::info!(tls.certificate = %self.names.name, from = %from, "names were changed; the certificate of before serves on"),
+            Ok(Some(from)) => {
+                tracing::info!(tls.certificate = %self.names.name, from = %from, "names were changed; the certificate of before serves on");
+            }
             Err(error) => {
                 tracing::warn!(tls.certificate = %self.names.name, error = &error as &dyn Error, "no certificate of before can be taken over");
             }
@@ -237,6 +239,11 @@ impl Issued {
     /// The one in hand.
     pub(super) fn certified(&self) -> Option<Arc<CertifiedKey>> {
         self.served.certified()
+    }
+
+    /// Whether there is one that clients would take at `now`.
+    pub(super) fn works(&self, now: SystemTime) -> bool {
+        self.served.current().is_some_and(|bundle| bundle.check(&self.names.identifiers, now.into()).is_ok())
     }
 
     /// Until there is one.

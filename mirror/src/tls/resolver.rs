@@ -36,6 +36,15 @@ impl Resolver {
         self.pair.store(Some(Arc::new(pair)));
     }
 
+    /// The pair's files are gone: what is issued to us takes its place, if that works at `now`. Says whether it does; else what is shown stays.
+    pub(super) fn let_go(&self, now: SystemTime) -> bool {
+        let works = self.issued.as_ref().is_some_and(|issued| issued.works(now));
+        if works {
+            self.pair.store(None);
+        }
+        works
+    }
+
     /// Whether it shows the certificate for `names`.
     pub(super) fn shows(&self, names: &Names) -> bool {
         self.issued.as_ref().is_some_and(|issued| issued.names() == names)

@@ -81,12 +81,18 @@ impl Watcher {
 
     fn complain(&mut self, error: &PairError) {
         // Where a certificate is issued to us too, files that are not there yet are nothing wrong.
-        if self.resolver.issued().is_some() && error.is_missing() {
+        let is_gone = self.resolver.issued().is_some() && error.is_missing();
+        if is_gone && self.resolver.pair().is_none() {
             self.trouble = None;
             return;
         }
         let trouble = self.trouble.get_or_insert_with(|| Trouble { said: false, since: Instant::now() });
         if trouble.said || trouble.since.elapsed() < PATIENCE {
+            return;
+        }
+        if is_gone && self.resolver.let_go(SystemTime::now()) {
+            tracing::info!(tls.file = %self.files.certificate.display(), "the files are gone; the certificate that is issued to the mirror takes their place");
+            self.trouble = None;
             return;
         }
         trouble.said = true;
@@ -146,6 +152,21 @@ mod tests {
         folder.relink(&live.key, &two.key);
         until(|| resolver.pair().expect("a pair").names() == ["two.test"]).await;
         assert_eq!((metrics.reloads(&live, "taken"), metrics.reloads(&live, "refused")), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn files_that_are_gone_stay_in_use_where_nothing_else_is_there_to_show() {
+        let folder = Files::new();
+        let live = folder.self_signed("one.test", "live");
+        let resolver = Arc::new(Resolver::new(Some(Pair::load(&live, SystemTime::now()).expect("a pair")), None));
+        let mut watcher =
+            Watcher { files: live.clone(), metrics: Metrics::default(), resolver: Arc::clone(&resolver), seen: None, trouble: None };
+        std::fs::remove_file(&live.certificate).expect("removed");
+        std::fs::remove_file(&live.key).expect("removed");
+        watcher.look().await;
+        watcher.trouble.as_mut().expect("noticed").since = Instant::now().checked_sub(PATIENCE).expect("the machine runs longer than that");
+        watcher.look().await;
+        assert_eq!(resolver.pair().expect("a pair").names(), ["one.test"]);
     }
 
     #[tokio::test]

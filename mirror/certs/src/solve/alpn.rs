@@ -129,7 +129,14 @@ mod tests {
         assert!(shown("mirror.test").expect("shown").windows(32).any(|part| part == [2; 32]));
 
         let identifier = "mirror.test".parse().expect("a name");
-        let own = Proof { digest: vec![3; 32], dns_value: String::new(), identifier, key_authorization: String::new(), token: String::new(), way: Way::TlsAlpn };
+        let own = Proof {
+            digest: vec![3; 32],
+            dns_value: String::new(),
+            identifier,
+            key_authorization: String::new(),
+            token: String::new(),
+            way: Way::TlsAlpn,
+        };
         table.present(&own).expect("a certificate");
         assert!(shown("mirror.test").expect("shown").windows(32).any(|part| part == [3; 32]));
         table.withdraw(&own);

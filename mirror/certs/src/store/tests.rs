@@ -91,7 +91,8 @@ fn garbage_in_any_document_is_an_error_until_it_is_put_aside() {
     let (root, folder) = folder();
     let (bundle, facts) = bundle();
     folder.publish(&bundle, &facts).expect("stored");
-    for (file, text) in [("state.json", "{\"history\": {}}}"), ("pending.json", ""), ("current", "\u{0}\u{0}"), ("trial/pending.json", "[")] {
+    for (file, text) in [("state.json", "{\"history\": {}}}"), ("pending.json", ""), ("current", "\u{0}\u{0}"), ("trial/pending.json", "[")]
+    {
         let path = root.path().join("certs/mirror.test").join(file);
         files::write_text(&path, text).expect("written");
         let aside = || walk(root.path()).iter().any(|found| found.to_string_lossy().contains(&format!("{file}.bad-")));
@@ -147,7 +148,10 @@ fn pending(order: Option<&str>) -> Pending {
         kind: KeyKind::P256,
         order: order.map(str::to_owned),
         profile: None,
-        proofs: Proofs { alpn: [("10.0.0.7".parse().expect("an address"), "ab".to_owned())].into(), http: [("token".to_owned(), "token.print".to_owned())].into() },
+        proofs: Proofs {
+            alpn: [("10.0.0.7".parse().expect("an address"), "ab".to_owned())].into(),
+            http: [("token".to_owned(), "token.print".to_owned())].into(),
+        },
         replaces: None,
     }
 }

@@ -183,7 +183,7 @@ fn acme() -> impl Strategy<Value = AcmeConfig> {
         dns: Some(dns),
         email,
         external,
-        http: ([127, 0, 0, 1], port).into(),
+        http: ([127, 0, 0, 2], port).into(), // In no listener's way.
         key,
         path: path.into(),
         profile,

@@ -23,9 +23,18 @@ fn names_that_meet_are_told() {
         ("clients: {ca: []}", "clients.ca is empty"),
         ("clients: [private]", "clients is a section with the keys ca"),
         ("headers: {WWW-Authenticate: Basic}", "registry protocol's own"),
+        ("{listeners: [{address: ':443', tls: {acme: [a.test]}}], acme: {http: ':443'}}", "which does not speak plain HTTP to everybody"),
+        ("{listeners: [{address: ':443', tls: {acme: [a.test]}}], acme: {http: '127.0.0.1:5001'}}", "is the admin listener's"),
     ] {
         assert!(problems(text).contains(part), "{text}: {}", problems(text));
     }
+}
+
+#[test]
+fn two_listeners_with_the_same_names_in_another_order_share_one_certificate() {
+    let config =
+        resolved("listeners: [{address: ':443', tls: {acme: [b.test, a.test]}}, {address: ':444', tls: {acme: [a.test, b.test]}}]").config;
+    assert_eq!(config.certificates().iter().map(|names| names.name.to_string()).collect::<Vec<_>>(), ["b.test"]);
 }
 
 #[test]

@@ -29,7 +29,8 @@ pub(super) fn standing(now: Moment, status: &Status, stands_in: bool) -> Option<
 /// The private CA renews what it issued, but not itself.
 fn issuer(now: Moment, status: &Status) -> Option<String> {
     let (not_before, not_after) = status.issuer?;
-    let ends = || format!("the private CA's own certificate ends in {}: `chandler ca rotate` makes the next one", days(not_after.since(now)));
+    let ends =
+        || format!("the private CA's own certificate ends in {}: `chandler ca rotate` makes the next one", days(not_after.since(now)));
     (now.since(not_before) > not_after.since(now)).then(ends)
 }
 
