@@ -1,7 +1,6 @@
 //! What is known of the certificates in use.
 
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use certs::store::CertName;
 use certs::worker::Status;
@@ -13,6 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::Pair;
 use crate::config::TlsFiles;
 
 const CLOCK_SKEW: &str = "chandler_acme_clock_skew_seconds";
@@ -21,6 +21,7 @@ const NEXT: &str = "chandler_acme_next_attempt_timestamp_seconds";
 const OBTAINED: &str = "chandler_acme_obtained";
 const SEEN: &str = "chandler_certificate_seen_by_clients";
 const NOT_AFTER: &str = "chandler_certificate_not_after_timestamp_seconds";
+const NOT_BEFORE: &str = "chandler_certificate_not_before_timestamp_seconds";
 /// Its own certificate as a source, beside those that it issued. No name of a certificate has a space.
 const PRIVATE_CA: &str = "private CA";
 const RELOADS: &str = "chandler_certificate_reloads";
@@ -33,6 +34,7 @@ pub struct Metrics {
     next: Family<Certificate, Gauge>,
     seen: Family<Certificate, Gauge>,
     not_after: Family<Source, Gauge>,
+    not_before: Family<Source, Gauge>,
     obtained: Family<Certificate, Counter>,
     reloads: Family<Reload, Counter>,
 }
@@ -63,12 +65,18 @@ impl Metrics {
         registry.register(NEXT, "When a certificate is renewed, or tried again", self.next.clone());
         registry.register(SEEN, "1 where every listener was seen to show the certificate that was got", self.seen.clone());
         registry.register(NOT_AFTER, "When the certificate in use ends", self.not_after.clone());
+        registry.register(NOT_BEFORE, "When the certificate in use began", self.not_before.clone());
         registry.register(RELOADS, "New certificate files found, by result", self.reloads.clone());
     }
 
-    pub(super) fn in_use(&self, files: &TlsFiles, not_after: SystemTime) {
-        let seconds = not_after.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-        self.not_after.get_or_create(&Source { source: name(files) }).set(seconds);
+    pub(super) fn in_use(&self, files: &TlsFiles, pair: &Pair) {
+        self.lives(name(files), pair.not_before().into(), pair.not_after().into());
+    }
+
+    fn lives(&self, source: String, not_before: Moment, not_after: Moment) {
+        let source = Source { source };
+        self.not_before.get_or_create(&source).set(not_before.unix());
+        self.not_after.get_or_create(&source).set(not_after.unix());
     }
 
     pub(super) fn reloaded(&self, files: &TlsFiles, result: &'static str) {
@@ -88,10 +96,10 @@ impl Metrics {
         }
         self.clock_skew.get_or_create(&certificate()).set(status.skew.as_secs() as i64);
         if let Some(held) = &status.held {
-            self.not_after.get_or_create(&Source { source: name.to_string() }).set(held.not_after.unix());
+            self.lives(name.to_string(), held.not_before, held.not_after);
         }
-        if let Some((_, until)) = &status.issuer {
-            self.not_after.get_or_create(&Source { source: PRIVATE_CA.to_owned() }).set(until.unix());
+        if let Some((from, until)) = status.issuer {
+            self.lives(PRIVATE_CA.to_owned(), from, until);
         }
         if let Some(next) = next(status) {
             self.next.get_or_create(&certificate()).set(next.unix());

@@ -22,6 +22,7 @@ pub struct Pair {
     certified: Arc<CertifiedKey>,
     names: Vec<String>,
     not_after: SystemTime,
+    not_before: SystemTime,
     warnings: Vec<PairWarning>,
 }
 
@@ -151,7 +152,7 @@ impl Pair {
         let certificates = parse_chain(&files.certificate, &chain)?;
         check_order(&files.certificate, &certificates)?;
         let leaf = &certificates[0];
-        let not_after = check_time(&files.certificate, leaf, now)?;
+        let (not_before, not_after) = check_time(&files.certificate, leaf, now)?;
         let (names, warnings) = (names(leaf), warnings(&files.certificate, &certificates));
         let key = read_key(&files.key)?;
         let unsupported = |error: TlsError| PairError::UnsupportedKey { file: files.key.clone(), reason: error.to_string() };
@@ -161,12 +162,17 @@ impl Pair {
             Ok(()) | Err(TlsError::InconsistentKeys(InconsistentKeys::Unknown)) => {}
             Err(_) => return Err(PairError::WrongKey { certificate: files.certificate.clone(), key: files.key.clone() }),
         }
-        Ok(Self { certified: Arc::new(certified), names, not_after, warnings })
+        Ok(Self { certified: Arc::new(certified), names, not_after, not_before, warnings })
     }
 
     /// When the leaf ends.
     pub fn not_after(&self) -> SystemTime {
         self.not_after
+    }
+
+    /// When it began.
+    pub fn not_before(&self) -> SystemTime {
+        self.not_before
     }
 
     /// The leaf's host names and addresses.
@@ -247,8 +253,8 @@ fn check_order(file: &Path, chain: &[X509Certificate<'_>]) -> Result<(), PairErr
     Err(PairError::OutOfOrder { file: file.into(), found, issuer, position: at + 1 })
 }
 
-/// When it ends, if it is in its time.
-fn check_time(file: &Path, leaf: &X509Certificate<'_>, now: SystemTime) -> Result<SystemTime, PairError> {
+/// When it began and when it ends, if it is in its time.
+fn check_time(file: &Path, leaf: &X509Certificate<'_>, now: SystemTime) -> Result<(SystemTime, SystemTime), PairError> {
     let (from, until) = (moment(leaf.validity().not_before), moment(leaf.validity().not_after));
     if now > until {
         return Err(PairError::Expired { file: file.into(), since: until });
@@ -256,7 +262,7 @@ fn check_time(file: &Path, leaf: &X509Certificate<'_>, now: SystemTime) -> Resul
     if now < from {
         return Err(PairError::NotYetValid { file: file.into(), from });
     }
-    Ok(until)
+    Ok((from, until))
 }
 
 fn moment(time: ASN1Time) -> SystemTime {

@@ -20,7 +20,7 @@ pub const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Looks at `files` every `interval` until `cancel`, and swaps a new valid pair into `resolver`.
 pub async fn watch(files: TlsFiles, resolver: Arc<Resolver>, metrics: Metrics, interval: Duration, cancel: CancellationToken) {
     if let Some(pair) = resolver.pair() {
-        metrics.in_use(&files, pair.not_after());
+        metrics.in_use(&files, &pair);
         warn_of(&pair);
     }
     let mut watcher = Watcher { files, metrics, resolver, seen: None, trouble: None };
@@ -74,7 +74,7 @@ impl Watcher {
         let until = humantime::format_rfc3339_seconds(pair.not_after());
         tracing::info!(tls.file = %self.files.certificate.display(), tls.names = ?pair.names(), "a new certificate is in use, valid until {until}");
         warn_of(&pair);
-        self.metrics.in_use(&self.files, pair.not_after());
+        self.metrics.in_use(&self.files, &pair);
         self.metrics.reloaded(&self.files, "taken");
         self.resolver.swap(pair);
     }
