@@ -28,7 +28,7 @@ use std::time::Duration;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 
 use self::cold::HERDS;
-use self::contender::{Kind, Yard};
+use self::contender::{Kind, NAMES, Yard};
 use self::content::Content;
 use self::hits::{Effort, HITS, Hit};
 use self::hub::Hub;
@@ -164,7 +164,7 @@ fn chosen(request: &Request) -> Outcome<Vec<&str>> {
 
 /// ECDSA on P-256, as every public certificate authority gives out today.
 fn pair(folder: &Path) -> Outcome<(PathBuf, PathBuf)> {
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(NAMES.map(str::to_owned))?;
     let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
     fs::write(&certificate, cert.pem())?;
     fs::write(&key, signing_key.serialize_pem())?;
@@ -172,5 +172,5 @@ fn pair(folder: &Path) -> Outcome<(PathBuf, PathBuf)> {
 }
 
 /// All rows, by the names that the command line takes.
-pub const ROWS: [&str; 10] = ["big", "mid", "small", "digest", "tag", "cold", "herd16", "herd200", "docker", "start"];
+pub const ROWS: [&str; 11] = ["big", "mid", "small", "digest", "tag", "handshake", "cold", "herd16", "herd200", "docker", "start"];
 const QUICK: [&str; 5] = ["big", "small", "digest", "cold", "herd16"];

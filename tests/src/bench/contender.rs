@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::json;
+use certs::{Bundle, KeyKind, Wish};
+use serde_json::{Value, json};
 
 use super::hub::preamble;
 use super::process::{Process, free_address};
@@ -16,8 +17,10 @@ use super::{Outcome, Programs};
 /// One of the compared.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// Ours.
+    /// Ours, with a certificate from files where it speaks HTTPS.
     Chandler,
+    /// Ours, with a certificate that is issued to it by ACME. It has no column, but a row after each of [`Kind::Chandler`]'s.
+    Issued,
     /// `registry:3`.
     Distribution3,
     /// `registry:2`.
@@ -33,6 +36,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Chandler => "chandler",
+            Self::Issued => "chandler by ACME",
             Self::Distribution3 => "distribution 3",
             Self::Distribution2 => "distribution 2.8",
             Self::Nginx => "nginx",
@@ -42,7 +46,7 @@ impl Kind {
 
     /// Whether it is somebody else's.
     pub fn is_peer(self) -> bool {
-        !matches!(self, Self::Chandler | Self::Bare)
+        !matches!(self, Self::Chandler | Self::Issued | Self::Bare)
     }
 }
 
@@ -90,7 +94,8 @@ impl Contender {
         let (http, https) = (free_address()?, free_address()?);
         let mut one = Self { folder, http, https, kind, processes: Vec::new(), starts: Vec::new() };
         one.starts = match kind {
-            Kind::Chandler => one.chandler(yard, upstream)?,
+            Kind::Chandler => one.chandler(yard, upstream, &json!({ "certificate": yard.certificate, "key": yard.key }))?,
+            Kind::Issued => one.issued(yard, upstream)?,
             Kind::Distribution3 => one.distribution(yard, &yard.programs.registry_3, upstream)?,
             Kind::Distribution2 => one.distribution(yard, &yard.programs.registry_2, upstream)?,
             Kind::Nginx => one.nginx(yard, upstream)?,
@@ -152,12 +157,14 @@ impl Contender {
         Ok(path.display().to_string())
     }
 
-    fn chandler(&self, yard: &Yard, upstream: &str) -> Outcome<Vec<Start>> {
+    fn chandler(&self, yard: &Yard, upstream: &str, tls: &Value) -> Outcome<Vec<Start>> {
         let configuration = json!({
             "listeners": [
                 { "address": self.http },
-                { "address": self.https, "tls": { "certificate": yard.certificate, "key": yard.key } },
+                { "address": self.https, "tls": tls },
             ],
+            // Nobody is there: what a listener has by ACME, it has already.
+            "acme": { "path": self.folder.join("certs"), "directories": [DIRECTORY], "challenges": ["tls-alpn-01"] },
             "upstreams": [{ "name": "docker.io", "url": upstream }],
             // On a fuller disk the default share would have everything streamed past the store.
             "store": { "path": self.store(), "min_free": "1MiB" },
@@ -168,6 +175,16 @@ impl Contender {
         let file = self.write("chandler.yaml", &configuration.to_string())?;
         let arguments = vec!["mirror".to_owned(), "--config".to_owned(), file];
         Ok(vec![Start { address: self.http, arguments, program: yard.programs.chandler.clone() }])
+    }
+
+    /// The same pair, as if a CA had issued it.
+    fn issued(&self, yard: &Yard, upstream: &str) -> Outcome<Vec<Start>> {
+        let bundle = Bundle::join(&fs::read_to_string(&yard.key)?, &fs::read_to_string(&yard.certificate)?)?;
+        let identifiers = NAMES.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+        let wish = Wish { directories: vec![DIRECTORY.into()], identifiers, how: String::new(), key: KeyKind::P256, profile: None };
+        let certificate = certs::store::Store::new(&self.folder.join("certs")).certificate(&NAMES[0].parse()?);
+        certificate.publish(&bundle, &bundle.facts(DIRECTORY, &wish))?;
+        self.chandler(yard, upstream, &json!({ "acme": NAMES }))
     }
 
     /// One process speaks either HTTP or HTTPS, and two must not share a folder.
@@ -227,3 +244,8 @@ impl Drop for Contender {
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
+
+/// Where no CA is.
+const DIRECTORY: &str = "https://127.0.0.1:1/directory";
+/// For which the certificate is.
+pub const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::contender::{Contender, Kind};
 use super::content::Content;
 use super::hub::Speed;
-use super::load::{Rate, headers, herd, load};
+use super::load::{Load, Rate, headers, herd, load};
 use super::table::{Better, Line, Samples};
 use super::{Bench, Outcome, bare, say};
 
@@ -15,6 +15,8 @@ use super::{Bench, Outcome, bare, say};
 #[derive(Clone, Copy, Debug)]
 pub struct Hit {
     connections: u32,
+    /// A connection for each request: what is measured is its handshake.
+    fresh: bool,
     name: &'static str,
     of: fn(&Content) -> String,
     /// What the command line calls it.
@@ -29,22 +31,44 @@ enum Unit {
 }
 
 /// All such rows.
-pub const HITS: [Hit; 5] = [
-    Hit { row: "big", name: "256 MiB blob", connections: 4, of: |content| content.big.path.clone(), unit: Unit::Megabytes },
-    Hit { row: "mid", name: "8 MiB blob", connections: 16, of: |content| content.mid.path.clone(), unit: Unit::Megabytes },
-    Hit { row: "small", name: "16 KiB blob", connections: 64, of: |content| content.small.path.clone(), unit: Unit::Requests },
-    Hit { row: "digest", name: "manifest by digest", connections: 64, of: |content| content.manifest.path.clone(), unit: Unit::Requests },
-    Hit { row: "tag", name: "manifest by tag", connections: 64, of: |_| Content::tag_path(), unit: Unit::Requests },
+pub const HITS: [Hit; 6] = [
+    Hit { fresh: false, row: "big", name: "256 MiB blob", connections: 4, of: |content| content.big.path.clone(), unit: Unit::Megabytes },
+    Hit { fresh: false, row: "mid", name: "8 MiB blob", connections: 16, of: |content| content.mid.path.clone(), unit: Unit::Megabytes },
+    Hit {
+        fresh: false,
+        row: "small",
+        name: "16 KiB blob",
+        connections: 64,
+        of: |content| content.small.path.clone(),
+        unit: Unit::Requests,
+    },
+    Hit {
+        fresh: false,
+        row: "digest",
+        name: "manifest by digest",
+        connections: 64,
+        of: |content| content.manifest.path.clone(),
+        unit: Unit::Requests,
+    },
+    Hit { fresh: false, row: "tag", name: "manifest by tag", connections: 64, of: |_| Content::tag_path(), unit: Unit::Requests },
+    Hit {
+        fresh: true,
+        row: "handshake",
+        name: "manifest, each by a new connection",
+        connections: 16,
+        of: |content| content.manifest.path.clone(),
+        unit: Unit::Requests,
+    },
 ];
 
-/// Measures `hits`, each over HTTP and HTTPS.
+/// Measures `hits`, each over HTTP and HTTPS; new connections over HTTPS only, where they cost something.
 pub async fn measure(bench: &Bench, hits: &[Hit]) -> Outcome<Vec<Line>> {
     say("hits: starting everybody and filling them");
     let contenders = start(bench).await?;
     let mut lines = Vec::new();
     for tls in [false, true] {
-        for hit in hits {
-            lines.push(row(bench, &contenders, *hit, tls).await?);
+        for hit in hits.iter().filter(|hit| tls || !hit.fresh) {
+            lines.extend(row(bench, &contenders, *hit, tls).await?);
         }
     }
     Ok(lines)
@@ -53,7 +77,7 @@ pub async fn measure(bench: &Bench, hits: &[Hit]) -> Outcome<Vec<Line>> {
 /// The bare loop comes last: it needs the headers of chandler's answers.
 async fn start(bench: &Bench) -> Outcome<Vec<Contender>> {
     let mut contenders = Vec::new();
-    for kind in bench.kinds.iter().copied().filter(|kind| *kind != Kind::Bare) {
+    for kind in bench.kinds.iter().copied().filter(|kind| *kind != Kind::Bare).chain([Kind::Issued]) {
         let one = Contender::start(&bench.yard, kind, &bench.hub.url(Speed::Free), None).await?;
         for tls in [false, true] {
             fill(bench, &one, tls).await?;
@@ -85,22 +109,29 @@ async fn fill(bench: &Bench, one: &Contender, tls: bool) -> Outcome<()> {
     Ok(())
 }
 
-async fn row(bench: &Bench, contenders: &[Contender], hit: Hit, tls: bool) -> Outcome<Line> {
+async fn row(bench: &Bench, contenders: &[Contender], hit: Hit, tls: bool) -> Outcome<Vec<Line>> {
     let name = format!("{}, {}", hit.name, if tls { "HTTPS" } else { "HTTP" });
     let path = (hit.of)(&bench.content);
-    let mut samples: Vec<Samples> = contenders.iter().map(|one| Samples::of(one.kind)).collect();
+    let taking_part: Vec<&Contender> = contenders.iter().filter(|one| tls || one.kind != Kind::Issued).collect();
+    let mut samples: Vec<Samples> = taking_part.iter().map(|one| Samples::of(one.kind)).collect();
     for round in 0..bench.effort.hit_rounds {
-        for turn in 0..contenders.len() {
-            let place = (turn + round) % contenders.len();
-            let url = format!("{}{path}", contenders[place].url(tls));
-            let rate = load(&bench.yard.programs.wrk, &bench.script, &url, hit.connections, bench.effort.hit_time).await?;
+        for turn in 0..taking_part.len() {
+            let place = (turn + round) % taking_part.len();
+            let url = format!("{}{path}", taking_part[place].url(tls));
+            let of = Load { connections: hit.connections, fresh: hit.fresh, time: bench.effort.hit_time };
+            let rate = load(&bench.yard.programs.wrk, &bench.script, &url, of).await?;
             samples[place].values.push(hit.unit.of(rate));
-            samples[place].memory = Some(contenders[place].memory(tls));
+            samples[place].memory = Some(taking_part[place].memory(tls));
         }
     }
-    let line = Line::compared(name, samples, Better::Higher, |value| hit.unit.show(value));
-    say(&format!("{}: {}", line.name, line.cells.join(" | ")));
-    Ok(line)
+    let issued = samples.iter().position(|one| one.kind == Kind::Issued).map(|place| samples.remove(place));
+    let of_files = Line::compared(name, samples, Better::Higher, |value| hit.unit.show(value));
+    let by_acme = issued.map(|issued| Line::beside(&of_files, issued, |value| hit.unit.show(value)));
+    let lines: Vec<Line> = [of_files].into_iter().chain(by_acme).collect();
+    for line in &lines {
+        say(&format!("{}: {}", line.name, line.cells.join(" | ")));
+    }
+    Ok(lines)
 }
 
 impl Unit {

@@ -19,10 +19,25 @@ pub struct Rate {
     pub requests: f64,
 }
 
-/// Loads `url` with `connections` for `time`. `script` is the file that [`SCRIPT`] was written to.
-pub async fn load(wrk: &Path, script: &Path, url: &str, connections: u32, time: Duration) -> Outcome<Rate> {
+/// How hard.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// At once.
+    pub connections: u32,
+    /// Another one for each request.
+    pub fresh: bool,
+    /// How long.
+    pub time: Duration,
+}
+
+/// Loads `url`. `script` is the file that [`SCRIPT`] was written to.
+pub async fn load(wrk: &Path, script: &Path, url: &str, load: Load) -> Outcome<Rate> {
+    let Load { connections, fresh, time } = load;
     let mut command = Command::new(wrk);
     command.args(["-t1", "--timeout", "60s", "-H", &format!("Accept: {MANIFEST_TYPE}")]);
+    if fresh {
+        command.args(["-H", "Connection: close"]);
+    }
     command.arg(format!("-c{connections}")).arg(format!("-d{}s", time.as_secs().max(1))).arg("-s").arg(script).arg(url);
     let output = command.kill_on_drop(true).output().await.map_err(|error| format!("wrk does not start: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);

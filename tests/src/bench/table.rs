@@ -71,6 +71,22 @@ impl Line {
         }
     }
 
+    /// A row for chandler in another way, whose target is 0.97 of its first.
+    pub fn beside(first: &Self, mut samples: Samples, show: impl Fn(f64) -> String) -> Self {
+        let median = first.samples.iter().find(|one| one.kind == Kind::Chandler).map_or(f64::NAN, Samples::median);
+        let ratio = samples.median() / median;
+        samples.kind = Kind::Chandler; // In its column.
+        Self {
+            cells: vec![format!("{}, {ratio:.2} of the row above", show(samples.median()))],
+            is_met: ratio >= SHARE,
+            name: format!("{}, by ACME", first.name),
+            to_best: None,
+            to_bare: None,
+            samples: vec![samples],
+            target: format!("≥ {SHARE} of the row above"),
+        }
+    }
+
     fn memory_is_met(&self) -> bool {
         self.samples.iter().filter(|one| one.kind == Kind::Chandler).all(|one| one.memory.is_none_or(|bytes| bytes < MEMORY))
     }
@@ -166,6 +182,18 @@ mod tests {
         let line = |ours| Line::compared("row".into(), figures(ours), Better::Higher, |value| format!("{value:.0}"));
         assert!(line(97.0).is_met && !line(96.0).is_met);
         assert_eq!((line(105.0).to_best, line(105.0).to_bare), (Some(1.05), Some(0.5)));
+    }
+
+    #[test]
+    fn another_way_of_ours_is_held_against_the_first() {
+        let first = Line::compared("row".into(), vec![samples(Kind::Chandler, &[100.0])], Better::Higher, |value| format!("{value:.0}"));
+        let beside = |ours| Line::beside(&first, samples(Kind::Issued, &[ours]), |value| format!("{value:.0}"));
+        assert!(beside(97.0).is_met && !beside(96.0).is_met);
+        let table = markdown(&[beside(98.0)], &[Kind::Chandler, Kind::Nginx]);
+        assert_eq!(
+            table.lines().last(),
+            Some("| row, by ACME | 98, 0.98 of the row above | – | – | – | 20 | – | ≥ 0.97 of the row above | yes |")
+        );
     }
 
     #[test]
