@@ -227,6 +227,24 @@ async fn a_ca_that_knows_its_customers_is_shown_the_key_that_it_gave() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_several_cas_each_is_asked_for_what_it_has_and_shown_the_key_only_if_it_asks_for_one() {
+    install_crypto();
+    let key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+    let customers = Settings { customer: Some(("kid-1".into(), key.into())), ..Settings::default() };
+    let (Some(open), Some(closed)) = (Pebble::start(Settings::default()), Pebble::start(customers)) else { return };
+    for (first, second) in [(&open, &closed), (&closed, &open)] {
+        let prover = Prover::start(first).await;
+        let mut owner = Owner::of(first, &["mirror.test"]);
+        owner.wish.directories.push(second.directory());
+        owner.wish.profile = Some("of neither".into());
+        owner.account = AccountWish { email: None, external: ExternalAccount::new("kid-1", key), several: true };
+        let worker = owner.worker(first, prover.http());
+        // A CA that gave no key takes none: Pebble refuses one that it does not know.
+        assert_eq!(worker.look().await.expect("files"), Look::Obtained(Reason::Missing), "{}", first.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_profile_that_the_ca_does_not_have_is_told_and_not_asked_for_again_all_the_time() {
     install_crypto();
     let Some(pebble) = Pebble::start(Settings::default()) else { return };

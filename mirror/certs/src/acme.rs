@@ -4,13 +4,15 @@
 mod account;
 mod ari;
 mod courier;
+mod directory;
 mod error;
 mod order;
 mod revoke;
 
 pub use account::{AccountError, AccountWish, ExternalAccount, open_account};
-pub use ari::{Advice, ask, greet};
+pub use ari::{Advice, ask};
 pub use courier::{Courier, CourierError, Seen};
+pub use directory::greet;
 pub(crate) use error::with_causes;
 pub use error::{CaError, Remedy};
 pub use order::{Carried, Errand, OrderError, carry};

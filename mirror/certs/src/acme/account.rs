@@ -7,6 +7,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, general_purpose};
 use instant_acme::{Account, AccountCredentials, ExternalAccountKey, NewAccount};
 
+use super::directory::Directory;
 use super::{CaError, Courier};
 use crate::store::{AccountFolder, Lock, Saved, StoreError};
 
@@ -17,6 +18,8 @@ pub struct AccountWish {
     pub email: Option<String>,
     /// The binding to an account elsewhere, which some CAs ask for (RFC 8555 7.3.4).
     pub external: Option<ExternalAccount>,
+    /// Several CAs are asked in turn: the binding is for those that ask for one.
+    pub several: bool,
 }
 
 /// A key that a CA has given to its customer.
@@ -24,6 +27,18 @@ pub struct AccountWish {
 pub struct ExternalAccount {
     key: Vec<u8>,
     kid: String,
+}
+
+impl AccountWish {
+    /// What one CA has given to its customer is no other CA's affair.
+    async fn external_for(&self, directory: &str, courier: &Courier) -> Option<&ExternalAccount> {
+        let external = self.external.as_ref()?;
+        if !self.several {
+            return Some(external); // Some take one and do not ask.
+        }
+        let asks = Directory::ask(courier, directory).await.is_ok_and(|directory| directory.meta.external_account_required);
+        asks.then_some(external)
+    }
 }
 
 impl ExternalAccount {
@@ -83,7 +98,7 @@ pub async fn open_account(folder: &AccountFolder, directory: &str, wish: &Accoun
     let contact = wish.email.as_ref().map(|email| format!("mailto:{email}"));
     let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
     let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
-    let external = wish.external.as_ref().map(|external| ExternalAccountKey::new(external.kid.clone(), &external.key));
+    let external = wish.external_for(directory, courier).await.map(|external| ExternalAccountKey::new(external.kid.clone(), &external.key));
     let made = builder().create(&new, directory.to_owned(), external.as_ref()).await;
     let (account, credentials) = made.map_err(|error| failed("registering an account", error))?;
     let credentials = serde_json::to_value(&credentials).map_err(|error| failed("saving the account", error.into()))?;

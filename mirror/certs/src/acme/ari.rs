@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::Courier;
 use super::courier::retry_after;
+use super::directory::Directory;
 use crate::{Moment, Suggestion};
 
 /// What the CA said, or that it did not.
@@ -33,9 +34,7 @@ pub async fn ask(courier: &Courier, directory: &str, id: &str, dice: f64) -> Adv
 
 async fn look(courier: &Courier, directory: &str, id: &str) -> Result<(Vec<u8>, Option<Duration>), String> {
     let told = |error: reqwest::Error| error.to_string();
-    let (_, _, text) = courier.get(directory).await.map_err(told)?;
-    let links: Links = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-    let base = links.renewal_info.ok_or("the CA has no renewal information")?;
+    let base = Directory::ask(courier, directory).await?.renewal_info.ok_or("the CA has no renewal information")?;
     let (status, headers, text) = courier.get(&format!("{}/{id}", base.trim_end_matches('/'))).await.map_err(told)?;
     if !status.is_success() {
         return Err(format!("HTTP {status}"));
@@ -54,19 +53,6 @@ fn read(text: &[u8], id: &str, wait: Option<Duration>, dice: f64) -> Advice {
         _ => None,
     };
     Advice { again_after, explanation: info.explanation_url, suggestion }
-}
-
-/// Whether an ACME server answers at `directory`; its clock is noted by the courier.
-pub async fn greet(courier: &Courier, directory: &str) -> Result<(), String> {
-    let answer = courier.get(directory).await.map_err(|error| crate::acme::with_causes(&error))?;
-    let is_one = serde_json::from_slice::<serde_json::Value>(&answer.2).is_ok_and(|directory| directory.get("newOrder").is_some());
-    if is_one { Ok(()) } else { Err(format!("what answers there (HTTP {}) is no ACME server", answer.0.as_u16())) }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Links {
-    renewal_info: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -146,10 +146,15 @@ impl Errand<'_> {
         if let Some((authority, serial)) = replaces.and_then(|id| id.split_once('.')) {
             new = new.replaces(instant_acme::CertificateIdentifier { authority_key_identifier: authority.into(), serial: serial.into() });
         }
-        if let Some(profile) = &self.wish.profile {
+        if let Some(profile) = self.wish.profile.as_ref().filter(|profile| self.offers(profile)) {
             new = new.profile(profile);
         }
         self.account.new_order(&new).await.map_err(|source| self.failed(ORDERING, source))
+    }
+
+    /// Of several CAs some do not know each other's profiles. A CA that is the only one is asked in any case, and says what is wrong with it.
+    fn offers(&self, profile: &str) -> bool {
+        self.wish.directories.len() == 1 || self.account.profiles().any(|offered| offered.name == profile)
     }
 
     /// From any state to the chain.

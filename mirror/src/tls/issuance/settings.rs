@@ -60,7 +60,7 @@ impl AcmeConfig {
 
     /// Whom accounts are registered for.
     pub fn account(&self) -> AccountWish {
-        AccountWish { email: self.email.clone(), external: self.external.clone() }
+        AccountWish { email: self.email.clone(), external: self.external.clone(), several: self.directories.len() > 1 }
     }
 
     /// What is asked of the CAs at most: one that is known by roots of its own, and is no public one behind a proxy that reads along, counts nothing.
