@@ -94,6 +94,11 @@ pub(crate) fn run(args: &CaArgs) -> Result<Said, CaFailure> {
     }
 }
 
+/// A mirror that has certificates issued works on it for moments only.
+fn open(folder: &Path) -> Result<Ca, CaError> {
+    Ca::open_within(folder, PATIENCE)
+}
+
 /// As for the mirror's content: the system's folder for root, the user's for others.
 fn default_state() -> PathBuf {
     if rustix::process::geteuid().is_root() {
@@ -135,7 +140,7 @@ fn import(folder: &Path, args: &ImportArgs, now: Moment) -> Result<Said, CaFailu
     let ca = if let Some(path) = &args.key {
         Ca::adopt(folder, &certificates, &key(path)?, &args.founding(), now)?
     } else {
-        let mut ca = Ca::open(folder)?;
+        let mut ca = open(folder)?;
         ca.answer(&certificates, now)?;
         ca
     };
@@ -155,7 +160,7 @@ fn import(folder: &Path, args: &ImportArgs, now: Moment) -> Result<Said, CaFailu
 
 fn issue(folder: &Path, args: &IssueArgs, now: Moment) -> Result<Said, CaFailure> {
     let wanted = Wanted { identifiers: args.names.iter().cloned().collect(), life: days(args.leaf.days), purpose: args.leaf.purpose() };
-    let ca = Ca::open(folder)?;
+    let ca = open(folder)?;
     let issued = ca.issue(&wanted, args.key_type.into(), now)?;
     let [chain, key] = output::write_pair(&args.output, &issued)?;
     let data = format!("{}\n{}\n", chain.display(), key.display());
@@ -165,7 +170,7 @@ fn issue(folder: &Path, args: &IssueArgs, now: Moment) -> Result<Said, CaFailure
 fn sign(folder: &Path, args: &SignArgs, now: Moment) -> Result<Said, CaFailure> {
     let request = Request::parse(&read(&args.request)?).map_err(CaError::from)?;
     let wanted = Wanted { identifiers: request.identifiers.clone(), life: days(args.leaf.days), purpose: args.leaf.purpose() };
-    let ca = Ca::open(folder)?;
+    let ca = open(folder)?;
     let issued = ca.sign(&request, &wanted, now)?;
     let mut notes = told(&ca, &issued, &wanted, now)?;
     if !request.left_out.is_empty() {
@@ -192,7 +197,7 @@ fn told(ca: &Ca, issued: &Issued, wanted: &Wanted, now: Moment) -> Result<Vec<St
 }
 
 fn rotate(folder: &Path, args: &RotateArgs, now: Moment) -> Result<Said, CaFailure> {
-    let mut ca = Ca::open(folder)?;
+    let mut ca = open(folder)?;
     if args.root {
         ca.rotate_root(now)?;
         let next = "nothing is issued by the new root yet: put what `chandler ca export` now writes on all machines, then run `chandler ca rotate`";
@@ -209,7 +214,7 @@ fn rotate(folder: &Path, args: &RotateArgs, now: Moment) -> Result<Said, CaFailu
 }
 
 fn export_files(folder: &Path, args: &ExportArgs, now: Moment) -> Result<Said, CaFailure> {
-    let anchors = Ca::open(folder)?.anchors(now)?;
+    let anchors = open(folder)?.anchors(now)?;
     let files = export::files(&anchors, &args.hosts);
     output::write_files(&args.out, &files)?;
     let mut data = String::new();
@@ -231,13 +236,13 @@ fn revoke(folder: &Path, args: &RevokeArgs, now: Moment) -> Result<Said, CaFailu
     let cause = args.reason.into();
     let withdrawn = if args.which.exists() {
         let text = read_text(&args.which)?;
-        Ca::open(folder)?.revoke_certificate(&text, cause, now)?
+        open(folder)?.revoke_certificate(&text, cause, now)?
     } else {
         let serial = args.which.to_string_lossy().parse();
         let serial = serial.map_err(|source| CaFailure::Which { path: args.which.clone(), source })?;
-        Ca::open(folder)?.revoke_serial(&serial, cause, now)?
+        open(folder)?.revoke_serial(&serial, cause, now)?
     };
-    let list = Ca::open(folder)?.signed_list();
+    let list = open(folder)?.signed_list();
     let done = if withdrawn.is_new { "is taken back" } else { "was taken back before" };
     Ok(Said { data: format!("{} {done}\n", withdrawn.serial), notes: vec![format!("for other programs the list is {}", list.display())] })
 }
@@ -281,3 +286,6 @@ fn read_text(path: &Path) -> Result<String, CaFailure> {
 fn days(days: u64) -> Duration {
     Duration::from_secs(days.saturating_mul(24 * 3600))
 }
+
+/// For whoever else works on the CA.
+const PATIENCE: Duration = Duration::from_secs(5);

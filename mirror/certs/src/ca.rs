@@ -25,6 +25,7 @@ pub mod seal;
 mod serial;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aws_lc_rs::rand;
 
@@ -118,12 +119,17 @@ pub enum CaError {
 impl Ca {
     /// The one in `folder`.
     pub fn open(folder: &Path) -> Result<Self, CaError> {
+        Self::open_within(folder, Duration::ZERO)
+    }
+
+    /// The same. While somebody else works on it, it is waited for, `patience` at most: they take no longer than a few writes.
+    pub fn open_within(folder: &Path, patience: Duration) -> Result<Self, CaError> {
         let missing = || CaError::Missing(folder.to_owned());
         if !folder.exists() {
             return Err(missing()); // Else the lock would make the folder.
         }
         let folder = Folder::new(folder);
-        let lock = folder.lock()?;
+        let lock = folder.lock_within(patience)?;
         let document = folder.load()?.ok_or_else(missing)?;
         Ok(Self { document, folder, _lock: lock })
     }

@@ -15,6 +15,7 @@
 //! * Keys are 0600 from their first byte, folders 0700.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -97,7 +98,11 @@ impl Folder {
     }
 
     pub(super) fn lock(&self) -> Result<Lock, StoreError> {
-        Lock::take(&self.0.join("lock"), false)
+        self.lock_within(Duration::ZERO)
+    }
+
+    pub(super) fn lock_within(&self, patience: Duration) -> Result<Lock, StoreError> {
+        Lock::take_within(&self.0.join("lock"), patience)
     }
 
     pub(super) fn load(&self) -> Result<Option<Document>, StoreError> {

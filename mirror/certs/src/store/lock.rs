@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::{StoreError, files};
 
@@ -27,6 +28,18 @@ impl Lock {
 }
 
 impl Lock {
+    /// Takes it alone, and waits `patience` at most for whoever has it. The kernel has no such wait that ends: it is looked again and again.
+    #[expect(clippy::disallowed_methods, reason = "whoever waits has a thread of its own, a command line or a blocking one")]
+    pub(crate) fn take_within(path: &Path, patience: Duration) -> Result<Self, StoreError> {
+        let began = Instant::now();
+        loop {
+            match Self::take(path, false) {
+                Err(StoreError::Locked(_)) if began.elapsed() < patience => std::thread::sleep(LOOK),
+                taken => return taken,
+            }
+        }
+    }
+
     /// Whether somebody has it. Nothing is made for this question.
     pub(crate) fn is_held(path: &Path) -> Result<bool, StoreError> {
         let failed = |source| StoreError::Io { doing: "look at", path: path.to_owned(), source };
@@ -48,3 +61,6 @@ impl Drop for Lock {
         let _ = self.0.unlock(); // Else it ends with the last descriptor.
     }
 }
+
+/// Between two looks at a lock that somebody has.
+const LOOK: Duration = Duration::from_millis(10);
