@@ -1,8 +1,8 @@
 //! A private CA: a root that machines trust, an intermediate that may issue for a few names only, and short leaves.
 //!
 //! [`content`] decides what a certificate contains, from values and the time; [`seal`] turns that into bytes; `folder` keeps the state; [`Ca`] ties them together:
-//! [`founding`] makes CAs and their successors, [`issuing`] what they issue and take back. [`export`] says which files make machines trust it, and
-//! [`published`] what a server knows its clients by.
+//! [`founding`] makes CAs and their successors, [`issuing`] what they issue and take back, [`grants`] the tokens by which machines get a certificate. [`export`] says which files make machines
+//! trust it, [`published`] what a server knows its clients by, [`received`] what a machine got.
 //!
 //! What always holds:
 //! * A leaf ends before every CA above it, and its names are ones that all of them permit: what clients would refuse is not issued.
@@ -15,14 +15,17 @@ pub mod content;
 pub mod export;
 mod folder;
 pub mod founding;
+pub mod grants;
 pub mod issuing;
 pub mod key;
 pub mod output;
 pub mod published;
+pub mod received;
 pub mod request;
 pub mod revocation;
 pub mod seal;
 mod serial;
+pub mod token;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,13 +37,16 @@ pub use constraints::{Constraints, Permit, PermitError, Permits};
 pub use content::{Content, LEAF_LIFE, Purpose, Refusal, Subject, Terms, Wanted};
 pub use export::{Host, HostError};
 pub use founding::{Founding, NameError, Rotated};
+pub use grants::{Grant, Redeemed, TokenRefusal, redeem};
 pub use issuing::{Issued, Withdrawn};
 pub use key::{CaKey, KeyError, PublicKey, SecretKey};
 pub use published::Published;
+pub use received::{Received, ReceivedError};
 pub use request::{Request, RequestError};
 pub use revocation::{Cause, Identity, Revocations, Revoked, is_revoked};
 pub use seal::SealError;
 pub use serial::{Serial, SerialError};
+pub use token::{Token, TokenError, TokenId, TokenIdError, Validity, ValidityError};
 
 use folder::{Document, Folder, Signer};
 
@@ -93,6 +99,9 @@ pub enum CaError {
     /// Everything would be permitted.
     #[error("nothing is permitted: a CA that may issue for every name is a danger to all who trust it")]
     NothingPermitted,
+    /// No such token.
+    #[error("no token is called {0}")]
+    NoToken(TokenId),
     /// The CA above is elsewhere.
     #[error("this CA has no root of its own: the one above it is elsewhere")]
     NoRoot,
@@ -108,6 +117,9 @@ pub enum CaError {
     /// The disk.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A token that opens nothing.
+    #[error(transparent)]
+    Token(#[from] TokenRefusal),
     /// A number that this CA never gave.
     #[error("this CA issued no certificate with the number {0}")]
     Unknown(Serial),
@@ -146,15 +158,7 @@ impl Ca {
 
     /// What clients are to trust, the oldest first: every root of a chain that has not ended, and the next root before it is used.
     pub fn anchors(&self, now: Moment) -> Result<Vec<Authority>, CaError> {
-        let mut anchors: Vec<Authority> = Vec::new();
-        for signer in self.document.roots.iter().chain(&self.document.issuers) {
-            let top = signer.chain()?.pop().ok_or(AuthorityError::Empty)?;
-            if top.not_after() > now && !anchors.contains(&top) {
-                anchors.push(top);
-            }
-        }
-        anchors.sort_by_key(Authority::not_before);
-        Ok(anchors)
+        Ok(self.document.anchors(now)?)
     }
 
     /// What was taken back.

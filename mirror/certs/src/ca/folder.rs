@@ -3,6 +3,7 @@
 //! ```text
 //! ca.json         what it is: its settings, its certificates, and which of them issues
 //! keys/ID.key     a private key, named after the public one; a root's may be kept elsewhere
+//! tokens/ID.json  a token that is out, by the hash of its secret, and what it was used for
 //! issued.jsonl    what it issued, a line each, written before the certificate leaves
 //! revoked.json    what it took back
 //! crl.pem         the same, signed, for other programs
@@ -14,6 +15,8 @@
 //! * What cannot be read or understood is an error, never "not there": a second CA made in its place would be trusted by nobody.
 //! * Keys are 0600 from their first byte, folders 0700.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,9 +25,11 @@ use serde::{Deserialize, Serialize};
 use super::authority::{Authority, AuthorityError};
 use super::constraints::Permits;
 use super::content::Purpose;
+use super::grants::Grant;
 use super::key::{CaKey, SecretKey, key_name};
 use super::revocation::Revocations;
 use super::serial::Serial;
+use super::token::TokenId;
 use super::{CaError, Founding};
 use crate::store::{Lock, StoreError, files};
 use crate::{Identifiers, Moment};
@@ -135,6 +140,33 @@ impl Folder {
         files::remove(&self.key_path(name))
     }
 
+    pub(super) fn grant(&self, id: &TokenId) -> Result<Option<Grant>, StoreError> {
+        files::read(&self.grant_path(id))
+    }
+
+    pub(super) fn save_grant(&self, grant: &Grant) -> Result<(), StoreError> {
+        files::write(&self.grant_path(&grant.id), grant)
+    }
+
+    /// For good: a token that was taken back must not be there again after a power cut.
+    pub(super) fn remove_grant(&self, id: &TokenId) -> Result<(), StoreError> {
+        files::remove_durably(&self.grant_path(id))
+    }
+
+    /// The names of all.
+    pub(super) fn grants(&self) -> Result<Vec<TokenId>, StoreError> {
+        let folder = self.0.join("tokens");
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|source| StoreError::Io { doing: "list", path: folder.clone(), source })?,
+        };
+        Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".json")?.parse().ok()).collect())
+    }
+
+    fn grant_path(&self, id: &TokenId) -> PathBuf {
+        self.0.join("tokens").join(format!("{id}.json"))
+    }
+
     /// Before the certificate leaves: one that is not in the list could not be taken back by its number.
     pub(super) fn record(&self, record: &Record) -> Result<(), StoreError> {
         files::append(&self.0.join("issued.jsonl"), record)
@@ -169,6 +201,19 @@ impl Document {
         let Founding { key, name, organization, permits } = founding.clone();
         let settings = Settings { key, name, organization, permits };
         Self { version: Version, settings, roots: Vec::new(), issuers: Vec::new(), pending: None }
+    }
+
+    /// What clients are to trust, the oldest first.
+    pub(super) fn anchors(&self, now: Moment) -> Result<Vec<Authority>, AuthorityError> {
+        let mut anchors: Vec<Authority> = Vec::new();
+        for signer in self.roots.iter().chain(&self.issuers) {
+            let top = signer.chain()?.pop().ok_or(AuthorityError::Empty)?;
+            if top.not_after() > now && !anchors.contains(&top) {
+                anchors.push(top);
+            }
+        }
+        anchors.sort_by_key(Authority::not_before);
+        Ok(anchors)
     }
 }
 

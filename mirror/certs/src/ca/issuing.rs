@@ -4,8 +4,8 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::authority::{Authority, AuthorityError};
-use super::content::{self, Content, Role, Terms, Wanted};
-use super::folder::Record;
+use super::content::{self, Content, Purpose, Refusal, Role, Terms, Wanted};
+use super::folder::{Record, Signer};
 use super::key::{PublicKey, SecretKey, pem};
 use super::request::Request;
 use super::revocation::{Cause, Identity, Revoked, is_revoked};
@@ -47,18 +47,49 @@ impl Ca {
     }
 
     fn certify(&self, wanted: &Wanted, key: &PublicKey, now: Moment) -> Result<Issued, CaError> {
+        let (issued, record) = self.make(wanted, key, now)?;
+        self.folder.record(&record)?;
+        Ok(issued)
+    }
+
+    /// In memory. It must not leave before its record is written.
+    pub(super) fn make(&self, wanted: &Wanted, key: &PublicKey, now: Moment) -> Result<(Issued, Record), CaError> {
+        let content = self.planned(wanted, now)?;
+        let (signer, above) = self.signer()?;
+        let certificate = seal::signed(&content, key, &above[0], &self.key_of(signer)?)?;
+        let record = record(&content, &above[0], now);
+        let sent = above.iter().filter(|authority| !authority.is_self_signed()).map(Authority::pem);
+        let chain = [pem("CERTIFICATE", &certificate)].into_iter().chain(sent).collect();
+        Ok((Issued { chain, content, key: None }, record))
+    }
+
+    /// What a certificate as `wanted` would contain, unless it must be refused.
+    pub(super) fn planned(&self, wanted: &Wanted, now: Moment) -> Result<Content, CaError> {
+        let terms = Terms::of(&self.signer()?.1).within(&self.document.settings.permits);
+        Ok(content::leaf(&terms, wanted, new_serial(), now)?)
+    }
+
+    /// Whether clients' certificates can be issued, whatever their names.
+    pub fn is_able(&self, now: Moment) -> Result<(), CaError> {
+        let (signer, above) = self.signer()?;
+        self.key_of(signer)?;
+        for one in &above {
+            one.check(now)?;
+        }
+        match Terms::of(&above).purposes {
+            Some(purposes) if !purposes.contains(&Purpose::Client) => Err(Refusal::Purpose(Purpose::Client).into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The one that issues, with its certificate and all above it, none of them taken back.
+    fn signer(&self) -> Result<(&Signer, Vec<Authority>), CaError> {
         let signer = self.document.issuers.last().ok_or(CaError::NotSigned)?;
         let above = signer.chain()?;
         if is_revoked(&self.folder.revocations()?, &above.iter().map(|one| one.certificate().clone()).collect::<Vec<_>>()) {
             return Err(CaError::IssuerRevoked);
         }
-        let terms = Terms::of(&above).within(&self.document.settings.permits);
-        let content = content::leaf(&terms, wanted, new_serial(), now)?;
-        let certificate = seal::signed(&content, key, &above[0], &self.key_of(signer)?)?;
-        self.folder.record(&record(&content, &above[0], now))?;
-        let sent = above.iter().filter(|authority| !authority.is_self_signed()).map(Authority::pem);
-        let chain = [pem("CERTIFICATE", &certificate)].into_iter().chain(sent).collect();
-        Ok(Issued { chain, content, key: None })
+        Ok((signer, above))
     }
 
     /// Takes the certificate with this number back.

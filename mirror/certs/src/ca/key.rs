@@ -145,6 +145,11 @@ impl PublicKey {
             .ok_or_else(|| weak("of a kind that clients do not know; use ECDSA over P-256 or P-384, Ed25519 or RSA"))
     }
 
+    /// SHA-256, in hexadecimal: one key, one fingerprint.
+    pub(super) fn fingerprint(&self) -> String {
+        hex::encode(digest(&SHA256, &self.subject_public_key_info()))
+    }
+
     /// It can be used to send the other side a secret, as TLS 1.2 once did.
     pub(super) fn is_rsa(&self) -> bool {
         self.algorithm == &rcgen::PKCS_RSA_SHA256

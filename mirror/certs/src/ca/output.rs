@@ -23,6 +23,16 @@ pub fn write_text(path: &Path, text: &str) -> Result<(), StoreError> {
     files::write_public(&target(path)?, text)
 }
 
+/// Writes a text for nobody else's eyes.
+pub fn write_secret(path: &Path, text: &str) -> Result<(), StoreError> {
+    files::write_text(&target(path)?, text)
+}
+
+/// Removes what is of no more use.
+pub fn remove(path: &Path) -> Result<(), StoreError> {
+    files::remove(path)
+}
+
 /// Writes all files below `folder`.
 pub fn write_files(folder: &Path, files: &[File]) -> Result<(), StoreError> {
     files.iter().try_for_each(|file| write_text(&folder.join(&file.path), &file.text))

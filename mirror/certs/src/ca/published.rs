@@ -29,6 +29,12 @@ impl Published {
         Ok(Self { issuers, revocations: folder.revocations()? })
     }
 
+    /// Its roots, as they lie in `ca.pem`: public, and what a token knows it by.
+    pub fn roots(folder: &Path, now: Moment) -> Result<String, CaError> {
+        let document = Folder::new(folder).load()?.ok_or_else(|| CaError::Missing(folder.to_owned()))?;
+        Ok(document.anchors(now)?.iter().map(Authority::pem).collect())
+    }
+
     /// The files that change when it does.
     pub fn files(folder: &Path) -> [PathBuf; 2] {
         Folder::new(folder).published()

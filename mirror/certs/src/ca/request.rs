@@ -43,24 +43,39 @@ pub enum RequestError {
 impl Request {
     /// Reads PEM or DER.
     pub fn parse(bytes: &[u8]) -> Result<Self, RequestError> {
-        let der = der(bytes)?;
-        let wrong = |error: &dyn std::fmt::Display| RequestError::Parse(error.to_string());
-        let (rest, request) = X509CertificationRequest::from_der(&der).map_err(|error| wrong(&error))?;
-        if !rest.is_empty() {
-            return Err(wrong(&"there is something behind it"));
-        }
-        let key = PublicKey::read(request.certification_request_info.subject_pki.raw)?;
-        request.verify_signature().map_err(|error| RequestError::Possession(error.to_string()))?;
-        let (mut names, mut left_out) = (Vec::new(), Vec::new());
-        for extension in request.requested_extensions().into_iter().flatten() {
-            match extension {
-                ParsedExtension::SubjectAlternativeName(alternative) => names.extend(&alternative.general_names),
-                other => left_out.push(describe(other)),
+        proved(bytes, |request, key| {
+            let (mut names, mut left_out) = (Vec::new(), Vec::new());
+            for extension in request.requested_extensions().into_iter().flatten() {
+                match extension {
+                    ParsedExtension::SubjectAlternativeName(alternative) => names.extend(&alternative.general_names),
+                    other => left_out.push(describe(other)),
+                }
             }
-        }
-        let identifiers = if names.is_empty() { common_name(&request) } else { identifiers(&names)? };
-        Ok(Self { identifiers, key, left_out })
+            let identifiers = if names.is_empty() { common_name(request) } else { identifiers(&names)? };
+            Ok(Self { identifiers, key, left_out })
+        })
     }
+
+    /// The key alone, where somebody else says for whom it is.
+    pub fn key_of(bytes: &[u8]) -> Result<PublicKey, RequestError> {
+        proved(bytes, |_, key| Ok(key))
+    }
+}
+
+/// What `read` makes of a request that is signed by the key in it.
+fn proved<T>(
+    bytes: &[u8],
+    read: impl FnOnce(&X509CertificationRequest<'_>, PublicKey) -> Result<T, RequestError>,
+) -> Result<T, RequestError> {
+    let der = der(bytes)?;
+    let wrong = |error: &dyn std::fmt::Display| RequestError::Parse(error.to_string());
+    let (rest, request) = X509CertificationRequest::from_der(&der).map_err(|error| wrong(&error))?;
+    if !rest.is_empty() {
+        return Err(wrong(&"there is something behind it"));
+    }
+    let key = PublicKey::read(request.certification_request_info.subject_pki.raw)?;
+    request.verify_signature().map_err(|error| RequestError::Possession(error.to_string()))?;
+    read(&request, key)
 }
 
 fn der(bytes: &[u8]) -> Result<CertificateSigningRequestDer<'static>, RequestError> {

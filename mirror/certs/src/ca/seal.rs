@@ -54,6 +54,13 @@ pub fn request(subject: &Subject, key: &SecretKey) -> Result<String, SealError> 
     Ok(params.serialize_request(key.pair())?.pem()?)
 }
 
+/// A request that says nothing but whose key it is: PEM.
+pub fn bare_request(key: &SecretKey) -> Result<String, SealError> {
+    let mut params = CertificateParams::new([])?;
+    params.distinguished_name = DistinguishedName::new();
+    Ok(params.serialize_request(key.pair())?.pem()?)
+}
+
 /// All that `issuer` took back: PEM.
 pub fn revocation_list(list: &Revocations, issuer: &Authority, key: &SecretKey, now: Moment) -> Result<String, SealError> {
     let of_issuer = list.of(issuer.key_id());

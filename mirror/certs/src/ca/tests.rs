@@ -3,6 +3,7 @@
 mod handshake;
 mod requests;
 mod state;
+mod tokens;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};

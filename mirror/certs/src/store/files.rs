@@ -70,6 +70,13 @@ pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// The same, and it does not come back with a power cut.
+pub(crate) fn remove_durably(path: &Path) -> Result<(), StoreError> {
+    remove(path)?;
+    let synced = path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all());
+    synced.map_err(|source| StoreError::Io { doing: "remove", path: path.to_owned(), source })
+}
+
 /// Gives a file that nobody understands another name, for a person to look at. The caller holds the lock and has read it under that: else it could be
 /// somebody's new and good one.
 pub(crate) fn put_aside(path: &Path, why: &dyn fmt::Display) {
