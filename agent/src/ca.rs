@@ -1,6 +1,8 @@
 //! `chandler ca`: reads what the arguments name, has the CA do it, and says what came of it.
 //!
-//! Data is on standard output: requests, certificates, and what was made, a line each with its SHA-256. Notes say what to do next.
+//! Data is on standard output: requests, certificates, and what was made, a line each with its SHA-256. Notes say what to do next. `token` makes tokens.
+
+mod token;
 
 use std::env;
 use std::fmt::Write as _;
@@ -46,9 +48,10 @@ pub(crate) enum CaFailure {
 impl CaFailure {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<&'static str> {
-        let Self::Ca(error) = self else {
-            return matches!(self, Self::Which { .. })
-                .then_some("`openssl x509 -noout -serial -in FILE` prints a certificate's serial number");
+        let error = match self {
+            Self::Ca(error) => error,
+            Self::Read { .. } => return None,
+            Self::Which { .. } => return Some("`openssl x509 -noout -serial -in FILE` prints a certificate's serial number"),
         };
         Some(match error {
             CaError::Authority(AuthorityError::Key) => "give the CA's own certificate, beside those above it",
@@ -57,6 +60,7 @@ impl CaFailure {
             CaError::Key(KeyError::Encrypted) => "`openssl pkey -in FILE -out PLAIN` takes the passphrase off",
             CaError::KeyAway { .. } => "put the key back for as long as it takes, or name it: --root-key FILE",
             CaError::Missing(_) => "`chandler ca init --permit NAME` makes one; --state names another folder",
+            CaError::NoToken(_) => "`chandler ca token --list` shows those that are out",
             CaError::NoRoot => "have the next root made where the old one was; `chandler ca rotate` makes a request for it to sign",
             CaError::NotSigned | CaError::NothingAsked => {
                 "`chandler ca init --request` makes a request, `chandler ca import FILE` takes the answer"
@@ -91,10 +95,11 @@ pub(crate) fn run(args: &CaArgs) -> Result<Said, CaFailure> {
         Task::Rotate(args) => rotate(&folder, args, now),
         Task::Export(args) => export_files(&folder, args, now),
         Task::Revoke(args) => revoke(&folder, args, now),
+        Task::Token(args) => token::token(&folder, args, now),
     }
 }
 
-/// A mirror that has certificates issued works on it for moments only.
+/// A mirror that gives out certificates works on it for moments only.
 fn open(folder: &Path) -> Result<Ca, CaError> {
     Ca::open_within(folder, PATIENCE)
 }

@@ -274,6 +274,14 @@ fn a_ca_that_is_not_there_or_there_already_is_told_with_the_mend() {
     error: the CA may not issue for a.test; it may for ci.test, 10.0.0.0/8
     hint: `chandler ca rotate --permit NAME,..` makes an intermediate that may issue for all names given there
     ");
+    let nobodys = ca(folder.path(), &["token", "a.test"]);
+    assert_eq!((nobodys.status.code(), text(&nobodys.stdout)), (Some(1), String::new()), "a token that would open nothing is not made");
+    let unknown = ca(folder.path(), &["token", "--cancel", "0123456789abcdef"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    insta::assert_snapshot!(told(unknown), @r"
+    error: no token is called 0123456789abcdef
+    hint: `chandler ca token --list` shows those that are out
+    ");
     let neither = ca(folder.path(), &["revoke", "no-such-file"]);
     assert_eq!(neither.status.code(), Some(2));
     insta::assert_snapshot!(told(neither), @r"
@@ -296,11 +304,32 @@ fn wrong_names_for_a_ca_are_usage_errors() {
         &["issue", "ci.test"],
         &["export", "https://mirror.test", "--out", "out"],
         &["import", "ca.pem", "--permit", "ci.test"],
+        &["token"],
+        &["token", "under_score.test"],
+        &["token", "ci.test", "--valid", "8days"],
+        &["token", "ci.test", "--list"],
+        &["token", "--cancel", "../ca"],
     ] {
         let output = ca(folder.path(), arguments);
         assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), String::new()), "{arguments:?}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "nothing was made");
+}
+
+#[test]
+fn a_token_is_data_and_what_is_said_of_it_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    assert!(ca(folder.path(), &["init", "--permit", "ci.test"]).status.success());
+    let made = ca(folder.path(), &["token", "a.ci.test", "--valid", "2h"]);
+    let token = text(&made.stdout);
+    assert!(made.status.success() && token.starts_with("chandler1.") && token.lines().count() == 1, "{}", text(&made.stderr));
+    let [id, secret] = [1, 2].map(|part| token.split('.').nth(part).expect("four parts"));
+    let notes = text(&made.stderr);
+    assert!(notes.contains(id) && notes.contains("a.ci.test") && !notes.contains(secret), "{notes}");
+    let listed = ca(folder.path(), &["token", "--list"]);
+    assert!(text(&listed.stdout).starts_with(id) && !text(&listed.stdout).contains(secret), "{}", text(&listed.stdout));
+    assert_eq!(text(&ca(folder.path(), &["token", "--cancel", id]).stdout), format!("{id} is taken back\n"));
+    assert_eq!(text(&ca(folder.path(), &["token", "--list"]).stderr), "note: no token is out\n");
 }
 
 #[test]

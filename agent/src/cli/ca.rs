@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use certs::KeyKind;
-use certs::ca::{CaKey, Cause, Founding, Host, Permit, Purpose};
+use certs::ca::{CaKey, Cause, Founding, Host, Permit, Purpose, TokenId, Validity};
 use clap::{Args, Subcommand, ValueEnum};
 
 #[derive(Args, Debug)]
@@ -31,6 +31,8 @@ pub(crate) enum Task {
     Export(ExportArgs),
     /// Take a certificate back
     Revoke(RevokeArgs),
+    /// Make a token with which a machine gets a client's certificate from the mirror, once
+    Token(TokenArgs),
 }
 
 #[derive(Args, Debug)]
@@ -147,6 +149,28 @@ pub(crate) struct RevokeArgs {
     /// Why
     #[arg(long, value_name = "WHY", default_value = "unspecified")]
     pub(crate) reason: CauseName,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TokenArgs {
+    /// For whom the certificate will be: host names or addresses
+    #[arg(value_name = "NAME", required_unless_present_any = ["list", "cancel"])]
+    pub(crate) names: Vec<certs::Identifier>,
+    /// For so long the token may be used: 1s to 7days
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    pub(crate) valid: Validity,
+    /// For so long the certificate will be
+    #[arg(long, value_name = "DAYS", default_value_t = 30)]
+    pub(crate) days: u64,
+    /// Where the token goes; `-` is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub(crate) output: PathBuf,
+    /// Show the tokens that are out, and what they were used for
+    #[arg(long, conflicts_with_all = ["names", "cancel"])]
+    pub(crate) list: bool,
+    /// Take this token back
+    #[arg(long, value_name = "ID", conflicts_with = "names")]
+    pub(crate) cancel: Option<TokenId>,
 }
 
 /// Kinds of keys of a CA.
