@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use crate::config::{PasswordSource, Problem, Problems, Resolved, UpstreamConfig};
+use crate::enrolment::Enrolment;
 use crate::tls::{Clients, Pair};
 use crate::upstream::{Metrics, Upstream};
 use crate::via::Pseudonym;
@@ -30,7 +31,10 @@ pub fn check_files(resolved: &Resolved) -> Result<(), Problems> {
     let faults = if uses_acme { resolved.config.acme.faults() } else { Vec::new() };
     let acme = faults.into_iter().map(|(key, error)| resolved.problem(key, chain(&*error)));
     let clients = Clients::load(&resolved.config).err().map(|error| resolved.problem("clients.ca", chain(&error)));
-    let problems: Vec<Problem> = listeners.chain(clients).chain(acme).chain(upstreams).collect();
+    let asks = resolved.config.tokens && clients.is_none(); // Else it is the same trouble once more.
+    let tokens = asks.then(|| Enrolment::check(&resolved.config).err()).flatten();
+    let tokens = tokens.map(|error| resolved.problem("clients.tokens", format!("no certificate can be issued: {}", chain(&error))));
+    let problems: Vec<Problem> = listeners.chain(clients).chain(tokens).chain(acme).chain(upstreams).collect();
     if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
 }
 
@@ -55,7 +59,7 @@ fn first_line(path: &Path) -> std::io::Result<String> {
 }
 
 /// An error and its causes in one line.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let causes = std::iter::successors(Some(error), |error| (*error).source()).map(|error| error.to_string().replace("\nhint: ", "; "));
     causes.collect::<Vec<_>>().join(": ")
 }

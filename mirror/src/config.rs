@@ -62,6 +62,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Where content lies, and how much of it.
     pub store: StoreConfig,
+    /// Machines with a token of `chandler ca token` get a certificate of the private CA.
+    pub tokens: bool,
     /// Whose `X-Forwarded-For` and PROXY headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The registries that are mirrored; at least one. The first answers requests that name none.

@@ -2,7 +2,7 @@
 //!
 //! By the way a request travels: [`server`] (listener, TLS, connection, drain) → [`registry`] (pure request parser, replies, the one file that
 //! turns errors into OCI codes) → [`access`] (who may read what) → [`cache`] (freshness, single flight, body) → [`store`] (files, tags, eviction,
-//! recovery) and [`upstream`] (client, tokens, redirects, retries, quota). Beside them [`config`], [`canary`], [`tls`], [`telemetry`] and [`via`].
+//! recovery) and [`upstream`] (client, tokens, redirects, retries, quota). Beside them [`config`], [`canary`], `enrolment`, [`tls`], [`telemetry`] and [`via`].
 //! [`Mirror`] puts them together. An arrow never points back.
 //!
 //! This crate knows nothing of hosts, Nomad or a command line.
@@ -12,6 +12,7 @@ pub mod cache;
 pub mod canary;
 mod check;
 pub mod config;
+mod enrolment;
 mod observe;
 pub mod oci;
 pub mod registry;

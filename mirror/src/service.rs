@@ -27,6 +27,7 @@ use tasks::Tasks;
 use crate::cache::Cache;
 use crate::canary::Canaries;
 use crate::config::{Access, AdminConfig, Config, LimitsConfig, ListenerConfig, LogConfig, Secret, UpstreamConfig};
+use crate::enrolment::Enrolment;
 use crate::observe::{self, Watch};
 use crate::registry::Registry;
 use crate::server::{Server, TrustedProxies, serve_filter};
@@ -119,7 +120,8 @@ impl Mirror {
         tracker.spawn(watch.run(cancel.clone()));
         let telling = Telling { metrics: server.tls_metrics().clone(), readiness: parts.readiness.clone() };
         certificates.spawn(&parts.config.acme, &ways, &shown, &telling, tracker, cancel);
-        let service = Arc::new(surface(parts.registry.clone(), parts.canaries.clone(), Arc::clone(&certificates)));
+        let enrolment = Enrolment::of(&parts.config);
+        let service = Arc::new(surface(parts.registry.clone(), parts.canaries.clone(), Arc::clone(&certificates), enrolment));
         let log = parts.log.clone();
         let answer = move |request| {
             let service = service.clone();

@@ -18,6 +18,7 @@ use warp::Filter as _;
 use warp::filters::BoxedFilter;
 
 use crate::canary::{Canaries, Nonce};
+use crate::enrolment::Enrolment;
 use crate::registry::{Answering, Registry, RegistryBody};
 use crate::server::{FilterBody, serve_filter};
 use crate::telemetry::Origin;
@@ -25,13 +26,19 @@ use crate::tls::Certificates;
 
 /// The service of the data listeners.
 pub(crate) struct Surface<P> {
+    enrolment: Option<Arc<Enrolment>>,
     pages: P,
     registry: Arc<ArcSwap<Registry>>,
 }
 
 /// Builds the service: the registry that is current at each request, and the pages.
-pub(crate) fn surface(registry: Arc<ArcSwap<Registry>>, canaries: Arc<Canaries>, certificates: Arc<Certificates>) -> impl Serve {
-    Surface { pages: serve_filter(proof(certificates).or(pages(canaries)).unify().boxed()), registry }
+pub(crate) fn surface(
+    registry: Arc<ArcSwap<Registry>>,
+    canaries: Arc<Canaries>,
+    certificates: Arc<Certificates>,
+    enrolment: Option<Arc<Enrolment>>,
+) -> impl Serve {
+    Surface { enrolment, pages: serve_filter(proof(certificates).or(pages(canaries)).unify().boxed()), registry }
 }
 
 /// What a listener answers that is there for CAs only.
@@ -60,7 +67,11 @@ where
         let registry = self.registry.load();
         if !Registry::serves(request.uri().path()) {
             let is_last = request.extensions().get::<Origin>().is_some_and(|origin| registry.is_strangers(origin));
-            let answering = (self.pages)(request);
+            let enrolment = self.enrolment.as_ref().filter(|_| Enrolment::serves(&request));
+            let answering: Page = match enrolment {
+                Some(enrolment) => Box::pin(Arc::clone(enrolment).answer(request)),
+                None => Box::pin((self.pages)(request)),
+            };
             return Serving::Page(Box::pin(async move {
                 let mut response = answering.await;
                 if is_last {
@@ -75,10 +86,13 @@ where
     }
 }
 
+/// The answer of a page.
+type Page = Pin<Box<dyn Future<Output = Response<FilterBody>> + Send>>;
+
 /// An answer on its way. Small, because it is moved for every request.
 pub(crate) enum Serving {
     /// A page's.
-    Page(Pin<Box<dyn Future<Output = Response<FilterBody>> + Send>>),
+    Page(Page),
     /// The registry's.
     Registry(Answering),
 }

@@ -116,6 +116,12 @@ pub(super) const KEYS: &[Key] = &[
         "",
         "The CAs whose client certificates are known, as PEM files; the word `private` is the one of `chandler ca`. Watched, with what that one takes back.",
     ),
+    key(
+        "clients.tokens",
+        "true or false",
+        "false",
+        "Over HTTPS, `POST /chandler/certificate` gives a machine with a token of `chandler ca token` a certificate of the private CA, whatever `access` says.",
+    ),
     key("acme", "map", "", "How certificates are obtained, and where they are kept."),
     key("acme.email", "address", "", "Whom the CA may write to."),
     key(

@@ -35,6 +35,7 @@ pub(super) fn config(reader: &mut Reader<'_>, sources: &Sources) -> Config {
         listeners,
         log: log(reader, sources),
         store: store(reader, sources),
+        tokens: reader.read("clients.tokens", parse::switch).unwrap_or(false),
         trusted_proxies: reader.list("trusted_proxies", parse::network).unwrap_or_default(),
         upstreams: upstreams::upstreams(reader, sources),
     }

@@ -179,6 +179,15 @@ fn clients(reader: &mut Reader<'_>, config: &Config) {
         }
         _ => {}
     }
+    if config.tokens && !config.clients.contains(&ClientCa::Private) {
+        let mend = if reader.has("clients.ca") { "add private to clients.ca" } else { "add clients.ca: [private]" };
+        let text = "gives out certificates of the private CA, which this mirror would not know";
+        reader.problem("clients.tokens", format!("clients.tokens {text}: {mend}"));
+    }
+    if config.tokens && !has_https {
+        let text = "clients.tokens is not used: a token is a secret and is taken over HTTPS only, and no listener has tls";
+        reader.note("clients.tokens", text);
+    }
 }
 
 fn plaintext_password(reader: &mut Reader<'_>, index: usize, upstream: &UpstreamConfig) {

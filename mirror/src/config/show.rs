@@ -114,7 +114,7 @@ fn document(config: &Config, secrets: Secrets) -> Value {
         ("upstreams", config.upstreams.iter().map(|one| upstream(one, secrets)).collect()),
         ("store", store(&config.store)),
         ("access", access(&config.access)),
-        ("clients", clients(&config.clients)),
+        ("clients", clients(config)),
         ("acme", acme(&config.acme, secrets)),
         ("trusted_proxies", texts(&config.trusted_proxies)),
         ("headers", headers(config)),
@@ -242,12 +242,15 @@ fn access_rule(rule: &AccessRule) -> Value {
     section([("name", text(&rule.name)), ("networks", networks), ("clients", clients), ("repositories", repositories)])
 }
 
-fn clients(cas: &[ClientCa]) -> Value {
+fn clients(config: &Config) -> Value {
     let ca = |ca: &ClientCa| match ca {
         ClientCa::File(path) => path.display().to_string(),
         ClientCa::Private => "private".to_owned(),
     };
-    if cas.is_empty() { Value::Null } else { section([("ca", texts(cas.iter().map(ca)))]) }
+    if config.clients.is_empty() {
+        return Value::Null;
+    }
+    section([("ca", texts(config.clients.iter().map(ca))), ("tokens", config.tokens.into())])
 }
 
 /// Each name once, with all its values.

@@ -265,6 +265,21 @@ fn the_operators_listener_is_not_opened_to_others_unguarded() {
 }
 
 #[test]
+fn tokens_are_off_unless_asked_for_and_of_no_use_over_plain_http() {
+    let notes = |text: &str| resolved(text).notes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let rules = "access: [{clients: [a.test]}]";
+    assert!(!resolved(&format!("{{clients: {{ca: [private]}}, {rules}}}")).config.tokens);
+    let plain = format!("{{clients: {{ca: [private], tokens: true}}, {rules}}}");
+    assert!(
+        resolved(&plain).config.tokens && notes(&plain).contains("clients.tokens is not used: a token is a secret"),
+        "{}",
+        notes(&plain)
+    );
+    let secure = plain.replacen('{', "{listeners: [{address: ':443', tls: {private: [m.test]}}], ", 1);
+    assert_eq!(notes(&secure), "");
+}
+
+#[test]
 fn an_upstreams_name_and_host_say_what_it_answers_to() {
     let hub = ["docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"];
     for (upstream, name, answers, is_hub) in [

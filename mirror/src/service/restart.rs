@@ -19,6 +19,7 @@ pub(super) fn waiting(started: &Config, new: &Config) -> Vec<&'static str> {
         listeners,
         log,
         store,
+        tokens,
         trusted_proxies: _,
         upstreams: _,
     } = started;
@@ -27,6 +28,7 @@ pub(super) fn waiting(started: &Config, new: &Config) -> Vec<&'static str> {
         ("listeners", *listeners != new.listeners),
         ("acme", *acme != new.acme),
         ("clients.ca", *clients != new.clients),
+        ("clients.tokens", *tokens != new.tokens),
         ("admin.address", admin.as_ref().map(|admin| admin.address) != address(new)),
     ];
     let sections = own.into_iter().chain(of_limits(limits, &new.limits)).chain(of_log(log, &new.log)).chain(of_store(store, &new.store));
@@ -82,6 +84,7 @@ mod tests {
             ("listeners: [\"127.0.0.1:5002\"]", vec!["listeners"]),
             ("acme: {profile: shortlived}", vec!["acme"]),
             ("clients: {ca: [private, /ca.pem]}", vec!["clients.ca"]),
+            ("clients: {ca: [private], tokens: true}", vec!["clients.ca", "clients.tokens"]),
             ("admin: \"127.0.0.1:5003\"", vec!["admin.address"]),
             ("admin: off", vec!["admin.address"]),
             ("limits: {buffers: 1MiB, connections: 1, drain: 1s}", vec!["limits.buffers", "limits.connections", "limits.drain"]),

@@ -204,19 +204,20 @@ fn headers() -> impl Strategy<Value = Vec<(HeaderName, HeaderValue)>> {
 fn config() -> impl Strategy<Value = Config> {
     let parts = (access(), acme(), admin(), limits(), listeners(), log(), store());
     let cas = vec(prop_oneof![Just(ClientCa::Private), "/[a-z]{1,9}".prop_map(|path| ClientCa::File(path.into()))], 1..3);
-    (parts, cas, headers(), networks(), upstream(0), option::of(upstream(1))).prop_map(
-        |((access, acme, admin, limits, listeners, log, store), clients, headers, trusted_proxies, first, second)| Config {
+    (parts, (cas, any::<bool>()), headers(), networks(), upstream(0), option::of(upstream(1))).prop_map(
+        |((access, acme, admin, limits, listeners, log, store), (clients, tokens), headers, trusted_proxies, first, second)| Config {
             access,
             access_said: true,
             acme,
             admin,
-            clients,
             drop_in: false,
             headers,
             limits,
             listeners,
             log,
             store,
+            tokens: tokens && clients.contains(&ClientCa::Private),
+            clients,
             trusted_proxies,
             upstreams: std::iter::once(first).chain(second).collect(),
         },

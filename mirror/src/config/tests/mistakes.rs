@@ -22,6 +22,8 @@ fn names_that_meet_are_told() {
         ("access: [{clients: [a.test]}]", "access.0.clients needs clients.ca"),
         ("clients: {ca: []}", "clients.ca is empty"),
         ("clients: [private]", "clients is a section with the keys ca"),
+        ("clients: {tokens: true}", "add clients.ca: [private]"),
+        ("clients: {ca: [/ca.pem], tokens: true}", "add private to clients.ca"),
         ("headers: {WWW-Authenticate: Basic}", "registry protocol's own"),
         ("{listeners: [{address: ':443', tls: {acme: [a.test]}}], acme: {http: ':443'}}", "which does not speak plain HTTP to everybody"),
         ("{listeners: [{address: ':443', tls: {acme: [a.test]}}], acme: {http: '127.0.0.1:5001'}}", "is the admin listener's"),
