@@ -1,7 +1,8 @@
 //! `chandler ca`: reads what the arguments name, has the CA do it, and says what came of it.
 //!
-//! Data is on standard output: requests, certificates, and what was made, a line each with its SHA-256. Notes say what to do next. `token` makes tokens.
+//! Data is on standard output: requests, certificates, and what was made, a line each with its SHA-256. Notes say what to do next. `token` makes tokens; `request` is what a machine does with one.
 
+mod request;
 mod token;
 
 use std::env;
@@ -12,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use certs::ca::{
-    Authority, AuthorityError, Ca, CaError, Issued, KeyError, Refusal, Request, Rotated, SecretKey, SerialError, Wanted, export, output,
+    Authority, AuthorityError, Ca, CaError, Issued, KeyError, Refusal, Request, Rotated, SecretKey, SerialError, TokenError, Wanted,
+    export, output,
 };
 use certs::store::StoreError;
 use certs::{Clock as _, Moment, SystemClock};
@@ -31,11 +33,19 @@ pub(crate) struct Said {
 pub(crate) enum CaFailure {
     #[error(transparent)]
     Ca(#[from] CaError),
+    #[error(transparent)]
+    Request(#[from] request::RequestFailure),
     #[error("cannot read {}", path.display())]
     Read {
         path: PathBuf,
         #[source]
         source: io::Error,
+    },
+    #[error("{} holds no token", path.display())]
+    Token {
+        path: PathBuf,
+        #[source]
+        source: TokenError,
     },
     #[error("{} is neither a file nor a serial number", path.display())]
     Which {
@@ -51,6 +61,8 @@ impl CaFailure {
         let error = match self {
             Self::Ca(error) => error,
             Self::Read { .. } => return None,
+            Self::Request(failure) => return failure.hint(),
+            Self::Token { .. } => return Some("`chandler ca token NAME -o FILE` beside the mirror makes one"),
             Self::Which { .. } => return Some("`openssl x509 -noout -serial -in FILE` prints a certificate's serial number"),
         };
         Some(match error {
@@ -96,6 +108,7 @@ pub(crate) fn run(args: &CaArgs) -> Result<Said, CaFailure> {
         Task::Export(args) => export_files(&folder, args, now),
         Task::Revoke(args) => revoke(&folder, args, now),
         Task::Token(args) => token::token(&folder, args, now),
+        Task::Request(args) => request::request(args),
     }
 }
 

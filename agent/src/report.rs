@@ -42,7 +42,7 @@ impl Failure {
     /// 1 failed, 2 usage or configuration.
     fn code(&self) -> u8 {
         match self {
-            Self::Ca(CaFailure::Which { .. })
+            Self::Ca(CaFailure::Which { .. } | CaFailure::Token { .. })
             | Self::Cert(CertFailure::NoCertificates | CertFailure::NoSuch(..) | CertFailure::Nowhere | CertFailure::WhichPair)
             | Self::Image(ImageError::Terminal)
             | Self::Load(_)

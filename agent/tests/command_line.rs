@@ -309,6 +309,8 @@ fn wrong_names_for_a_ca_are_usage_errors() {
         &["token", "ci.test", "--valid", "8days"],
         &["token", "ci.test", "--list"],
         &["token", "--cancel", "../ca"],
+        &["request", "--mirror", "http://mirror.test", "--token", "token", "--out", "out"],
+        &["request", "--mirror", "mirror.test:5000", "--token", "token", "--out", "out"],
     ] {
         let output = ca(folder.path(), arguments);
         assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), String::new()), "{arguments:?}");
@@ -328,6 +330,16 @@ fn a_token_is_data_and_what_is_said_of_it_is_not() {
     assert!(notes.contains(id) && notes.contains("a.ci.test") && !notes.contains(secret), "{notes}");
     let listed = ca(folder.path(), &["token", "--list"]);
     assert!(text(&listed.stdout).starts_with(id) && !text(&listed.stdout).contains(secret), "{}", text(&listed.stdout));
+    let file = folder.path().join("typo");
+    std::fs::write(&file, format!("Bearer {token}")).expect("room for a file");
+    let file = file.to_str().expect("a plain path");
+    let wrong = ca(folder.path(), &["request", "--mirror", "https://mirror.test", "--token", file, "--out", "/nowhere"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    insta::assert_snapshot!(text(&wrong.stderr).replace(file, "FILE"), @r"
+    error: FILE holds no token
+      caused by: this is no token: it is one word, as `chandler ca token NAME` prints it, that begins with `chandler1.`
+    hint: `chandler ca token NAME -o FILE` beside the mirror makes one
+    ");
     assert_eq!(text(&ca(folder.path(), &["token", "--cancel", id]).stdout), format!("{id} is taken back\n"));
     assert_eq!(text(&ca(folder.path(), &["token", "--list"]).stderr), "note: no token is out\n");
 }

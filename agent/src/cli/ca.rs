@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use certs::KeyKind;
 use certs::ca::{CaKey, Cause, Founding, Host, Permit, Purpose, TokenId, Validity};
 use clap::{Args, Subcommand, ValueEnum};
+use url::Url;
 
 #[derive(Args, Debug)]
 pub(crate) struct CaArgs {
@@ -33,6 +34,8 @@ pub(crate) enum Task {
     Revoke(RevokeArgs),
     /// Make a token with which a machine gets a client's certificate from the mirror, once
     Token(TokenArgs),
+    /// On a machine: make a key, and get a client's certificate for it with a token
+    Request(RequestArgs),
 }
 
 #[derive(Args, Debug)]
@@ -171,6 +174,34 @@ pub(crate) struct TokenArgs {
     /// Take this token back
     #[arg(long, value_name = "ID", conflicts_with = "names")]
     pub(crate) cancel: Option<TokenId>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RequestArgs {
+    /// The mirror's address, with `https://` before it
+    #[arg(long, value_name = "URL", value_parser = secure_url)]
+    pub(crate) mirror: Url,
+    /// The file with the token; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token: PathBuf,
+    /// The folder for client.cert, client.key and ca.crt, such as /etc/docker/certs.d/mirror.internal:5000
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Know the mirror by these CAs (PEM), where its own certificate is by another CA than the token; no ca.crt is written
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// The kind of the key
+    #[arg(long, value_name = "KIND", default_value = "p256")]
+    pub(crate) key_type: LeafKeyType,
+}
+
+/// The token is a secret.
+fn secure_url(text: &str) -> Result<Url, String> {
+    let mend = "write https:// and the mirror's name and port, such as https://mirror.internal:5000";
+    match text.parse::<Url>() {
+        Ok(url) if url.scheme() == "https" && url.has_host() && url.password().is_none() => Ok(url),
+        _ => Err(mend.to_owned()),
+    }
 }
 
 /// Kinds of keys of a CA.

@@ -28,6 +28,12 @@ pub fn write_secret(path: &Path, text: &str) -> Result<(), StoreError> {
     files::write_text(&target(path)?, text)
 }
 
+/// The same, in a folder that all may enter where it is made for this: what else is put there is for everybody.
+pub fn write_secret_among_others(path: &Path, text: &str) -> Result<(), StoreError> {
+    files::public_folder_of(path).map_err(|source| StoreError::Io { doing: "make the folder of", path: path.to_owned(), source })?;
+    write_secret(path, text)
+}
+
 /// Removes what is of no more use.
 pub fn remove(path: &Path) -> Result<(), StoreError> {
     files::remove(path)

@@ -94,6 +94,11 @@ pub(crate) fn folder_of(path: &Path) -> io::Result<&Path> {
     make_folder_of(path, OURS)
 }
 
+/// The same, for all to enter where it is made for this.
+pub(crate) fn public_folder_of(path: &Path) -> io::Result<&Path> {
+    make_folder_of(path, PUBLIC)
+}
+
 fn make_folder_of(path: &Path, modes: Modes) -> io::Result<&Path> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
