@@ -25,17 +25,17 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 const ALPINE: &str = "/v2/library/alpine/manifests/1";
-const APP: &str = "/v2/acme/app/manifests/1";
-const RULES: &str = "access:
+pub(super) const APP: &str = "/v2/acme/app/manifests/1";
+pub(super) const RULES: &str = "access:
   - {name: runners, clients: [\"runner-*.ci.test\"]}
   - {name: all of them, clients: [\"*\"], repositories: [\"docker.io/library/*\"]}";
 
 /// CAs in a folder, and what they issued.
-struct Desk(TempDir);
+pub(super) struct Desk(TempDir);
 
 impl Desk {
     /// A private CA `state/ca`, with a certificate for a mirror on loopback.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let desk = Self(TempDir::with_prefix("chandler-clients-").expect("a folder"));
         desk.ca("init --permit ci.test,127.0.0.1 --state state");
         desk.ca("issue 127.0.0.1 --output mirror --state state");
@@ -43,17 +43,17 @@ impl Desk {
         desk
     }
 
-    fn ca(&self, arguments: &str) {
+    pub(super) fn ca(&self, arguments: &str) {
         let output = Command::new(program_path()).arg("ca").args(arguments.split(' ')).current_dir(&self.0).env_clear().output();
         let output = output.expect("it starts");
         assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(super) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).expect("written")
     }
 
@@ -67,15 +67,15 @@ impl Desk {
         Pair { chain: self.read(&format!("{folder}/fullchain.pem")), key: self.read(&format!("{folder}/privkey.pem")) }
     }
 
-    /// A mirror over HTTPS that knows the clients of the CAs in `cas`, a YAML sequence.
-    fn mirror(&self, hub: &Hub, cas: &str, rules: &str) -> Builder {
+    /// A mirror over HTTPS that knows the clients of the CAs in `cas`, a YAML sequence; more keys may follow it.
+    pub(super) fn mirror(&self, hub: &Hub, cas: &str, rules: &str) -> Builder {
         let [chain, key, state] = ["mirror/fullchain.pem", "mirror/privkey.pem", "state"].map(|name| self.path(name).display().to_string());
         let listeners = format!("[{{address: \"127.0.0.1:0\", tls: {{certificate: \"{chain}\", key: \"{key}\"}}}}]");
         let config = format!("clients: {{ca: {cas}}}\nacme: {{path: \"{state}\"}}\n{rules}");
         Program::of_hub(&hub.url()).listeners(&listeners).config(&config)
     }
 
-    fn ask_as(&self, mirror: &Program, pair: Option<&Pair>) -> Client {
+    pub(super) fn ask_as(&self, mirror: &Program, pair: Option<&Pair>) -> Client {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let root = reqwest::Certificate::from_pem(self.read("trust/ca.pem").as_bytes()).expect("a root");
         let settings = reqwest::Client::builder().tls_certs_only([root]);
@@ -96,12 +96,12 @@ impl Desk {
 }
 
 /// A certificate with its key, PEM.
-struct Pair {
-    chain: String,
-    key: String,
+pub(super) struct Pair {
+    pub(super) chain: String,
+    pub(super) key: String,
 }
 
-fn hub() -> Hub {
+pub(super) fn hub() -> Hub {
     let hub = Hub::start();
     hub.image("library/alpine").tag("1").push();
     hub.image("acme/app").tag("1").seed(2).push();

@@ -43,5 +43,6 @@ mod silent_hub;
 mod sparing;
 mod start;
 mod tags;
+mod tokens;
 mod unknown_size;
 mod withheld_tail;

@@ -1,4 +1,4 @@
-//! Docker with a client certificate in `certs.d/<host:port>/client.{cert,key}` is admitted; without one it goes to the Hub at once.
+//! Docker with a client certificate in `certs.d/<host:port>/client.{cert,key}` is admitted; without one it goes to the Hub at once. The older one's is issued by hand, the newer one's is got by a token.
 //!
 //! The mirror is not on loopback: there Docker takes any certificate of a server, and shows none of its own.
 
@@ -51,9 +51,9 @@ async fn is_admitted_by_certificate(release: Release) {
     assert!(refused.contains("without a client certificate"), "Docker shows why: {refused}");
 
     let certs_d = format!("/etc/docker/certs.d/{}", mirror.host());
-    for (file, name) in [("fullchain.pem", "client.cert"), ("privkey.pem", "client.key")] {
-        let pair = fs::read(folder.path().join("client").join(file)).expect("issued");
-        docker.machine().write(&format!("{certs_d}/{name}"), pair);
+    for (file, name) in certify(release, &mirror, folder.path()) {
+        let text = fs::read(folder.path().join("client").join(file)).expect("issued");
+        docker.machine().write(&format!("{certs_d}/{name}"), text);
     }
     docker.pull(&direct).await.expect_success();
     docker.rmi(&direct).await.expect_success();
@@ -78,16 +78,28 @@ async fn use_mirror(docker: &Dockerd, release: Release, mirror: &Program, client
     docker.machine().write("/etc/docker/certs.d/docker.io/hosts.toml", hosts);
 }
 
-/// A mirror at `address` that knows clients by the private CA in the folder, and a certificate of one.
+/// A client's files in the folder `client`, and what they are called in Docker's: made by the operator, or got by the machine with a token.
+fn certify(release: Release, mirror: &Program, folder: &Path) -> &'static [(&'static str, &'static str)] {
+    if release == Release::V20 {
+        ca(folder, "issue runner-1.ci.test --client --output client");
+        return &[("fullchain.pem", "client.cert"), ("privkey.pem", "client.key")];
+    }
+    ca(folder, "token runner-1.ci.test --output token");
+    ca(folder, &format!("request --mirror {} --token token --out client", mirror.url()));
+    &[("ca.crt", "ca.crt"), ("client.cert", "client.cert"), ("client.key", "client.key")]
+}
+
+/// A mirror at `address` that knows clients by the private CA in the folder.
 fn serve(hub: &Hub, address: IpAddr) -> (Program, TempDir) {
     let folder = TempDir::with_prefix("chandler-ca-").expect("a folder");
     ca(folder.path(), &format!("init --permit {address},ci.test"));
     ca(folder.path(), &format!("issue {address} --output ."));
-    ca(folder.path(), "issue runner-1.ci.test --client --output client");
     let file = |name: &str| folder.path().join(name).display().to_string();
     let tls = format!("tls: {{certificate: \"{}\", key: \"{}\"}}", file("fullchain.pem"), file("privkey.pem"));
-    let config =
-        format!("access: [{{clients: [\"runner-*.ci.test\"]}}]\nclients: {{ca: [private]}}\nacme: {{path: \"{}\"}}", file("state"));
+    let config = format!(
+        "access: [{{clients: [\"runner-*.ci.test\"]}}]\nclients: {{ca: [private], tokens: true}}\nacme: {{path: \"{}\"}}",
+        file("state")
+    );
     let listeners = format!("[{{address: \"{address}:0\", {tls}}}]");
     (Program::of_hub(&hub.url()).listeners(&listeners).config(&config).start(), folder)
 }
