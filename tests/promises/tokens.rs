@@ -45,9 +45,13 @@ impl Desk {
 
     /// `chandler ca request` of a machine whose folder this is.
     fn machine(&self, mirror: &Program, out: &str) -> Output {
+        self.machine_with(mirror, out, &[])
+    }
+
+    fn machine_with(&self, mirror: &Program, out: &str, more: &[&str]) -> Output {
         let mut command = Command::new(program_path());
-        command.args(["ca", "request", "--mirror", mirror.url(), "--token", "token", "--out", out]).current_dir(self.path(""));
-        command.env_clear().output().expect("it starts")
+        command.args(["ca", "request", "--mirror", mirror.url(), "--token", "token", "--out", out]).args(more);
+        command.current_dir(self.path("")).env_clear().output().expect("it starts")
     }
 
     fn written(&self, folder: &str) -> Pair {
@@ -169,17 +173,13 @@ async fn a_machine_shows_its_token_to_no_other_mirror() {
     let told = wrong(&desk.machine(&copy, "etc"));
     assert!(told.contains("cannot be asked") && told.contains("certificate"), "{told}");
     assert!(!copy.log().contains("\"path\":\"/chandler/certificate\""), "{}", copy.log());
-    let plain = wrong(
-        &Command::new(program_path())
-            .args(["ca", "request", "--mirror", mirror.url(), "--token", "token.missing", "--out", "etc"])
-            .current_dir(desk.path(""))
-            .env_clear()
-            .output()
-            .expect("it starts"),
-    );
-    assert!(plain.contains("cannot read token.missing"), "{plain}");
-    assert_untold(&impostor, &[&token]);
+    let known_by = other.path("trust/ca.pem").display().to_string();
+    right(&desk.machine_with(&copy, "known", &["--ca", &known_by]));
+    assert_eq!(desk.path("known").metadata().expect("there").permissions().mode() & 0o777, 0o755, "engines of users read it, too");
+    assert!(desk.path("known/client.cert").exists() && !desk.path("known/ca.crt").exists(), "the machine has it already");
+    let another = desk.token("runner-1.ci.test", "");
     right(&desk.machine(&mirror, "etc"));
+    assert_untold(&impostor, &[&token, &another]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
