@@ -329,7 +329,7 @@ async fn a_ca_that_knows_nothing_of_suggestions_renews_as_well() {
         directory.as_object_mut().expect("an object").remove("renewalInfo").expect("Pebble has it");
         directory.to_string()
     };
-    let way = Interposer::before(&pebble, move |asked| if asked.path == "/dir" { Fate::Rewrite(without) } else { Fate::Pass });
+    let way = Interposer::before(&pebble, move |asked| if asked.path == "/dir" { Fate::rewrite(without) } else { Fate::Pass });
     let mut owner = Owner::of(&pebble, &["mirror.test"]);
     owner.wish.directories = vec![way.directory()];
     let worker = || Worker { courier: Courier::knowing(way.root()).expect("a client"), ..owner.worker(&pebble, prover.http()) };

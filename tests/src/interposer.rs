@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -32,6 +32,8 @@ pub struct Interposer {
 pub enum Fate {
     /// This is the answer; the CA hears of nothing.
     Answer(Response<Bytes>),
+    /// To the CA and back, and its answer is changed on its way.
+    Change(Box<Change>),
     /// Nobody answers, and the connection stays.
     Hang,
     /// The connection ends; the CA hears of nothing.
@@ -40,9 +42,10 @@ pub enum Fate {
     LoseAnswer(Box<dyn FnOnce() + Send>),
     /// To the CA and back.
     Pass,
-    /// The same, and the answer's text is changed on its way.
-    Rewrite(fn(String) -> String),
 }
+
+/// What an answer becomes on its way.
+pub type Change = dyn FnOnce(Response<Bytes>) -> Response<Bytes> + Send;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -113,6 +116,11 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, shared: Arc<Shared
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Lost> {
     match shared.fate(&request) {
         Fate::Answer(answer) => Ok(answer.map(Full::new)),
+        Fate::Change(change) => {
+            let mut changed = change(shared.pass_on(request).await?);
+            changed.headers_mut().remove(http::header::CONTENT_LENGTH);
+            Ok(changed.map(Full::new))
+        }
         Fate::Hang => std::future::pending::<Result<Infallible, Lost>>().await.map(|never| match never {}),
         Fate::Lose => Err(Lost),
         Fate::LoseAnswer(then) => {
@@ -120,13 +128,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
             then();
             Err(Lost)
         }
-        Fate::Pass => shared.pass_on(request).await,
-        Fate::Rewrite(change) => {
-            let (mut parts, body) = shared.pass_on(request).await?.into_parts();
-            let Ok(body) = body.collect().await;
-            parts.headers.remove(http::header::CONTENT_LENGTH);
-            Ok(Response::from_parts(parts, Full::new(change(String::from_utf8_lossy(&body.to_bytes()).into_owned()).into())))
-        }
+        Fate::Pass => Ok(shared.pass_on(request).await?.map(Full::new)),
     }
 }
 
@@ -139,7 +141,7 @@ impl Shared {
         decide(&asked)
     }
 
-    async fn pass_on(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Lost> {
+    async fn pass_on(&self, request: Request<Incoming>) -> Result<Response<Bytes>, Lost> {
         let (mut parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         parts.uri = format!("https://{}{path}", self.ca).parse::<Uri>().map_err(|_| Lost)?;
@@ -147,7 +149,7 @@ impl Shared {
         let request = reqwest::Request::try_from(Request::from_parts(parts, reqwest::Body::from(body))).map_err(|_| Lost)?;
         let answer = self.client.execute(request).await.map_err(|_| Lost)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let mut passed = Response::new(Full::new(answer.bytes().await.map_err(|_| Lost)?));
+        let mut passed = Response::new(answer.bytes().await.map_err(|_| Lost)?);
         (*passed.status_mut(), *passed.headers_mut()) = (status, headers);
         Ok(passed)
     }
@@ -164,6 +166,20 @@ impl Fate {
         let mut answer = Response::new(Bytes::from(text.to_owned()));
         *answer.status_mut() = status;
         Self::Answer(answer)
+    }
+
+    /// The CA's answer with another text.
+    pub fn rewrite(change: impl FnOnce(String) -> String + Send + 'static) -> Self {
+        Self::Change(Box::new(|answer| answer.map(|body| change(String::from_utf8_lossy(&body).into_owned()).into())))
+    }
+
+    /// The CA's answer with a header of the test's, or without it.
+    pub fn with_header(name: HeaderName, value: Option<HeaderValue>) -> Self {
+        Self::Change(Box::new(move |mut answer| {
+            answer.headers_mut().remove(&name);
+            answer.headers_mut().extend(value.map(|value| (name, value)));
+            answer
+        }))
     }
 }
 

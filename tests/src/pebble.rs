@@ -26,12 +26,18 @@ pub struct Pebble {
 /// How it behaves.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Percent of proofs that need not be made again, where the account has made them before.
+    pub authz_reuse: u32,
     /// Percent of valid nonces that are refused.
     pub bad_nonces: u32,
+    /// CA certificates between the leaf and the root.
+    pub chain_length: u32,
     /// Whom alone it takes as a customer: the name of a key, and the key in base64url.
     pub customer: Option<(String, String)>,
     /// How long its certificates are valid.
     pub life: Duration,
+    /// Seconds in which each of its three looks at a proof happens at any moment; `None`: all at once.
+    pub patience: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +52,8 @@ struct Ports {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { bad_nonces: 0, customer: None, life: Duration::from_secs(90 * 24 * 3600) }
+        let life = Duration::from_secs(90 * 24 * 3600);
+        Self { authz_reuse: 0, bad_nonces: 0, chain_length: 1, customer: None, life, patience: None }
     }
 }
 
@@ -205,12 +212,14 @@ fn write_configuration(folder: &Path, ports: Ports, settings: &Settings) {
 
 fn start(pebble: &Path, folder: &Path, ports: Ports, settings: &Settings) -> Child {
     let log = fs::File::options().create(true).append(true).open(folder.join("log")).expect("a log");
+    let patience = settings.patience.map_or(("PEBBLE_VA_NOSLEEP", 1), |seconds| ("PEBBLE_VA_SLEEPTIME", seconds));
     Command::new(pebble)
         .arg("-config")
         .arg(folder.join("config.json"))
         .args(["-dnsserver", &format!("127.0.0.1:{}", ports.dns)])
-        .env("PEBBLE_VA_NOSLEEP", "1")
-        .env("PEBBLE_AUTHZREUSE", "0")
+        .env(patience.0, patience.1.to_string())
+        .env("PEBBLE_AUTHZREUSE", settings.authz_reuse.to_string())
+        .env("PEBBLE_CHAIN_LENGTH", settings.chain_length.to_string())
         .env("PEBBLE_WFE_NONCEREJECT", settings.bad_nonces.to_string())
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a descriptor"))

@@ -23,6 +23,7 @@ pub struct Program {
     /// `http://127.0.0.1:PORT` or `https://…` of each listener, in their order.
     pub urls: Vec<String>,
     admin: String,
+    environment: Vec<(String, String)>,
     folder: Arc<TempDir>,
     process: Process,
 }
@@ -98,10 +99,11 @@ impl Program {
         self.process.signal(name);
     }
 
-    /// kill -9, and a new start with the same files (and new ports).
+    /// kill -9, and a new start with the same files and variables (and new ports).
     pub fn crash_and_restart(mut self) -> Self {
         self.crash();
-        let builder = Builder { folder: self.folder.clone(), ..Self::of_hub("http://unused.invalid") };
+        let environment = std::mem::take(&mut self.environment);
+        let builder = Builder { environment, folder: self.folder.clone(), ..Self::of_hub("http://unused.invalid") };
         builder.start_as_configured()
     }
 
@@ -229,9 +231,10 @@ impl Builder {
         let mut command = Command::new(program_path());
         command.arg("mirror").arg("--config").arg(self.folder.path().join("mirror.yaml")).stdin(Stdio::null());
         // A proxy or a setting of the machine's own would change what is tested.
-        command.env_clear().envs(self.environment);
+        command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
         let process = Process::spawn(&mut command);
-        let mut program = Program { urls: Vec::new(), admin: String::new(), folder: self.folder, process };
+        let Self { environment, folder, .. } = self;
+        let mut program = Program { urls: Vec::new(), admin: String::new(), environment, folder, process };
         let line = program.wait_for_log("the mirror serves");
         let line: serde_json::Value = serde_json::from_str(&line).expect("the log is JSON");
         let words = |key: &str| line[key].as_str().unwrap_or_default().split(' ').map(str::to_owned).collect::<Vec<_>>();
