@@ -2,13 +2,14 @@
 
 mod faults;
 pub(super) mod prover;
+mod replacing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use certs::acme::{AccountWish, Courier, ExternalAccount};
 use certs::solve::{DnsHook, HookStyle, Solvers};
-use certs::store::Store;
+use certs::store::{CertFolder, State, Store};
 use certs::worker::{LastAdvice, Look, Worker};
 use certs::{Action, Budget, Class, Clock, KeyKind, Moment, Reason, Served, Wish};
 use tempfile::TempDir;
@@ -68,6 +69,35 @@ impl Owner {
             wake: Arc::default(),
             wish: self.wish.clone(),
         }
+    }
+
+    /// The same, whose CA lies behind `way`.
+    fn worker_by(&self, way: &Interposer, pebble: &Pebble, solvers: Solvers) -> Worker {
+        let mut worker = Worker { courier: Courier::knowing(way.root()).expect("a client"), ..self.worker(pebble, solvers) };
+        worker.wish.directories = vec![way.directory()];
+        Worker { served: Arc::new(Served::new(worker.wish.clone())), ..worker }
+    }
+
+    /// Looks two hours apart, each after a start of the program, until a certificate comes; what the looks before it came to.
+    async fn until_it_comes(&self, most: usize, worker: impl Fn() -> Worker) -> Vec<Look> {
+        let mut looks = Vec::new();
+        while looks.len() < most {
+            let worker = worker();
+            match worker.look().await.expect("files") {
+                Look::Obtained(_) => return looks,
+                look => looks.push(look),
+            }
+            self.clock.on_by(Duration::from_secs(2 * 3600));
+        }
+        panic!("no certificate came: {:?}", worker().store.certificate(&worker().name).state());
+    }
+
+    fn state(&self) -> State {
+        self.folder().state().expect("read")
+    }
+
+    fn folder(&self) -> CertFolder {
+        Store::new(self.files.path()).certificate(&"mirror".parse().expect("a name"))
     }
 }
 
@@ -151,23 +181,6 @@ async fn a_name_that_cannot_be_proved_is_told_with_the_reason_and_tried_another_
     assert!(said.contains("mirror.test") && said.contains("tls-alpn-01"), "{said}");
     owner.clock.on_by(Duration::from_secs(600));
     assert_eq!(worker.look().await.expect("files"), Look::Obtained(Reason::Missing), "over HTTP: {}", pebble.log());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nonces_that_are_refused_cost_attempts_but_no_certificate() {
-    install_crypto();
-    let Some(pebble) = Pebble::start(Settings { bad_nonces: 15, ..Settings::default() }) else { return };
-    let prover = Prover::start(&pebble).await;
-    let owner = Owner::of(&pebble, &["mirror.test"]);
-    let worker = owner.worker(&pebble, prover.http());
-    for _ in 0..10 {
-        if worker.look().await.expect("files") == Look::Obtained(Reason::Missing) {
-            break;
-        }
-        owner.clock.on_by(Duration::from_secs(3600));
-    }
-    assert!(worker.served.current().is_some(), "{}", pebble.log());
-    assert_eq!(pebble.issued(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -317,6 +330,23 @@ async fn a_certificate_that_the_ca_took_back_is_replaced_once_the_ca_says_so() {
     let look = owner.worker(&pebble, prover.http()).look().await.expect("files");
     assert_eq!(look, Look::Obtained(Reason::SuggestionPassed), "{}", pebble.log());
     assert_eq!(pebble.issued(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nonces_that_are_refused_cost_attempts_but_no_certificate() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings { bad_nonces: 15, ..Settings::default() }) else { return };
+    let prover = Prover::start(&pebble).await;
+    let owner = Owner::of(&pebble, &["mirror.test"]);
+    let worker = owner.worker(&pebble, prover.http());
+    for _ in 0..10 {
+        if worker.look().await.expect("files") == Look::Obtained(Reason::Missing) {
+            break;
+        }
+        owner.clock.on_by(Duration::from_secs(3600));
+    }
+    assert!(worker.served.current().is_some(), "{}", pebble.log());
+    assert_eq!(pebble.issued(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -96,9 +96,20 @@ impl CaError {
         match self.problem()?.r#type.as_deref()?.strip_prefix(PREFIX)? {
             "accountDoesNotExist" => Some(Remedy::Register),
             "alreadyReplaced" | "conflict" => Some(Remedy::WithoutReplaces),
-            "malformed" | "unauthorized" if self.mentions("replace") => Some(Remedy::WithoutReplaces),
+            // "could not find an order for the given certificate", "parsing ARI CertID failed", … : each CA has words of its own for it.
+            "malformed" | "unauthorized" if self.is_about_a_new_order() => Some(Remedy::WithoutReplaces),
             _ => None,
         }
+    }
+
+    /// The CA understood what it was asked for and does not do it; asked for less, it may.
+    pub fn is_refusal(&self) -> bool {
+        self.is_about_a_new_order()
+            && self.problem().is_some_and(|problem| exchange_class(Some(problem), &Seen::default()) != Class::RateLimited)
+    }
+
+    fn is_about_a_new_order(&self) -> bool {
+        matches!(self, Self::Exchange { doing: ORDERING, .. })
     }
 
     /// The order that the request was about is not there any more: by the CA's own word, not by the page of a proxy before it.
@@ -143,10 +154,6 @@ impl CaError {
             Self::Exchange { source: Error::Api(problem), .. } => Some(problem),
             _ => None,
         }
-    }
-
-    fn mentions(&self, word: &str) -> bool {
-        self.problem().and_then(|problem| problem.detail.as_deref()).is_some_and(|detail| detail.contains(word))
     }
 
     /// "retry after 2026-11-21 12:00:00 UTC": Let's Encrypt says so in words, which reach us where headers do not.
@@ -265,7 +272,17 @@ mod tests {
         assert_eq!(remedy("conflict", ""), Some(Remedy::WithoutReplaces));
         let other_account = "requester account did not request the certificate being replaced by this order";
         assert_eq!(remedy("unauthorized", other_account), Some(Remedy::WithoutReplaces));
-        assert_eq!(remedy("unauthorized", "no"), None);
+        for words in ["parsing ARI CertID failed", "could not find an order for the given certificate", "in words of its own"] {
+            assert_eq!(remedy("malformed", words), Some(Remedy::WithoutReplaces), "{words}");
+        }
+        assert_eq!(remedy("rateLimited", ""), None);
+        let mut later = problem("unauthorized", "no", 403, None);
+        if let CaError::Exchange { doing, .. } = &mut later {
+            *doing = "finalizing the order";
+        }
+        assert_eq!((later.remedy(), later.is_refusal()), (None, false), "what is said of something else is not about that");
+        assert!(problem("serverInternal", "cannot look up what it replaces", 500, None).is_refusal());
+        assert!(!problem("rateLimited", "", 429, None).is_refusal(), "asked for less, it would not do it either");
     }
 
     #[test]

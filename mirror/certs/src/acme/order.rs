@@ -128,7 +128,7 @@ impl Errand<'_> {
         };
         self.folder.save_pending(&pending)?;
         let order = match self.order(pending.replaces.as_deref()).await {
-            Err(error) if error.remedy() == Some(Remedy::WithoutReplaces) && pending.replaces.is_some() => {
+            Err(error) if pending.replaces.is_some() && self.is_better_without_replaces(&error) => {
                 pending.replaces = None;
                 self.order(None).await
             }
@@ -138,6 +138,11 @@ impl Errand<'_> {
         pending.order = Some(order.url().to_owned());
         self.folder.save_pending(&pending)?;
         Ok((pending, order))
+    }
+
+    /// Whatever a CA says against such an order, it does not say for ever: without a word about the one before, it is an order like any other.
+    fn is_better_without_replaces(&self, error: &CaError) -> bool {
+        error.remedy() == Some(Remedy::WithoutReplaces) || (self.attempt >= WITH_REPLACES && error.is_refusal())
     }
 
     async fn order(&self, replaces: Option<&str>) -> Result<Order, CaError> {
@@ -333,5 +338,7 @@ const DOWNLOADS: u32 = 3;
 const PERSIST: &str = "dns-persist-01";
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Failed attempts after which the certificate before is not mentioned any more.
+const WITH_REPLACES: u32 = 2;
 /// For each of the two waits of an order.
 const PATIENCE: Duration = Duration::from_secs(120);
