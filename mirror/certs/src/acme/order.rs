@@ -43,6 +43,9 @@ pub enum OrderError {
     /// At the CA.
     #[error(transparent)]
     Ca(#[from] CaError),
+    /// The order under way came to nothing meanwhile, and is forgotten: the next one is another, and counts.
+    #[error("the order under way came to nothing")]
+    Over(#[source] Option<CaError>),
     /// The key or the request could not be made.
     #[error("cannot make a key and a request for it")]
     Request(#[from] rcgen::Error),
@@ -96,20 +99,26 @@ impl Errand<'_> {
             && pending.identifiers == self.wish.identifiers
             && pending.kind == self.wish.key
             && pending.profile == self.wish.profile;
-        let Some(url) = pending.order.clone().filter(|_| fits) else {
-            self.folder.clear_pending()?;
+        let Some(url) = pending.order.clone() else {
+            self.folder.clear_pending()?; // It was never placed, as far as we know.
             return Ok(None);
         };
-        let order = self.account.order(url).await.map_err(|source| self.failed("looking at the order under way", source));
-        let order = match order {
-            Ok(mut order) => Some(order.state().status).filter(|status| *status != OrderStatus::Invalid).map(|_| order),
-            Err(error) if error.is_lost_order() => None,
-            Err(error) => return Err(error.into()),
+        let why = if fits {
+            match self.account.order(url).await.map_err(|source| self.failed("looking at the order under way", source)) {
+                Ok(mut order) => {
+                    if order.state().status != OrderStatus::Invalid {
+                        return Ok(Some((pending, order)));
+                    }
+                    Some(self.unproved(&mut order).await)
+                }
+                Err(error) if error.is_lost_order() => None,
+                Err(error) => return Err(error.into()),
+            }
+        } else {
+            None
         };
-        if order.is_none() {
-            self.folder.clear_pending()?;
-        }
-        Ok(order.map(|order| (pending, order)))
+        self.folder.clear_pending()?;
+        Err(OrderError::Over(why))
     }
 
     async fn place(&self) -> Result<(Pending, Order), OrderError> {

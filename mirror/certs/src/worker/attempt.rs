@@ -6,7 +6,7 @@ use super::{Look, PRIVATE, Worker};
 use crate::acme::{AccountError, CaError, Carried, Errand, OrderError, Remedy, carry, open_account, with_causes};
 use crate::ca::{self, Ca, LEAF_LIFE, Purpose, SecretKey, Wanted};
 use crate::store::{CertFolder, Held, State, StoreError};
-use crate::{Bundle, BundleError, Class, Identifier, Moment, Reason, Setback, Trouble};
+use crate::{Action, Bundle, BundleError, Class, Identifier, Moment, Reason, Setback, Trouble};
 
 /// Why an attempt brought nothing.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,15 @@ impl AttemptError {
         };
         matches!(store, StoreError::Locked(_))
     }
+
+    /// The order under way came to nothing: nothing was asked for in this attempt yet.
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Order(OrderError::Over(_)) => true,
+            Self::Rehearsal(error) => error.is_over(),
+            _ => false,
+        }
+    }
 }
 
 /// Why the private CA issued nothing.
@@ -64,19 +73,30 @@ impl Worker {
         due: Reason,
         replaces: bool,
     ) -> Result<Look, StoreError> {
-        if folder.pending()?.is_none() {
-            state.history.ordered(self.clock.now());
-            folder.save_state(state)?;
-        }
         tracing::info!(tls.certificate = %self.name, reason = due.words(), directory = self.directory(state), "getting a certificate");
-        match self.obtain(folder, held, state, replaces).await {
-            Ok(()) => Ok(Look::Obtained(due)),
-            Err(error) if error.is_locked() => Ok(Look::Elsewhere),
-            Err(error) => {
-                let trouble = self.trouble(&error);
-                let class = trouble.class;
-                self.note_failure(folder, held, state, &error, trouble)?;
-                Ok(Look::Failed(class))
+        loop {
+            // Also where a crash came before it was known whether the CA has it: what a crash loop orders counts like anything else.
+            if folder.pending()?.is_none_or(|pending| pending.order.is_none()) {
+                state.history.ordered(self.clock.now());
+                folder.save_state(state)?;
+            }
+            match self.obtain(folder, held, state, replaces).await {
+                Ok(()) => return Ok(Look::Obtained(due)),
+                Err(error) if error.is_locked() => return Ok(Look::Elsewhere),
+                Err(error) if error.is_over() => {
+                    self.note_unproved(state, &error);
+                    folder.save_state(state)?;
+                    let action = self.plan(held, state);
+                    if !matches!(action, Action::Obtain { .. }) {
+                        return Ok(Look::Planned(action));
+                    }
+                }
+                Err(error) => {
+                    let trouble = self.trouble(&error);
+                    let class = trouble.class;
+                    self.note_failure(folder, held, state, &error, trouble)?;
+                    return Ok(Look::Failed(class));
+                }
             }
         }
     }
@@ -183,10 +203,8 @@ impl Worker {
         error: &AttemptError,
         trouble: Trouble,
     ) -> Result<(), StoreError> {
+        self.note_unproved(state, error);
         let now = self.clock.now();
-        for identifier in unproved(error) {
-            state.history.unproved(now, identifier.clone());
-        }
         let expires = held.map(|held| held.bundle.not_after());
         let said = trouble.said.clone();
         state.asked = false; // It was tried; the rest is the plan's.
@@ -194,6 +212,12 @@ impl Worker {
         let until = state.history.setback.as_ref().map(|setback| setback.until.to_string());
         tracing::error!(tls.certificate = %self.name, until, "no new certificate: {said}");
         folder.save_state(state)
+    }
+
+    fn note_unproved(&self, state: &mut State, error: &AttemptError) {
+        for identifier in unproved(error) {
+            state.history.unproved(self.clock.now(), identifier.clone());
+        }
     }
 
     fn trouble(&self, error: &AttemptError) -> Trouble {
@@ -236,7 +260,10 @@ impl Worker {
 
 fn unproved(error: &AttemptError) -> impl Iterator<Item = &Identifier> {
     let failed = match error {
-        AttemptError::Order(OrderError::Ca(CaError::Unproved { failed, .. })) => failed.as_slice(),
+        AttemptError::Order(OrderError::Ca(error) | OrderError::Over(Some(error))) => match error {
+            CaError::Unproved { failed, .. } => failed.as_slice(),
+            _ => &[],
+        },
         // What a twin for trials could not see is no failure that the CA counts.
         _ => &[],
     };
