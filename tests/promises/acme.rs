@@ -1,5 +1,6 @@
 //! Certificates by ACME, against a real CA: every way of proof, a CA that is away, crashes, lost accounts.
 
+mod broken_off;
 mod faults;
 pub(super) mod prover;
 mod replacing;

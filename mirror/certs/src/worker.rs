@@ -1,6 +1,6 @@
 //! The owner of one certificate: looks, plans, obtains, serves, and looks again until it is told to stop.
 //!
-//! - Whatever goes wrong is written down and waited out; nothing ends the worker but its token.
+//! - Whatever goes wrong is written down and waited out; nothing ends the worker but its token. A panic counts as a failed attempt.
 //! - Only who holds the certificate's lock obtains; after taking it everything is read again, since somebody else may have done the work.
 //! - What another process has stored is served as well: the files are looked at every [`LOOK`].
 //! - One that works is never replaced by one that does not, or that ends earlier.
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
@@ -119,13 +120,13 @@ impl Worker {
                     pause
                 }
                 Err(error) => {
-                    tracing::error!(tls.certificate = %self.name, %error, "the search for a certificate broke off; this is a fault of chandler's");
+                    self.broke_off(&error);
                     LOOK
                 }
             };
             tokio::select! {
                 () = cancel.cancelled() => {}
-                () = self.wake.notified() => self.forgive(),
+                () = self.wake.notified() => self.forgive().await,
                 () = self.rest(pause) => {} // Never long: the wall clock may jump, and a machine sleep.
             }
         }
@@ -144,13 +145,25 @@ impl Worker {
     }
 
     /// Somebody says that the cause of a failure is mended.
-    fn forgive(&self) {
-        match self.store.certificate(&self.name).ask(self.clock.now(), false) {
-            Ok(()) | Err(StoreError::Locked(_)) => {} // Whoever has the lock is at it.
-            Err(error) => {
+    async fn forgive(self: &Arc<Self>) {
+        let worker = Arc::clone(self);
+        let asked = tokio::task::spawn_blocking(move || worker.store.certificate(&worker.name).ask(worker.clock.now(), false));
+        match asked.await {
+            Ok(Ok(()) | Err(StoreError::Locked(_))) => {} // Whoever has the lock is at it.
+            Ok(Err(error)) => {
                 tracing::error!(tls.certificate = %self.name, error = &error as &dyn std::error::Error, "the next attempt waits as before");
             }
+            Err(error) => self.broke_off(&error),
         }
+    }
+
+    /// A fault of ours ended what was being done. It is said and counted, and the next look comes.
+    fn broke_off(&self, error: &JoinError) {
+        tracing::error!(tls.certificate = %self.name, %error, "the search for a certificate broke off; this is a fault of chandler's");
+        self.status.send_modify(|status| {
+            status.failed += 1;
+            status.trouble = Some("the search for another one broke off, which is a fault of chandler's: its log says where".to_owned());
+        });
     }
 
     /// Tells what a look came to, and how long to wait for the next one.
