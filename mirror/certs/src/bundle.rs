@@ -138,6 +138,7 @@ impl Bundle {
             not_before: self.leaf.not_before,
             profile: wish.profile.clone(),
             revoked: false,
+            supersedes: false,
         }
     }
 

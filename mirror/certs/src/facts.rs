@@ -41,6 +41,9 @@ pub struct Facts {
     pub profile: Option<String>,
     /// Its issuer took it back.
     pub revoked: bool,
+    /// It was got so that the one before is not used any longer, however long that one is valid.
+    #[serde(default)]
+    pub supersedes: bool,
 }
 
 /// Kinds of keys for certificates.

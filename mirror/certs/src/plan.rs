@@ -261,6 +261,11 @@ impl Hold {
 }
 
 impl Reason {
+    /// The one in hand is not to be used any longer: its issuer has taken it back or is about to, or a person knows why.
+    pub fn supersedes(self) -> bool {
+        matches!(self, Self::Asked | Self::Revoked | Self::SuggestionPassed)
+    }
+
     /// For people.
     pub fn words(self) -> &'static str {
         match self {

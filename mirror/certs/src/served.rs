@@ -46,7 +46,7 @@ impl Served {
     }
 
     /// One that does not work is better than nothing, and than nothing else. Of two that work the one that is what is wanted; then the older one, to
-    /// which a person went back; then the one that is valid for longer.
+    /// which a person went back; then the newer one, if it was got so that the other is not used any longer; then the one that does not end earlier.
     fn is_better(&self, new: &Held, current: &Held, now: Moment) -> bool {
         let works = |held: &Held| held.bundle.check(&self.wish.identifiers, now).is_ok();
         let fits = |held: &Held| held.facts.differs(&self.wish).is_none() && !held.facts.revoked;
@@ -55,7 +55,10 @@ impl Served {
             (false, _) => false,
             (true, false) => true,
             (true, true) if fits(new) != fits(current) => fits(new),
-            (true, true) => new.generation < current.generation || new.bundle.not_after() > current.bundle.not_after(),
+            (true, true) if new.generation < current.generation => true,
+            (true, true) if new.generation > current.generation && new.facts.supersedes => true,
+            // CAs that end themselves soon give all the same end.
+            (true, true) => new.bundle.not_after() >= current.bundle.not_after(),
         }
     }
 }
@@ -69,7 +72,7 @@ impl fmt::Debug for Served {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::KeyKind;
+    use crate::{Facts, KeyKind};
 
     fn wish(directory: &str) -> Wish {
         let identifiers = ["mirror.test".parse().expect("a name")].into();
@@ -107,6 +110,19 @@ mod tests {
         let better = held(7, "ca", 2026, 2029);
         assert!(served.offer(&better, now()));
         assert!(!served.offer(&better, now()), "the same one is no news");
+    }
+
+    #[test]
+    fn one_that_a_person_asked_for_or_whose_forerunner_was_taken_back_is_served_though_it_ends_earlier() {
+        let served = Served::new(wish("ca"));
+        assert!(served.offer(&held(1, "ca", 2026, 2030), now()));
+        let shorter = held(2, "ca", 2026, 2029);
+        assert!(!served.offer(&shorter, now()), "of its own accord none is replaced by one that ends earlier");
+        let supersedes = |held: &Held| Held { facts: Facts { supersedes: true, ..held.facts.clone() }, ..held.clone() };
+        let useless = held(3, "ca", 2024, 2025);
+        assert!(!served.offer(&supersedes(&useless), now()), "but by one that does not work in no case");
+        assert!(served.offer(&supersedes(&shorter), now()));
+        assert!(served.offer(&held(4, "ca", 2026, 2029), now()), "the same end, as of a CA that ends then itself");
     }
 
     #[test]

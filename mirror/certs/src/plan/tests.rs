@@ -30,6 +30,7 @@ fn certificate(from: Moment, life: Duration) -> Facts {
         not_before: from,
         profile: None,
         revoked: false,
+        supersedes: false,
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Look, PRIVATE, Worker};
 use crate::acme::{AccountError, CaError, Carried, Errand, OrderError, Remedy, carry, open_account, with_causes};
 use crate::ca::{self, Ca, LEAF_LIFE, Purpose, SecretKey, Wanted};
 use crate::store::{CertFolder, Held, State, StoreError};
-use crate::{Action, Bundle, BundleError, Class, Identifier, Moment, Reason, Setback, Trouble};
+use crate::{Action, Bundle, BundleError, Class, Facts, Identifier, Moment, Reason, Setback, Trouble};
 
 /// Why an attempt brought nothing.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +80,7 @@ impl Worker {
                 state.history.ordered(self.clock.now());
                 folder.save_state(state)?;
             }
-            match self.obtain(folder, held, state, replaces).await {
+            match self.obtain(folder, held, state, due, replaces).await {
                 Ok(()) => return Ok(Look::Obtained(due)),
                 Err(error) if error.is_locked() => return Ok(Look::Elsewhere),
                 Err(error) if error.is_over() => {
@@ -121,10 +121,17 @@ impl Worker {
         (state.suggestion, state.next_look) = (None, None);
     }
 
-    async fn obtain(&self, folder: &CertFolder, held: Option<&Held>, state: &mut State, replaces: bool) -> Result<(), AttemptError> {
+    async fn obtain(
+        &self,
+        folder: &CertFolder,
+        held: Option<&Held>,
+        state: &mut State,
+        due: Reason,
+        replaces: bool,
+    ) -> Result<(), AttemptError> {
         if let Some(ca) = &self.ca {
             let bundle = self.issue(ca)?;
-            return Ok(self.publish(folder, state, &Carried { bundle, replaced: false }, PRIVATE)?);
+            return Ok(self.publish(folder, state, &Carried { bundle, replaced: false }, PRIVATE, due)?);
         }
         let directory = self.directory(state).to_owned();
         if let Some(staging) = self.rehearsal(folder, state)? {
@@ -135,7 +142,7 @@ impl Worker {
         // To another CA the old one means nothing.
         let replaced = held.filter(|held| replaces && held.facts.directory == directory).and_then(|held| held.facts.id.as_deref());
         let carried = self.order(&directory, folder, state, replaced).await?;
-        Ok(self.publish(folder, state, &carried, &directory)?)
+        Ok(self.publish(folder, state, &carried, &directory, due)?)
     }
 
     /// By the private CA, which nobody else works on meanwhile.
@@ -152,8 +159,8 @@ impl Worker {
         chain.first().map(|issuer| (issuer.not_before(), issuer.not_after()))
     }
 
-    fn publish(&self, folder: &CertFolder, state: &mut State, carried: &Carried, directory: &str) -> Result<(), StoreError> {
-        let facts = carried.bundle.facts(directory, &self.wish);
+    fn publish(&self, folder: &CertFolder, state: &mut State, carried: &Carried, directory: &str, due: Reason) -> Result<(), StoreError> {
+        let facts = Facts { supersedes: due.supersedes(), ..carried.bundle.facts(directory, &self.wish) };
         folder.publish(&carried.bundle, &facts)?;
         self.close(state, carried.replaced);
         folder.save_state(state)?;

@@ -85,6 +85,7 @@ mod tests {
             not_before: at("2026-01-01T00:00:00Z"),
             profile: None,
             revoked: false,
+            supersedes: false,
         }
     }
 
