@@ -1,6 +1,7 @@
 //! Certificates by ACME, against a real CA: every way of proof, a CA that is away, crashes, lost accounts.
 
 mod broken_off;
+mod clocks;
 mod faults;
 pub(super) mod prover;
 mod replacing;
@@ -26,6 +27,10 @@ struct Turned(std::sync::atomic::AtomicI64);
 impl Turned {
     fn on_by(&self, duration: Duration) {
         self.0.fetch_add(duration.as_secs() as i64, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn back_by(&self, duration: Duration) {
+        self.0.fetch_sub(duration.as_secs() as i64, std::sync::atomic::Ordering::Relaxed);
     }
 }
 

@@ -14,7 +14,7 @@ use super::error::ORDERING;
 use super::{CaError, Courier, Remedy};
 use crate::solve::{Proof, Solvers, Way};
 use crate::store::{CertFolder, Pending, Proofs, StoreError};
-use crate::{Bundle, Identifier, Identifiers, KeyKind, Moment, Wish};
+use crate::{Bundle, Clock, Identifier, Identifiers, KeyKind, Wish};
 
 /// What an order needs.
 #[derive(Clone, Copy)]
@@ -23,6 +23,8 @@ pub struct Errand<'a> {
     pub account: &'a Account,
     /// Failed attempts before this one: each tries the next way of proof.
     pub attempt: u32,
+    /// The time, by which what comes is judged.
+    pub clock: &'a dyn Clock,
     /// The account's own client.
     pub courier: &'a Courier,
     /// At which CA.
@@ -187,7 +189,7 @@ impl Errand<'_> {
         let chain = order.certificate().await.map_err(|source| self.failed("downloading the certificate", source))?;
         let unusable = |source| CaError::Unusable { directory: self.directory.to_owned(), source };
         let bundle = Bundle::join(&pending.key, &chain.unwrap_or_default()).map_err(unusable)?;
-        bundle.check(&self.wish.identifiers, Moment::from(std::time::SystemTime::now())).map_err(unusable)?;
+        bundle.check(&self.wish.identifiers, self.clock.now()).map_err(unusable)?;
         Ok(Carried { bundle, replaced: pending.replaces.is_some() })
     }
 

@@ -188,8 +188,8 @@ impl Worker {
         let mut again = true;
         loop {
             let account = open_account(&accounts, directory, &self.account, &self.courier).await?;
-            let (courier, solvers, wish) = (&self.courier, &self.solvers, &self.wish);
-            let errand = Errand { account: &account, attempt, courier, directory, folder, replaces, solvers, wish };
+            let (clock, courier, solvers, wish) = (&*self.clock, &self.courier, &self.solvers, &self.wish);
+            let errand = Errand { account: &account, attempt, clock, courier, directory, folder, replaces, solvers, wish };
             match carry(&errand).await {
                 // A CA that was set up anew does not know us: so does nothing that we replace.
                 Err(OrderError::Ca(error)) if again && error.remedy() == Some(Remedy::Register) => {
