@@ -3,6 +3,7 @@
 mod broken_off;
 mod clocks;
 mod faults;
+mod odd_answers;
 pub(super) mod prover;
 mod replacing;
 
@@ -336,23 +337,6 @@ async fn a_certificate_that_the_ca_took_back_is_replaced_once_the_ca_says_so() {
     let look = owner.worker(&pebble, prover.http()).look().await.expect("files");
     assert_eq!(look, Look::Obtained(Reason::SuggestionPassed), "{}", pebble.log());
     assert_eq!(pebble.issued(), 2);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nonces_that_are_refused_cost_attempts_but_no_certificate() {
-    install_crypto();
-    let Some(pebble) = Pebble::start(Settings { bad_nonces: 15, ..Settings::default() }) else { return };
-    let prover = Prover::start(&pebble).await;
-    let owner = Owner::of(&pebble, &["mirror.test"]);
-    let worker = owner.worker(&pebble, prover.http());
-    for _ in 0..10 {
-        if worker.look().await.expect("files") == Look::Obtained(Reason::Missing) {
-            break;
-        }
-        owner.clock.on_by(Duration::from_secs(3600));
-    }
-    assert!(worker.served.current().is_some(), "{}", pebble.log());
-    assert_eq!(pebble.issued(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

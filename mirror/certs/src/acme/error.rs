@@ -142,6 +142,8 @@ impl CaError {
 
     fn class(&self, now: Moment) -> (Class, Option<Duration>) {
         match self {
+            // Another order is as good.
+            Self::Exchange { seen, .. } if self.is_lost_order() && !self.is_about_a_new_order() => (Class::Transient, seen.retry_after),
             Self::Exchange { seen, .. } => (exchange_class(self.problem(), seen), seen.retry_after.or_else(|| self.written_date(now))),
             Self::Identifiers { .. } | Self::NoChallenge { .. } => (Class::Configuration, None),
             Self::Late { .. } => (Class::Transient, None),
@@ -281,6 +283,12 @@ mod tests {
             *doing = "finalizing the order";
         }
         assert_eq!((later.remedy(), later.is_refusal()), (None, false), "what is said of something else is not about that");
+        let mut lost = problem("malformed", "no such order", 404, None);
+        assert_eq!(lost.trouble(Moment::from_unix(0)).class, Class::Configuration, "when a new one is asked for");
+        if let CaError::Exchange { doing, .. } = &mut lost {
+            *doing = "looking at the order";
+        }
+        assert_eq!(lost.trouble(Moment::from_unix(0)).class, Class::Transient, "another one is as good");
         assert!(problem("serverInternal", "cannot look up what it replaces", 500, None).is_refusal());
         assert!(!problem("rateLimited", "", 429, None).is_refusal(), "asked for less, it would not do it either");
     }
