@@ -259,7 +259,24 @@ mod tests {
             ("externalAccountRequired", "", 403, None, Class::Configuration, None),
             ("userActionRequired", "", 403, None, Class::Configuration, None),
             ("invalidProfile", "", 400, None, Class::Configuration, None),
+            ("badCSR", "", 400, None, Class::Configuration, None),
+            ("badSignatureAlgorithm", "", 400, None, Class::Configuration, None),
+            ("invalidContact", "", 400, None, Class::Configuration, None),
+            ("malformed", "", 400, None, Class::Configuration, None),
+            ("unsupportedContact", "", 400, None, Class::Configuration, None),
+            ("unsupportedIdentifier", "", 400, None, Class::Configuration, None),
             ("caa", "", 403, None, Class::Validation, None),
+            ("connection", "", 400, None, Class::Validation, None),
+            ("dns", "", 400, None, Class::Validation, None),
+            ("incorrectResponse", "", 403, None, Class::Validation, None),
+            ("tls", "", 400, None, Class::Validation, None),
+            ("unauthorized", "", 403, None, Class::Validation, None),
+            // What the order's own state or another account mends.
+            ("accountDoesNotExist", "", 400, None, Class::Transient, None),
+            ("alreadyReplaced", "", 409, None, Class::Transient, None),
+            ("orderNotReady", "", 403, None, Class::Transient, None),
+            ("a kind that nobody knows yet", "", 400, Some(60), Class::Transient, Some(60)),
+            ("a kind that nobody knows yet", "", 429, None, Class::RateLimited, None),
         ] {
             let trouble = problem(kind, detail, status, retry_after).trouble(now);
             assert_eq!((trouble.class, trouble.retry_after), (class, wait.map(Duration::from_secs)), "{kind}");

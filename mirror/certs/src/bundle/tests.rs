@@ -83,6 +83,61 @@ fn a_chain_that_clients_would_refuse_is_refused() {
     assert_eq!(client.bundle().map(drop), Err(BundleError::Purpose));
 }
 
+/// What a person reads of each, once in the log and in `/readyz`.
+#[test]
+fn each_fault_of_a_bundle_is_told_for_what_it_is() {
+    let (whole, other) = (issue(|_| {}), issue(|_| {}));
+    let [leaf, middle, root] = [0, 1, 2].map(|at| whole.chain[at].as_str());
+    let with = |change: fn(&mut CertificateParams)| {
+        let issued = issue(change);
+        (issued.key.clone(), issued.chain.concat())
+    };
+    let of = |chain: &[&str]| (whole.key.clone(), chain.concat());
+    let rows = [
+        ("whole", of(&[leaf, middle, root]), "good"),
+        ("without the root, as CAs send it", of(&[leaf, middle]), "good"),
+        ("another's key", (other.key.clone(), of(&[leaf, middle]).1), "the key does not fit: keys may not be consistent: KeyMismatch"),
+        ("no key", (String::new(), of(&[leaf, middle]).1), "the key does not fit: no items found"),
+        ("upside down", of(&[root, middle, leaf]), "the first certificate is a CA's, not a server's"),
+        ("two swapped", of(&[leaf, root, middle]), "certificate 1 is not signed by the one that follows it"),
+        ("one missing in the middle", of(&[leaf, root]), "certificate 1 is not signed by the one that follows it"),
+        ("the CA's own", of(&[middle, root]), "the first certificate is a CA's, not a server's"),
+        (
+            "for a client",
+            with(|it| it.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]),
+            "it is not for servers: its extended key usage lacks serverAuth",
+        ),
+        ("for somebody else", with(|it| it.subject_alt_names.truncate(1)), "it is not for 127.0.0.1"),
+        ("over", with(|it| it.not_after = rcgen::date_time_ymd(2026, 2, 1)), "it expired at 2026-02-01T00:00:00Z"),
+        ("to come", with(|it| it.not_before = rcgen::date_time_ymd(2026, 12, 1)), "it is not valid before 2026-12-01T00:00:00Z"),
+        ("nothing", of(&[]), "there is no certificate in it"),
+    ];
+    for (what, (key, chain), told) in rows {
+        let judged = Bundle::join(&key, &chain)
+            .and_then(|bundle| bundle.check(&names(&["mirror.test", "127.0.0.1"]), moment("2026-06-01T00:00:00Z")))
+            .map_or_else(|error| error.to_string(), |()| "good".to_owned());
+        assert_eq!(judged, told, "{what}");
+    }
+}
+
+/// The twin for trials of a CA issues the same names for the same time; only who issued it tells it apart.
+#[test]
+fn one_of_a_ca_that_is_not_wanted_is_known_by_where_it_came_from() {
+    let bundle = issue(|_| {}).bundle().expect("it is right");
+    let wish = |directory: &str| Wish { directories: vec![directory.to_owned()], identifiers: names(&["mirror.test"]), ..wish() };
+    let staged = bundle.facts("https://staging.test/", &wish("https://staging.test/"));
+    assert_eq!(staged.differs(&wish("https://ca.test/")), Some(crate::Difference::Directory));
+    assert_eq!(
+        bundle.own_facts().differs(&wish("https://ca.test/")),
+        Some(crate::Difference::Directory),
+        "nor is one whose origin is lost"
+    );
+}
+
+fn wish() -> Wish {
+    Wish { directories: Vec::new(), how: String::new(), identifiers: Identifiers::new(), key: KeyKind::P256, profile: None }
+}
+
 #[test]
 fn no_text_makes_the_reader_panic_and_no_debug_shows_a_key() {
     let issued = issue(|_| {});

@@ -1,3 +1,5 @@
+mod schedule;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -44,6 +46,7 @@ struct Scene {
     budget: Budget,
     held: Option<Facts>,
     history: History,
+    jitter: f64,
     skew: Duration,
     suggestion: Option<Suggestion>,
     wish: Wish,
@@ -52,7 +55,7 @@ struct Scene {
 impl Scene {
     fn of(held: Option<Facts>) -> Self {
         let (history, skew) = (History::default(), Duration::ZERO);
-        Self { asked: false, budget: Budget::PUBLIC, held, history, skew, suggestion: None, wish: wish() }
+        Self { asked: false, budget: Budget::PUBLIC, held, history, jitter: 0.0, skew, suggestion: None, wish: wish() }
     }
 
     fn plan(&self, now: Moment) -> Action {
@@ -61,7 +64,7 @@ impl Scene {
             budget: &self.budget,
             held: self.held.as_ref(),
             history: &self.history,
-            jitter: 0.0,
+            jitter: self.jitter,
             skew: self.skew,
             suggestion: self.suggestion.as_ref(),
             wish: &self.wish,

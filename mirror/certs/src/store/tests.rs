@@ -1,5 +1,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::{KeyKind, Wish};
 
@@ -103,6 +105,61 @@ fn garbage_in_any_document_is_an_error_until_it_is_put_aside() {
     }
     assert_eq!(folder.state().expect("read"), State::default());
     assert_eq!((folder.pending().expect("read"), folder.rehearsal().pending().expect("read")), (None, None));
+}
+
+/// `kill -9` after each of the writes that make a new one.
+#[test]
+fn a_crash_anywhere_in_storing_leaves_the_old_one_or_the_new_one() {
+    let (root, folder) = folder();
+    let ((old, old_facts), (new, new_facts)) = (bundle(), bundle());
+    folder.publish(&old, &old_facts).expect("stored");
+    let file = |name: &str| root.path().join("certs/mirror.test").join(name);
+    let serial = || folder.current().expect("read").expect("one").bundle.serial().to_owned();
+    let described = serde_json::to_string(&new_facts).expect("JSON");
+    for (file_name, text) in [
+        ("gen-000002.json.new", &described[..described.len() / 2]),
+        ("gen-000002.json", &described),
+        ("gen-000002.pem.new", &new.pem()[..new.pem().len() / 2]),
+        ("gen-000002.pem", new.pem()),
+        ("current.new", "{\"gener"),
+    ] {
+        fs::write(file(file_name), text).expect("written");
+        assert_eq!(serial(), old.serial(), "after {file_name}");
+    }
+    fs::write(file("current"), "{\"generation\": 2}").expect("written");
+    assert_eq!(serial(), new.serial());
+    folder.publish(&bundle().0, &old_facts).expect("what was left is in nobody's way");
+    assert_eq!(folder.current().expect("read").expect("one").generation, 3);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn no_bytes_in_any_file_make_a_reader_panic_or_end_the_work(
+        bytes in prop_oneof![prop::collection::vec(any::<u8>(), 0..64), "[{}\\[\\]\",:a-z0-9]{0,64}".prop_map(String::into_bytes)],
+        cut in 0..400_usize,
+    ) {
+        let (root, folder) = folder();
+        let (held, facts) = bundle();
+        folder.publish(&held, &facts).expect("stored");
+        let whole = |file: &str| fs::read(root.path().join("certs/mirror.test").join(file)).unwrap_or_default();
+        let damaged = |whole: Vec<u8>| [&whole[..cut.min(whole.len())], &bytes].concat();
+        for file in ["state.json", "pending.json", "current", "gen-000001.json", "gen-000001.pem"] {
+            fs::write(root.path().join("certs/mirror.test").join(file), damaged(whole(file))).expect("written");
+        }
+        let account = Store::new(root.path()).account("https://ca.test/directory");
+        let saved = Saved { credentials: serde_json::json!({ "id": "https://ca.test/account/1" }), directory: String::new() };
+        account.save(&saved).expect("saved");
+        let account_file = walk(root.path()).into_iter().find(|path| path.ends_with("account.json")).expect("it was saved");
+        fs::write(&account_file, damaged(fs::read(&account_file).expect("there"))).expect("written");
+        prop_assert!(folder.current().is_ok(), "who serves reads past it");
+        folder.tidy().expect("free");
+        let lock = account.lock().expect("free");
+        prop_assert!(folder.state().is_ok() && folder.pending().is_ok() && account.load_or_put_aside(&lock).is_ok());
+        prop_assert!(folder.publish(&held, &facts).is_ok(), "and a new one can be stored");
+        prop_assert!(folder.current().expect("read").is_some_and(|current| current.bundle.serial() == held.serial()));
+    }
 }
 
 /// A disk that is ill must not make us order certificates.
