@@ -1,11 +1,40 @@
-//! Certificates by ACME, against a real CA: every way of proof, a CA that is away, crashes, lost accounts.
+//! Certificates by ACME, against a real CA: every way of proof, and whatever can go wrong.
+//!
+//! | what goes wrong | where it is tested |
+//! |---|---|
+//! | a crash loop, at a CA that fails or takes the orders | `https_by_acme::crash_loop` |
+//! | `kill -9` at any request; at any write | `https_by_acme`; `certs::store` |
+//! | an answer that is lost, late, half, a proxy's page, "too many", for somebody else | `faults`, `odd_answers` |
+//! | nonces that are missing, old or refused | `odd_answers` |
+//! | a chain that is empty, over, wrong, too short, too long | `odd_answers`, `odd_proofs`, `certs::bundle` |
+//! | advice on renewal that is none, or for the certificate before | `suggestions`, `certs::plan`, `certs::acme::ari` |
+//! | "replaced already", "not by this account", and what else a CA has against it | here, `replacing` |
+//! | an account that the CA has lost, with several certificates | here, `lost` |
+//! | our files lost, torn, garbage, not to be read; no room for them | `lost`, `https_by_acme::endured`, `certs::store` |
+//! | a fault of ours | `broken_off` |
+//! | the cause is mended while a failure is waited out | `https_by_acme` (SIGHUP), `cert_command` |
+//! | a proof that is not found, another way, a trial where it costs nothing | here, `odd_proofs`, `certs::solve` |
+//! | a proof that is looked for several times, at any of several mirrors | `https_by_acme::together` |
+//! | a wildcard beside its own name; a lasting record | here |
+//! | several processes, one folder | `https_by_acme` |
+//! | several certificates at once; one that hangs; all due on one day | `https_by_acme`, `lost`, `certs::plan` |
+//! | a CA that is away for long, or for good | here, `https_by_acme::endured`, `certs::plan` |
+//! | several CAs, another CA, a shorter life | `several_cas`, `certs::served` |
+//! | one that works replaced by one that does not | `certs::served`, `https_by_acme` |
+//! | got, and not shown to clients; connections that end for it | `cert_command`, `https_by_acme::swapped` |
+//! | a clock that is wrong, that jumps; a machine that sleeps | `clocks`, `https_by_acme::endured`, `certs::plan` |
+//! | a leaf that outlives its issuer | `certs::ca` |
 
 mod broken_off;
 mod clocks;
 mod faults;
+mod lost;
 mod odd_answers;
+mod odd_proofs;
 pub(super) mod prover;
 mod replacing;
+mod several_cas;
+mod suggestions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -337,28 +366,4 @@ async fn a_certificate_that_the_ca_took_back_is_replaced_once_the_ca_says_so() {
     let look = owner.worker(&pebble, prover.http()).look().await.expect("files");
     assert_eq!(look, Look::Obtained(Reason::SuggestionPassed), "{}", pebble.log());
     assert_eq!(pebble.issued(), 2);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_ca_that_knows_nothing_of_suggestions_renews_as_well() {
-    install_crypto();
-    let Some(pebble) = Pebble::start(Settings::default()) else { return };
-    let prover = Prover::start(&pebble).await;
-    let without = |text: String| {
-        let mut directory: serde_json::Value = serde_json::from_str(&text).expect("a directory is JSON");
-        directory.as_object_mut().expect("an object").remove("renewalInfo").expect("Pebble has it");
-        directory.to_string()
-    };
-    let way = Interposer::before(&pebble, move |asked| if asked.path == "/dir" { Fate::rewrite(without) } else { Fate::Pass });
-    let mut owner = Owner::of(&pebble, &["mirror.test"]);
-    owner.wish.directories = vec![way.directory()];
-    let worker = || Worker { courier: Courier::knowing(way.root()).expect("a client"), ..owner.worker(&pebble, prover.http()) };
-    assert_eq!(worker().look().await.expect("files"), Look::Obtained(Reason::Missing));
-    owner.clock.on_by(Duration::from_secs(70 * 24 * 3600));
-    assert_eq!(
-        worker().look().await.expect("files"),
-        Look::Obtained(Reason::Age),
-        "{:?}",
-        worker().store.certificate(&worker().name).state()
-    );
 }

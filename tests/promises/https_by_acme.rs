@@ -3,6 +3,8 @@
 //! The real program gets its certificates from a real CA: at the first start, after kill -9 at any moment, beside files that somebody puts there.
 
 mod crash_loop;
+mod endured;
+mod together;
 
 use std::fs;
 use std::process::Command;

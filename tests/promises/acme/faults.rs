@@ -1,14 +1,14 @@
 //! "No crash, race or retry burns the CA's rate limits": whatever happens to any one request of an order, the certificate comes, and it is one.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use certs::worker::Look;
 use http::StatusCode;
 use tests::interposer::{Fate, Interposer};
 use tests::pebble::{Pebble, Settings};
+use tokio::task::JoinSet;
 
 use super::prover::Prover;
-use super::{Courier, Owner, Worker, install_crypto};
+use super::{Owner, install_crypto};
 
 /// What befalls a request.
 #[derive(Clone, Copy, Debug)]
@@ -59,14 +59,25 @@ async fn whatever_befalls_any_request_of_an_order_one_certificate_comes_of_it() 
 async fn befalls(fault: Fault, pebble: &Pebble, prover: &Prover) {
     for step in 0..STEPS {
         let way = Interposer::before(pebble, move |asked| if asked.number == step { fault.fate() } else { Fate::Pass });
-        let mut owner = Owner::of(pebble, &[&format!("mirror-{step}.test")]);
-        owner.wish.directories = vec![way.directory()];
-        let worker = || Worker { courier: Courier::knowing(way.root()).expect("a client"), ..owner.worker(pebble, prover.http()) };
-        let mut tries = 0;
-        while !matches!(worker().look().await.expect("files"), Look::Obtained(_)) {
-            owner.clock.on_by(Duration::from_secs(2 * 3600));
-            tries += 1;
-            assert!(tries < 4, "{fault:?} at step {step}: {:?}", worker().store.certificate(&worker().name).state());
-        }
+        let owner = Owner::of(pebble, &[&format!("mirror-{step}.test")]);
+        owner.until_it_comes(4, || owner.worker_by(&way, pebble, prover.http())).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_that_never_answers_any_one_request_is_given_up_and_asked_again() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings::default()).map(Arc::new) else { return };
+    let prover = Arc::new(Prover::start(&pebble).await);
+    let mut orders = JoinSet::new();
+    for step in 0..STEPS {
+        let (pebble, prover) = (pebble.clone(), prover.clone());
+        orders.spawn(async move {
+            let way = Interposer::before(&pebble, move |asked| if asked.number == step { Fate::Hang } else { Fate::Pass });
+            let owner = Owner::of(&pebble, &[&format!("mirror-{step}.test")]);
+            owner.until_it_comes(4, || owner.worker_by(&way, &pebble, prover.http())).await;
+        });
+    }
+    orders.join_all().await;
+    assert_eq!(pebble.issued(), STEPS, "{}", pebble.log());
 }
