@@ -4,6 +4,7 @@
 
 mod crash_loop;
 mod endured;
+mod swapped;
 mod together;
 
 use std::fs;
@@ -295,42 +296,6 @@ async fn docker_pulls_with_a_certificate_that_the_mirror_got_by_itself() {
 async fn docker(pebble: &Pebble, program: &Program) -> Option<Dockerd> {
     let config = MachineConfig { certs_d: vec![(program.host().to_owned(), pebble.root())], ..MachineConfig::behind(program.url()) };
     Dockerd::start(Release::V29, config).await
-}
-
-/// `CHANDLER_TEST_RENEWALS=15 tests/run swapped_under` is the long form: so many swaps of certificates of a minute, beside a loop of `docker pull`.
-#[tokio::test(flavor = "multi_thread")]
-async fn certificates_are_swapped_under_clients_that_notice_nothing() {
-    let long = std::env::var("CHANDLER_TEST_RENEWALS").ok().map(|swaps| swaps.parse().expect("CHANDLER_TEST_RENEWALS is a number"));
-    let life = Duration::from_secs(if long.is_some() { 60 } else { 15 });
-    let Some(pebble) = Pebble::start(Settings { life, ..Settings::default() }) else { return };
-    let (hub, bytes) = (Hub::start(), noise(4, 100_000));
-    hub.image("library/alpine").tag("1").push();
-    let blob = format!("/v2/library/alpine/blobs/{}", hub.put_blob("library/alpine", bytes.clone()));
-    let program = at(&hub, &pebble).start();
-    Operator::of(&program).wait_for_readiness(200).await;
-    let docker = if long.is_some() { Some(docker(&pebble, &program).await) } else { None };
-    let asking = async {
-        let kept = client(&pebble, &program);
-        let mut answers = 0_u64;
-        while Operator::of(&program).metric(OBTAINED).await <= long.unwrap_or(3) {
-            for client in [&client(&pebble, &program), &kept] {
-                let answer = client.get(url(&program, &blob)).send().await.unwrap_or_else(|error| panic!("{error:?}\n{}", program.log()));
-                assert_eq!(answer.bytes().await.expect("a whole body"), bytes);
-                answers += 1;
-            }
-        }
-        answers
-    };
-    let pulling = async {
-        let Some(Some(docker)) = &docker else { return std::future::pending().await };
-        loop {
-            docker.pull("alpine:1").await.expect_success();
-            docker.rmi("alpine:1").await.expect_success();
-        }
-    };
-    let answers: u64 = tokio::select! { answers = asking => answers, never = pulling => never };
-    assert!(answers > 10, "clients asked all the time");
-    Operator::of(&program).wait_for_metric("chandler_certificate_seen_by_clients", 1).await;
 }
 
 const OBTAINED: &str = "chandler_acme_obtained_total";
