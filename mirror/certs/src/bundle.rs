@@ -14,7 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls::crypto::aws_lc_rs;
 use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, InconsistentKeys};
-use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{ASN1Time, FromDer as _, GeneralName, X509Certificate};
@@ -85,7 +85,7 @@ impl Bundle {
         let parsed = parse_chain(&chain)?;
         let leaf = Leaf::of(&parsed[0])?;
         check_issuers(&parsed)?;
-        let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| unusable(&error))?;
+        let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| unusable(&words(&error)))?;
         let key = aws_lc_rs::default_provider().key_provider.load_private_key(key).map_err(|error| unusable(&error))?;
         let certified = CertifiedKey::new(chain, key);
         match certified.keys_match() {
@@ -212,9 +212,19 @@ fn read_chain(pem: &str) -> Result<Vec<CertificateDer<'static>>, BundleError> {
     let mut chain = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
         let position = chain.len() + 1;
-        chain.push(certificate.map_err(|error| BundleError::Certificate { position, reason: error.to_string() })?);
+        chain.push(certificate.map_err(|error| BundleError::Certificate { position, reason: words(&error) })?);
     }
     if chain.is_empty() { Err(BundleError::NoCertificate) } else { Ok(chain) }
+}
+
+/// The reader's own words for it list bytes.
+fn words(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "its end is missing".to_owned(),
+        pem::Error::IllegalSectionStart { .. } => "its beginning is not one of PEM".to_owned(),
+        pem::Error::NoItemsFound => "there is none".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 fn parse_chain<'a>(chain: &'a [CertificateDer<'_>]) -> Result<Vec<X509Certificate<'a>>, BundleError> {
