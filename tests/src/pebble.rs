@@ -26,6 +26,8 @@ pub struct Pebble {
 /// How it behaves.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// How long its certificates of the profile `short` are valid, if it has one. Who asks for no profile then gets any.
+    pub also_short: Option<Duration>,
     /// Percent of proofs that need not be made again, where the account has made them before.
     pub authz_reuse: u32,
     /// Percent of valid nonces that are refused.
@@ -53,7 +55,7 @@ struct Ports {
 impl Default for Settings {
     fn default() -> Self {
         let life = Duration::from_secs(90 * 24 * 3600);
-        Self { authz_reuse: 0, bad_nonces: 0, chain_length: 1, customer: None, life, patience: None }
+        Self { also_short: None, authz_reuse: 0, bad_nonces: 0, chain_length: 1, customer: None, life, patience: None }
     }
 }
 
@@ -146,6 +148,14 @@ impl Pebble {
         self.wait_until_it_answers();
     }
 
+    /// The same, and what it issues from now on is valid for `life`. Its API has another root.
+    pub fn start_again_with(&mut self, life: Duration) {
+        end(&mut self.child);
+        self.settings.life = life;
+        write_configuration(self.folder.path(), self.ports, &self.settings);
+        self.start_again();
+    }
+
     fn dns_control(&self, action: &str, body: &serde_json::Value) {
         let url = format!("http://127.0.0.1:{}/{action}", self.ports.dns_control);
         let done = Command::new("curl")
@@ -186,6 +196,9 @@ fn write_configuration(folder: &Path, ports: Ports, settings: &Settings) {
     let key = rcgen::KeyPair::generate().expect("a key");
     let server = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).expect("a name").signed_by(&key, &root).expect("signed");
     let customers: serde_json::Map<_, _> = settings.customer.iter().map(|(name, key)| (name.clone(), json!(key))).collect();
+    let profile = |life: Duration| json!({ "description": "for tests", "validityPeriod": life.as_secs() });
+    let short = settings.also_short.map(|life| ("short".to_owned(), profile(life)));
+    let profiles: serde_json::Map<_, _> = [("default".to_owned(), profile(settings.life))].into_iter().chain(short).collect();
     let configuration = json!({ "pebble": {
         "listenAddress": format!("127.0.0.1:{}", ports.api),
         "managementListenAddress": format!("127.0.0.1:{}", ports.management),
@@ -198,7 +211,7 @@ fn write_configuration(folder: &Path, ports: Ports, settings: &Settings) {
         "externalAccountMACKeys": customers,
         "retryAfter": { "authz": 1, "order": 1 },
         "keyAlgorithm": "ecdsa",
-        "profiles": { "default": { "description": "the only one", "validityPeriod": settings.life.as_secs() } },
+        "profiles": profiles,
     } });
     for (file, text) in [
         ("root.pem", root.pem()),

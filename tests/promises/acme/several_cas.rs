@@ -1,4 +1,4 @@
-//! More than one CA: one for when the other is away, and another one than before.
+//! More than one CA: one for when the other is away, another one than before, and another of its profiles.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,4 +49,40 @@ async fn another_ca_in_the_configuration_is_asked_at_once_and_its_certificate_se
     assert_eq!(look, Look::Obtained(Reason::Changed(Difference::Directory)), "{}", after.log());
     let served = worker.served.current().expect("it serves");
     assert!(served.not_after() < old.bundle.not_after() && served.serial() != old.bundle.serial());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_profile_in_the_configuration_is_asked_for_at_once_and_served_though_it_ends_earlier() {
+    install_crypto();
+    let settings = Settings { also_short: Some(Duration::from_secs(160 * 3600)), ..Settings::default() };
+    let Some(pebble) = Pebble::start(settings) else { return };
+    let prover = Prover::start(&pebble).await;
+    let mut owner = Owner::of(&pebble, &["mirror.test"]);
+    owner.wish.profile = Some("default".to_owned());
+    assert_eq!(owner.worker(&pebble, prover.http()).look().await.expect("files"), Look::Obtained(Reason::Missing));
+    let old = owner.folder().current().expect("read").expect("one");
+    owner.wish.profile = Some("short".to_owned());
+    let worker = owner.worker(&pebble, prover.http());
+    assert_eq!(worker.look().await.expect("files"), Look::Obtained(Reason::Changed(Difference::Profile)), "{}", pebble.log());
+    assert!(worker.served.current().expect("it serves").not_after() < old.bundle.not_after());
+    let look = worker.look().await.expect("files");
+    assert!(matches!(look, Look::Planned(Action::Idle { .. })), "{look:?}");
+}
+
+/// Whoever asks for another one by force knows why the one before is not to be used: nobody goes on with that for the rest of its life.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_a_person_asked_for_is_served_though_the_ca_gives_shorter_lives_by_now() {
+    install_crypto();
+    let Some(mut pebble) = Pebble::start(Settings::default()) else { return };
+    let prover = Prover::start(&pebble).await;
+    let owner = Owner::of(&pebble, &["mirror.test"]);
+    let before = owner.worker(&pebble, prover.http());
+    assert_eq!(before.look().await.expect("files"), Look::Obtained(Reason::Missing));
+    let old = before.served.current().expect("it serves");
+    pebble.start_again_with(Duration::from_secs(7 * 24 * 3600));
+    owner.folder().ask(std::time::SystemTime::now().into(), true).expect("written");
+    let worker = Worker { served: before.served.clone(), ..owner.worker(&pebble, prover.http()) };
+    assert_eq!(worker.look().await.expect("files"), Look::Obtained(Reason::Asked), "{}", pebble.log());
+    let new = worker.served.current().expect("it serves");
+    assert!(new.serial() != old.serial() && new.not_after() < old.not_after());
 }
