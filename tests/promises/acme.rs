@@ -2,7 +2,7 @@
 //!
 //! | what goes wrong | where it is tested |
 //! |---|---|
-//! | a crash loop, at a CA that fails or takes the orders | `https_by_acme::crash_loop` |
+//! | a crash loop, at a CA that fails or takes the orders, or fails the proofs | `https_by_acme::crash_loop`, `odd_proofs` |
 //! | `kill -9` at any request; at any write | `https_by_acme`; `certs::store` |
 //! | an answer that is lost, late, half, a proxy's page, "too many", for somebody else | `faults`, `odd_answers` |
 //! | nonces that are missing, old or refused | `odd_answers` |

@@ -1,17 +1,20 @@
 //! Proofs that do not stand where the CA looks, proofs that are not needed any more, and chains of any length.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use certs::solve::{ACME_TLS, Solvers};
 use certs::worker::Look;
-use certs::{Class, Reason};
+use certs::{Action, Budget, Class, Hold, Reason};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::PrivatePkcs8KeyDer;
+use tests::interposer::{Fate, Interposer};
 use tests::pebble::{Pebble, Settings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::prover::Prover;
@@ -95,6 +98,44 @@ async fn show_oddly(listener: TcpListener) {
         let acceptor = acceptor.clone();
         tokio::spawn(async move { drop(acceptor.accept(stream).await) });
     }
+}
+
+/// A process that ends each time when its proof is in place and the CA looks for it: what fails meanwhile is a failure, and counts like any.
+#[tokio::test(flavor = "multi_thread")]
+async fn proofs_that_fail_while_nobody_is_there_to_see_it_count_all_the_same() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let (orders, crash) = (Arc::<AtomicUsize>::default(), Arc::<Notify>::default());
+    let (count, crashes, mut is_looked_for) = (orders.clone(), crash.clone(), false);
+    let way = Interposer::before(&pebble, move |asked| {
+        count.fetch_add(usize::from(asked.path == "/order-plz"), Ordering::Relaxed);
+        is_looked_for |= asked.path.starts_with("/chalZ/");
+        if !(is_looked_for && asked.path.starts_with("/my-order/")) {
+            return Fate::Pass;
+        }
+        is_looked_for = false;
+        crashes.notify_one();
+        Fate::Hang
+    });
+    let owner = Owner::of(&pebble, &["mirror.test"]);
+    let nowhere = Solvers { alpn: Some(Arc::default()), ..Solvers::default() };
+    for failed in 1..=Budget::PUBLIC.failures {
+        let worker = owner.worker_by(&way, &pebble, nowhere.clone());
+        tokio::select! {
+            look = worker.look() => panic!("{look:?}"),
+            () = crash.notified() => {} // Nothing more is done or written down.
+        }
+        while pebble.log().matches("set INVALID by invalid authz").count() < failed {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let look = owner.worker_by(&way, &pebble, nowhere.clone()).look().await.expect("files");
+    assert!(matches!(look, Look::Planned(Action::Hold { why: Hold::Failures, .. })), "{look:?}");
+    assert_eq!((orders.load(Ordering::Relaxed), owner.state().history.orders.len()), (3, 3));
+    let prover = Prover::start(&pebble).await;
+    owner.clock.on_by(Duration::from_secs(2 * 3600));
+    let worker = owner.worker(&pebble, prover.http());
+    assert_eq!(worker.look().await.expect("files"), Look::Obtained(Reason::Missing), "{}", pebble.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
