@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use certs::store::State;
 use certs::worker::Look;
-use certs::{Action, Reason};
+use certs::{Action, Clock as _, Reason, Suggestion};
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 use tests::interposer::{Fate, Interposer};
@@ -76,6 +77,28 @@ async fn whatever_a_ca_suggests_it_is_asked_once_in_a_while_and_nothing_is_order
     }
     owners.join_all().await;
     assert_eq!(pebble.issued(), SAID.len() + 1, "one each; another after a day for the one whose time has passed:\n{}", pebble.log());
+}
+
+/// Read again after a renewal, it has made clients issue five in ten seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_of_the_certificate_before_is_no_reason_to_replace_the_new_one() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let prover = Prover::start(&pebble).await;
+    let owner = Owner::of(&pebble, &["mirror.test"]);
+    let look = async || owner.worker(&pebble, prover.http()).look().await.expect("files");
+    assert_eq!(look().await, Look::Obtained(Reason::Missing));
+    let old = owner.folder().current().expect("read").expect("one").facts;
+    let (now, hour) = (owner.clock.now(), Duration::from_secs(3600));
+    owner.folder().ask(now, true).expect("written");
+    assert_eq!(look().await, Look::Obtained(Reason::Asked));
+    let passed = Suggestion::new(old.id.expect("it has one"), now - hour * 2, now - hour, 0.5);
+    let state = State { next_look: Some(now + hour), suggestion: passed, ..owner.state() };
+    owner.folder().save_state(&state).expect("written");
+    for _ in 0..3 {
+        assert_eq!(planned(&look().await), "idle, Suggested");
+    }
+    assert_eq!(pebble.issued(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
