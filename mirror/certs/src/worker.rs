@@ -25,7 +25,7 @@ use crate::acme::{AccountWish, Courier, greet, with_causes};
 use crate::clock::Clock;
 use crate::served::Served;
 use crate::solve::Solvers;
-use crate::store::{CertFolder, CertName, Held, State, Store, StoreError};
+use crate::store::{CertFolder, CertName, Held, Lock, State, Store, StoreError};
 use crate::{Action, Budget, Class, Facts, Hold, Moment, Reason, Setback, View, Wish, plan};
 
 /// Everything that one certificate needs.
@@ -106,7 +106,9 @@ impl Worker {
     pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
         let (mut said, mut attended) = (None, None);
         while !cancel.is_cancelled() {
-            attended = attended.or_else(|| self.store.certificate(&self.name).attend().ok()); // A disk that is ill may be well later.
+            if attended.is_none() {
+                attended = self.attend().await; // A disk that is ill may be well later.
+            }
             let worker = Arc::clone(&self);
             // On a thread for waiting: disks hang, and keys take their time; that must not hold a thread that serves.
             let (runtime, span, said_before) = (Handle::current(), Span::current(), said.take());
@@ -130,6 +132,11 @@ impl Worker {
                 () = self.rest(pause) => {} // Never long: the wall clock may jump, and a machine sleep.
             }
         }
+    }
+
+    async fn attend(self: &Arc<Self>) -> Option<Lock> {
+        let worker = Arc::clone(self);
+        tokio::task::spawn_blocking(move || worker.store.certificate(&worker.name).attend().ok()).await.ok().flatten()
     }
 
     /// For `pause`, or until somebody else writes down what is known: a person who asks for a certificate is not to wait for our next look.
