@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use certs::store::{Held, State, StoreError};
-use certs::{Action, Moment, View, plan};
+use certs::{Action, Moment, View, in_words, plan};
 use mirror::config::{Config, Issuer, Names};
 use serde_json::json;
 use url::Url;
@@ -118,8 +118,7 @@ fn left(now: Moment, until: Moment) -> String {
     if until <= now {
         return "which is over".into();
     }
-    let hours = until.since(now).as_secs() / 3600;
-    if hours >= 48 { format!("{} days left", hours / 24) } else { format!("{hours} hours left") }
+    format!("{} left", in_words(until.since(now)))
 }
 
 fn attempts(count: u32) -> String {

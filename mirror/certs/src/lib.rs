@@ -24,6 +24,6 @@ pub use clock::{Clock, SystemClock};
 pub use facts::{Difference, Facts, KeyKind, Wish};
 pub use history::{Class, Failure, History, Issued, Setback, Trouble, wait};
 pub use identifier::{DnsName, Identifier, IdentifierError, Identifiers};
-pub use moment::Moment;
+pub use moment::{Moment, in_words};
 pub use plan::{Action, Budget, Hold, Reason, Suggestion, View, plan};
 pub use served::Served;

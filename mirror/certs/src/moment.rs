@@ -33,6 +33,12 @@ impl Moment {
     }
 }
 
+/// How long something lasts, as people say it: `12 days`, `7 hours`.
+pub fn in_words(duration: Duration) -> String {
+    let hours = duration.as_secs() / 3600;
+    if hours >= 48 { format!("{} days", hours / 24) } else { format!("{hours} hours") }
+}
+
 impl Add<Duration> for Moment {
     type Output = Self;
 
@@ -101,6 +107,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn two_days_and_more_are_said_in_days() {
+        let hours = |hours: u64| in_words(Duration::from_secs(hours * 3600 + 3599));
+        assert_eq!([hours(7), hours(47), hours(48), hours(300)], ["7 hours", "47 hours", "2 days", "12 days"]);
+    }
 
     proptest! {
         #[test]

@@ -1,9 +1,7 @@
 //! How it stands with a certificate, in words for whoever is woken by it. Pure.
 
-use std::time::Duration;
-
 use certs::worker::Status;
-use certs::{Action, Class, Hold, Moment, Setback};
+use certs::{Action, Class, Hold, Moment, Setback, in_words};
 
 use crate::telemetry::Kind;
 
@@ -20,7 +18,7 @@ pub(super) fn standing(now: Moment, status: &Status, stands_in: bool) -> Option<
         Some(held) => {
             let left = held.remaining(now);
             let is_worth_a_word = left < held.life() / NEAR || is_for_a_person(status);
-            let own = why.filter(|_| is_worth_a_word).map(|why| format!("the certificate ends in {}{why}", days(left)));
+            let own = why.filter(|_| is_worth_a_word).map(|why| format!("the certificate ends in {}{why}", in_words(left)));
             own.or_else(|| issuer(now, status)).map(|text| (Kind::Warning, text))
         }
     }
@@ -30,7 +28,7 @@ pub(super) fn standing(now: Moment, status: &Status, stands_in: bool) -> Option<
 fn issuer(now: Moment, status: &Status) -> Option<String> {
     let (not_before, not_after) = status.issuer?;
     let ends =
-        || format!("the private CA's own certificate ends in {}: `chandler ca rotate` makes the next one", days(not_after.since(now)));
+        || format!("the private CA's own certificate ends in {}: `chandler ca rotate` makes the next one", in_words(not_after.since(now)));
     (now.since(not_before) > not_after.since(now)).then(ends)
 }
 
@@ -54,12 +52,6 @@ fn is_for_a_person(status: &Status) -> bool {
     let is_configuration = status.setback.as_ref().is_some_and(|setback| setback.class == Class::Configuration);
     let is_held = matches!(status.action, Some(Action::Hold { why: Hold::Skew | Hold::TooSoon, .. }));
     is_configuration || is_held || status.trouble.is_some()
-}
-
-/// `12 days`, `7 hours`
-fn days(left: Duration) -> String {
-    let hours = left.as_secs() / 3600;
-    if hours >= 48 { format!("{} days", hours / 24) } else { format!("{hours} hours") }
 }
 
 /// How much of its life is left when a failure is worth a word: one in so many.
