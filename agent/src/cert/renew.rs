@@ -57,7 +57,8 @@ struct Baseline {
 async fn wait(config: &Config, names: &Names, before: &Baseline) -> Result<String, CertFailure> {
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
-        if generation(config, names)? != before.generation {
+        // The order is closed once clients see what it brought.
+        if generation(config, names)? != before.generation && folder(config, names).pending()?.is_none() {
             return told(config, &names.name);
         }
         let state = folder(config, names).state()?;

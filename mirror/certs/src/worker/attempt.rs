@@ -162,11 +162,10 @@ impl Worker {
     fn publish(&self, folder: &CertFolder, state: &mut State, carried: &Carried, directory: &str, due: Reason) -> Result<(), StoreError> {
         let facts = Facts { supersedes: due.supersedes(), ..carried.bundle.facts(directory, &self.wish) };
         folder.publish(&carried.bundle, &facts)?;
+        self.serve(folder)?; // Before the order is closed: whoever waits for that is told that it is in use.
         self.close(state, carried.replaced);
         folder.save_state(state)?;
-        folder.clear_pending()?;
-        self.serve(folder)?;
-        Ok(())
+        folder.clear_pending()
     }
 
     /// Where to try first, if the last proofs failed and no order is under way that could go on.
