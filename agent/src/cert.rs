@@ -67,6 +67,14 @@ impl CertFailure {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
+            Self::Account(error) => {
+                if let AccountError::Ca(error) = &**error {
+                    error.mend().map(str::to_owned)
+                } else {
+                    None
+                }
+            }
+            Self::Acme(_) => Some("acme.ca is a file with the roots (PEM) by which the CA's own server is known".into()),
             Self::NoCertificates => Some("write listeners: [{address: \":443\", tls: {acme: [mirror.example.com]}}]".into()),
             Self::NoneYet(_) => Some("`chandler cert renew` gets it, `chandler cert status` says why it is not there".into()),
             Self::Nowhere => {

@@ -6,6 +6,7 @@ mod ari;
 mod courier;
 mod directory;
 mod error;
+mod mend;
 mod order;
 mod revoke;
 

@@ -100,7 +100,7 @@ pub async fn open_account(folder: &AccountFolder, directory: &str, wish: &Accoun
     let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
     let external = wish.external_for(directory, courier).await.map(|external| ExternalAccountKey::new(external.kid.clone(), &external.key));
     let made = builder().create(&new, directory.to_owned(), external.as_ref()).await;
-    let (account, credentials) = made.map_err(|error| failed("registering an account", error))?;
+    let (account, credentials) = made.map_err(|error| failed(REGISTERING, error))?;
     let credentials = serde_json::to_value(&credentials).map_err(|error| failed("saving the account", error.into()))?;
     folder.save(&Saved { credentials, directory: directory.to_owned() })?;
     tracing::info!(directory, account = account.id(), "an account was registered at the CA");
@@ -118,6 +118,8 @@ async fn wait_for(folder: &AccountFolder) -> Result<Lock, StoreError> {
     }
 }
 
+/// What is being done when an account is registered.
+pub(super) const REGISTERING: &str = "registering an account";
 /// Longer than the few requests of a registration.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);

@@ -95,9 +95,13 @@ impl CaError {
         }
         match self.problem()?.r#type.as_deref()?.strip_prefix(PREFIX)? {
             "accountDoesNotExist" => Some(Remedy::Register),
+            // Its owner has ended it, as `chandler acme account deactivate` does, and died before it was forgotten.
+            "unauthorized" if self.mentions("deactivated") => Some(Remedy::Register),
             "alreadyReplaced" | "conflict" => Some(Remedy::WithoutReplaces),
             // "could not find an order for the given certificate", "parsing ARI CertID failed", … : each CA has words of its own for it.
             "malformed" | "unauthorized" if self.is_about_a_new_order() => Some(Remedy::WithoutReplaces),
+            // Pebble's, of one serial number in 256.
+            "serverInternal" if self.mentions("an order for the given certificate") => Some(Remedy::WithoutReplaces),
             _ => None,
         }
     }
@@ -137,7 +141,8 @@ impl CaError {
     /// What it means for the next attempt.
     pub fn trouble(&self, now: Moment) -> Trouble {
         let (class, retry_after) = self.class(now);
-        Trouble { class, retry_after, said: self.chain() }
+        let said = self.mend().map_or_else(|| self.chain(), |mend| format!("{}; {mend}", self.chain()));
+        Trouble { class, retry_after, said }
     }
 
     fn class(&self, now: Moment) -> (Class, Option<Duration>) {
@@ -156,6 +161,10 @@ impl CaError {
             Self::Exchange { source: Error::Api(problem), .. } => Some(problem),
             _ => None,
         }
+    }
+
+    fn mentions(&self, word: &str) -> bool {
+        self.problem().and_then(|problem| problem.detail.as_deref()).is_some_and(|detail| detail.contains(word))
     }
 
     /// "retry after 2026-11-21 12:00:00 UTC": Let's Encrypt says so in words, which reach us where headers do not.
@@ -308,6 +317,8 @@ mod tests {
         assert_eq!(lost.trouble(Moment::from_unix(0)).class, Class::Transient, "another one is as good");
         assert!(problem("serverInternal", "cannot look up what it replaces", 500, None).is_refusal());
         assert!(!problem("rateLimited", "", 429, None).is_refusal(), "asked for less, it would not do it either");
+        assert_eq!(remedy("serverInternal", "could not find an order for the given certificate"), Some(Remedy::WithoutReplaces));
+        assert_eq!(remedy("unauthorized", "Account is not valid, has status \"deactivated\""), Some(Remedy::Register));
     }
 
     #[test]
