@@ -18,15 +18,10 @@ use certs::ca::{
 };
 use certs::store::StoreError;
 use certs::{Clock as _, Moment, SystemClock};
+use mirror::config::{AcmeConfig, Sources};
 
 use crate::cli::ca::{CaArgs, ExportArgs, ImportArgs, InitArgs, IssueArgs, RevokeArgs, RotateArgs, SignArgs, Task};
-
-/// What is printed: data, and notes beside it.
-#[derive(Debug, Default)]
-pub(crate) struct Said {
-    pub(crate) data: String,
-    pub(crate) notes: Vec<String>,
-}
+use crate::report::Said;
 
 /// Why `chandler ca` failed.
 #[derive(Debug, thiserror::Error)]
@@ -117,14 +112,11 @@ fn open(folder: &Path) -> Result<Ca, CaError> {
     Ca::open_within(folder, PATIENCE)
 }
 
-/// As for the mirror's content: the system's folder for root, the user's for others.
+/// Where the mirror keeps its certificates if nobody says where.
 fn default_state() -> PathBuf {
-    if rustix::process::geteuid().is_root() {
-        return "/var/lib/chandler/certs".into();
-    }
-    let data = env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
-    data.or_else(home).unwrap_or_else(|| "/var/tmp".into()).join("chandler/certs")
+    let variable = |name: &str| Some((name.to_owned(), env::var(name).ok()?));
+    let environment = ["XDG_DATA_HOME", "HOME"].into_iter().filter_map(variable).collect();
+    AcmeConfig::default_path(&Sources { environment, root: rustix::process::geteuid().is_root(), ..Sources::default() })
 }
 
 fn init(folder: &Path, args: &InitArgs, now: Moment) -> Result<Said, CaFailure> {

@@ -2,6 +2,7 @@
 //!
 //! Pure: arguments in, an [`Invocation`] out. `chandler serve FILE` and a bare `chandler FILE` are how the `registry` image is called.
 
+pub(crate) mod acme;
 pub(crate) mod ca;
 pub(crate) mod cert;
 
@@ -40,6 +41,8 @@ enum Command {
     Ca(ca::CaArgs),
     /// The mirror's certificates: how they stand, renew, roll back, import, export
     Cert(cert::CertArgs),
+    /// The account that orders the mirror's certificates, and what its CA offers
+    Acme(acme::AcmeArgs),
     /// Print a completion script
     Completions {
         /// For this shell
@@ -112,8 +115,30 @@ struct ImageArgs {
     binary: Option<PathBuf>,
 }
 
+/// Whose configuration says which certificates there are.
+#[derive(Args, Debug)]
+pub(crate) struct ConfigArgs {
+    /// The mirror's configuration file [default: /etc/chandler/mirror.yaml, where it is there]
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// A config.yml of the `registry` image, by which the mirror runs
+    #[arg(long, value_name = "FILE", conflicts_with = "config", global = true)]
+    registry_config: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    /// Where it is.
+    pub(crate) fn source(&self) -> Source {
+        match &self.registry_config {
+            Some(file) => Source::Registry(Some(file.clone())),
+            None => Source::Own(self.config.clone()),
+        }
+    }
+}
+
 /// What is to be done.
 pub(crate) enum Invocation {
+    Acme(Box<acme::AcmeArgs>),
     Ca(Box<ca::CaArgs>),
     Cert(Box<cert::CertArgs>),
     Completions(Shell),
@@ -137,6 +162,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Inv
     let matches = Cli::command().try_get_matches_from(arguments)?;
     let cli = Cli::from_arg_matches(&matches)?;
     match (cli.command, cli.file) {
+        (Some(Command::Acme(args)), _) => Ok(Invocation::Acme(Box::new(args))),
         (Some(Command::Ca(args)), _) => Ok(Invocation::Ca(Box::new(args))),
         (Some(Command::Cert(args)), _) => Ok(Invocation::Cert(Box::new(args))),
         (Some(Command::Completions { shell }), _) => Ok(Invocation::Completions(shell)),

@@ -1,8 +1,9 @@
 //! chandler: the command line.
 //!
 //! `cli` says what may be written, `load` finds and resolves the configuration, `logging` starts the log, `mirror` runs the service, `image`
-//! makes the container image, `ca` is the private CA, `cert` a person's word about certificates, `report` is the one place that prints an error. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration.
+//! makes the container image, `ca` is the private CA, `cert` a person's word about certificates, `acme` about the account that orders them, `report` is the one place that prints an error. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration.
 
+mod acme;
 mod ca;
 mod cert;
 mod cli;
@@ -19,7 +20,7 @@ use clap::CommandFactory;
 
 use crate::cli::{Cli, Invocation};
 use crate::load::{LoadError, Loader};
-use crate::report::Failure;
+use crate::report::{Failure, Said};
 
 /// Runs the program: `main` of the binary, and of the copy that tests start.
 pub fn main() -> ExitCode {
@@ -33,14 +34,13 @@ pub fn main() -> ExitCode {
 
 fn run(invocation: Invocation) -> Result<(), Failure> {
     match invocation {
-        Invocation::Ca(args) => {
-            let said = ca::run(&args)?;
-            print(&said.data)?;
-            report::notes(&said.notes);
-            Ok(())
+        Invocation::Acme(args) => {
+            let resolved = Loader::new(args.config.source(), Vec::new()).load()?;
+            tell(&acme::run(&args.task, &resolved.config)?)
         }
+        Invocation::Ca(args) => tell(&ca::run(&args)?),
         Invocation::Cert(args) => {
-            let resolved = Loader::new(args.source(), Vec::new()).load()?;
+            let resolved = Loader::new(args.config.source(), Vec::new()).load()?;
             print(&cert::run(&args, &resolved.config)?)
         }
         Invocation::Completions(shell) => {
@@ -75,6 +75,13 @@ fn run(invocation: Invocation) -> Result<(), Failure> {
             Ok(mirror::run_mirror(resolved.config, &loader, &log)?)
         }
     }
+}
+
+/// Data, and notes beside it.
+fn tell(said: &Said) -> Result<(), Failure> {
+    print(&said.data)?;
+    report::notes(&said.notes);
+    Ok(())
 }
 
 /// Data goes to standard output; a reader that left early (`| head`) is no failure.

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::acme::AcmeFailure;
 use crate::ca::CaFailure;
 use crate::cert::CertFailure;
 use crate::image::ImageError;
@@ -12,9 +13,18 @@ use crate::load::LoadError;
 use crate::logging::LogError;
 use crate::mirror::RunError;
 
+/// What is printed: data, and notes beside it.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    pub(crate) data: String,
+    pub(crate) notes: Vec<String>,
+}
+
 /// Why the program ends without having done its work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
+    #[error(transparent)]
+    Acme(#[from] AcmeFailure),
     #[error(transparent)]
     Ca(#[from] CaFailure),
     #[error(transparent)]
@@ -42,17 +52,19 @@ impl Failure {
     /// 1 failed, 2 usage or configuration.
     fn code(&self) -> u8 {
         match self {
-            Self::Ca(CaFailure::Which { .. } | CaFailure::Token { .. })
+            Self::Acme(AcmeFailure::Sure { .. } | AcmeFailure::WhichAccount(_))
+            | Self::Ca(CaFailure::Which { .. } | CaFailure::Token { .. })
             | Self::Cert(CertFailure::NoCertificates | CertFailure::NoSuch(..) | CertFailure::Nowhere | CertFailure::WhichPair)
             | Self::Image(ImageError::Terminal)
             | Self::Load(_)
             | Self::Log(_) => 2,
-            Self::Ca(_) | Self::Cert(_) | Self::Image(_) | Self::Print(_) | Self::Run(_) => 1,
+            Self::Acme(_) | Self::Ca(_) | Self::Cert(_) | Self::Image(_) | Self::Print(_) | Self::Run(_) => 1,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Acme(error) => return error.hint(),
             Self::Cert(error) => return error.hint(),
             Self::Run(RunError::Start(error)) => return error.hint(),
             _ => {}
@@ -83,7 +95,7 @@ impl Failure {
                 Some("`chandler mirror --print-default-config` shows every key; `chandler mirror --check` tries a change")
             }
             Self::Log(_) => Some("log.level is error, warn, info, debug or trace, or a filter such as info,mirror::upstream=debug"),
-            Self::Cert(_) | Self::Image(_) | Self::Load(LoadError::Thread(_)) | Self::Print(_) | Self::Run(_) => None,
+            Self::Acme(_) | Self::Cert(_) | Self::Image(_) | Self::Load(LoadError::Thread(_)) | Self::Print(_) | Self::Run(_) => None,
         }
     }
 

@@ -1,4 +1,6 @@
-//! `chandler cert`: what a person asks of certificates, beside a mirror that runs and without one.
+//! `chandler cert` and `chandler acme`: what a person asks of certificates and of the account behind them, beside a mirror that runs and without one.
+
+mod account;
 
 use std::fs;
 use std::path::Path;
@@ -14,9 +16,32 @@ use super::https_by_acme::{at, shown};
 
 /// `chandler cert ARGUMENTS` with a mirror's configuration.
 fn cert(config: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(program_path());
-    command.arg("cert").args(arguments).arg("--config").arg(config).env_clear();
-    command.output().expect("the program was built with the tests")
+    chandler("cert", config, arguments)
+}
+
+/// `chandler acme ARGUMENTS` with it.
+fn acme(config: &Path, arguments: &[&str]) -> Output {
+    chandler("acme", config, arguments)
+}
+
+fn chandler(command: &str, config: &Path, arguments: &[&str]) -> Output {
+    let mut program = Command::new(program_path());
+    program.arg(command).args(arguments).arg("--config").arg(config).env_clear();
+    program.output().expect("the program was built with the tests")
+}
+
+/// What it said on standard error, when it ended with this exit code.
+#[track_caller]
+fn wrong(output: &Output, code: i32) -> String {
+    assert_eq!(output.status.code(), Some(code), "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stderr)
+}
+
+/// Changes a configuration that was written.
+fn edit(config: &Path, from: &str, to: &str) {
+    let before = fs::read_to_string(config).expect("it was written");
+    assert!(before.contains(from), "{before}");
+    fs::write(config, before.replace(from, to)).expect("written");
 }
 
 #[track_caller]

@@ -25,7 +25,7 @@ use tests::program::{Builder, Program};
 use super::https;
 
 /// A mirror whose names a CA at `directory`, known by `root`, proves where `pebble` looks.
-fn mirror(hub: &Hub, pebble: &Pebble, directory: &str, root: &str, tls: &str) -> Builder {
+pub(super) fn mirror(hub: &Hub, pebble: &Pebble, directory: &str, root: &str, tls: &str) -> Builder {
     let builder = Program::of_hub(&hub.url());
     let (ca, state) = (builder.folder().join("ca.pem"), builder.folder().join("certs"));
     fs::write(&ca, root).expect("the test's folder can be written");

@@ -5,17 +5,13 @@ use std::path::PathBuf;
 use certs::store::CertName;
 use clap::{Args, Subcommand};
 
+use super::ConfigArgs;
 use super::ca::CauseName;
-use crate::load::Source;
 
 #[derive(Args, Debug)]
 pub(crate) struct CertArgs {
-    /// The mirror's configuration file [default: /etc/chandler/mirror.yaml, where it is there]
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
-    /// A config.yml of the `registry` image, by which the mirror runs
-    #[arg(long, value_name = "FILE", conflicts_with = "config", global = true)]
-    registry_config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
     #[command(subcommand)]
     pub(crate) task: Task,
 }
@@ -98,14 +94,4 @@ pub(crate) struct RevokeArgs {
     /// Why
     #[arg(long, value_name = "WHY", default_value = "unspecified")]
     pub(crate) reason: CauseName,
-}
-
-impl CertArgs {
-    /// Whose configuration says which certificates there are.
-    pub(crate) fn source(&self) -> Source {
-        match &self.registry_config {
-            Some(file) => Source::Registry(Some(file.clone())),
-            None => Source::Own(self.config.clone()),
-        }
-    }
 }

@@ -122,6 +122,7 @@ fn help_says_what_may_be_written() {
       image        Write a container image of this program, for `docker load` and its like
       ca           A CA of your own: for the mirror's certificate, and for clients'
       cert         The mirror's certificates: how they stand, renew, roll back, import, export
+      acme         The account that orders the mirror's certificates, and what its CA offers
       completions  Print a completion script
 
     Arguments:

@@ -8,6 +8,7 @@ use base64::engine::{DecodePaddingMode, general_purpose};
 use instant_acme::{Account, AccountCredentials, ExternalAccountKey, NewAccount};
 
 use super::directory::Directory;
+use super::rollover::settle;
 use super::{CaError, Courier};
 use crate::store::{AccountFolder, Lock, Saved, StoreError};
 
@@ -72,6 +73,9 @@ pub enum AccountError {
     /// The CA.
     #[error(transparent)]
     Ca(#[from] CaError),
+    /// None was registered there.
+    #[error("there is no account at {0} yet")]
+    None(String),
     /// Our own files.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -81,6 +85,10 @@ pub enum AccountError {
 pub async fn open_account(folder: &AccountFolder, directory: &str, wish: &AccountWish, courier: &Courier) -> Result<Account, AccountError> {
     let failed = |doing, source| CaError::Exchange { directory: directory.to_owned(), doing, seen: courier.seen(), source };
     let builder = || Account::builder_with_http(Box::new(courier.clone()));
+    if folder.has_next()? {
+        let lock = wait_for(folder).await?; // Whoever changes the key now is soon done with it.
+        settle(folder, courier, &lock).await?;
+    }
     let saved = if let Ok(Some(saved)) = folder.load() {
         Ok(saved)
     } else {
@@ -107,8 +115,8 @@ pub async fn open_account(folder: &AccountFolder, directory: &str, wish: &Accoun
     Ok(account)
 }
 
-/// Whoever registers now is soon done, or its requests time out.
-async fn wait_for(folder: &AccountFolder) -> Result<Lock, StoreError> {
+/// Whoever has the account now is soon done, or its requests time out.
+pub(super) async fn wait_for(folder: &AccountFolder) -> Result<Lock, StoreError> {
     let began = tokio::time::Instant::now();
     loop {
         match folder.lock() {

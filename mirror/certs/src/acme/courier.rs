@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{DATE, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
@@ -93,7 +93,24 @@ impl Courier {
 
     /// A plain GET, bounded in size.
     pub(super) async fn get(&self, url: &str) -> Result<(StatusCode, HeaderMap, Bytes), reqwest::Error> {
-        let answer = self.client.get(url).send().await?;
+        self.ask(self.client.get(url)).await
+    }
+
+    /// Sends what is signed.
+    pub(super) async fn post(&self, url: &str, signed: String) -> Result<(StatusCode, HeaderMap, Bytes), reqwest::Error> {
+        self.ask(self.client.post(url).header(CONTENT_TYPE, "application/jose+json").body(signed)).await
+    }
+
+    /// A word that the CA takes once (RFC 8555 7.2).
+    pub(super) async fn nonce(&self, url: &str) -> Result<String, instant_acme::Error> {
+        let (_, headers, _) = self.ask(self.client.head(url)).await.map_err(|error| instant_acme::Error::Other(error.into()))?;
+        let nonce = headers.get("replay-nonce").and_then(|nonce| nonce.to_str().ok());
+        nonce.map(str::to_owned).ok_or(instant_acme::Error::Str("the CA gives no nonce"))
+    }
+
+    async fn ask(&self, request: reqwest::RequestBuilder) -> Result<(StatusCode, HeaderMap, Bytes), reqwest::Error> {
+        self.note(None);
+        let answer = request.send().await?;
         self.note(Some((answer.status(), answer.headers())));
         let (status, headers) = (answer.status(), answer.headers().clone());
         Ok((status, headers, body(answer).await?))

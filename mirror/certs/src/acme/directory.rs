@@ -2,15 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use instant_acme::Error;
 use serde::Deserialize;
 
-use super::{Courier, with_causes};
+use super::{CaError, Courier, with_causes};
 
 /// A CA's directory, as far as we read it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Directory {
-    pub(super) meta: Meta,
+pub struct Directory {
+    /// Where an account gets another key.
+    pub(super) key_change: Option<String>,
+    /// What it tells of itself.
+    pub meta: Meta,
+    /// Where it gives words that it takes once.
+    pub(super) new_nonce: Option<String>,
     new_order: Option<String>,
     /// Where it advises on renewal (RFC 9773 4.1); not all do.
     pub(super) renewal_info: Option<String>,
@@ -19,11 +25,13 @@ pub(super) struct Directory {
 /// What is not an address in it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Meta {
+pub struct Meta {
+    /// The names that stand for it in DNS: in CAA records, and in those of dns-persist-01.
+    pub caa_identities: Vec<String>,
     /// No account without a binding to one elsewhere.
-    pub(super) external_account_required: bool,
+    pub external_account_required: bool,
     /// What it issues, by name, with a word for each.
-    pub(super) profiles: BTreeMap<String, String>,
+    pub profiles: BTreeMap<String, String>,
 }
 
 impl Directory {
@@ -31,6 +39,13 @@ impl Directory {
     pub(super) async fn ask(courier: &Courier, url: &str) -> Result<Self, String> {
         let (status, _, text) = courier.get(url).await.map_err(|error| with_causes(&error))?;
         Self::read(&text).ok_or_else(|| format!("what answers there (HTTP {}) is no ACME server", status.as_u16()))
+    }
+
+    /// The same for whoever fails without it.
+    pub async fn open(courier: &Courier, url: &str) -> Result<Self, CaError> {
+        let failed = |source| CaError::Exchange { directory: url.to_owned(), doing: "reading the directory", seen: courier.seen(), source };
+        let (_, _, text) = courier.get(url).await.map_err(|error| failed(Error::Other(error.into())))?;
+        Self::read(&text).ok_or_else(|| failed(Error::Json(serde::de::Error::missing_field("newOrder"))))
     }
 
     /// `None` where it is something else.
@@ -51,10 +66,15 @@ mod tests {
     #[test]
     fn what_a_ca_says_of_itself_is_read_and_nothing_is_missed_where_it_says_little() {
         let full = r#"{"newOrder": "https://ca.test/order", "renewalInfo": "https://ca.test/ari", "website": 7,
-            "meta": {"externalAccountRequired": true, "profiles": {"classic": "90 days", "shortlived": "6 days"}}}"#;
+            "keyChange": "https://ca.test/key", "meta": {"caaIdentities": ["ca.test"], "externalAccountRequired": true,
+            "profiles": {"classic": "90 days", "shortlived": "6 days"}}}"#;
         let directory = Directory::read(full.as_bytes()).expect("a directory");
         assert!(directory.meta.external_account_required && directory.meta.profiles.contains_key("shortlived"));
         assert_eq!(directory.renewal_info.as_deref(), Some("https://ca.test/ari"));
+        assert_eq!(
+            (directory.meta.caa_identities, directory.key_change.as_deref()),
+            (vec!["ca.test".to_owned()], Some("https://ca.test/key"))
+        );
         let little = Directory::read(br#"{"newOrder": "https://ca.test/order"}"#).expect("a directory");
         assert!(!little.meta.external_account_required && little.meta.profiles.is_empty() && little.renewal_info.is_none());
         for other in ["", "<html>", "{}", r#"{"meta": {}}"#, "[]"] {

@@ -45,7 +45,11 @@ impl AccountFolder {
 
     /// The same for whoever holds its lock: one that nobody understands is put aside and counts as none.
     pub fn load_or_put_aside(&self, _lock: &Lock) -> Result<Option<Saved>, StoreError> {
-        match self.load() {
+        Self::whole_or_put_aside(&self.folder.join(FILE))
+    }
+
+    fn whole_or_put_aside(path: &Path) -> Result<Option<Saved>, StoreError> {
+        match files::read(path) {
             Err(StoreError::Damaged { path, source }) => {
                 files::put_aside(&path, &source);
                 Ok(None)
@@ -59,6 +63,33 @@ impl AccountFolder {
         files::write(&self.folder.join(FILE), account)
     }
 
+    /// A change of the account's key is under way, or broke off.
+    pub(crate) fn has_next(&self) -> Result<bool, StoreError> {
+        let path = self.folder.join(NEXT);
+        path.try_exists().map_err(|source| StoreError::Io { doing: "look at", path, source })
+    }
+
+    /// The account with the key that it is about to have, for whoever holds the lock.
+    pub(crate) fn next(&self, _lock: &Lock) -> Result<Option<Saved>, StoreError> {
+        Self::whole_or_put_aside(&self.folder.join(NEXT))
+    }
+
+    /// Keeps it, before the CA hears of that key.
+    pub(crate) fn save_next(&self, account: &Saved) -> Result<(), StoreError> {
+        files::write(&self.folder.join(NEXT), account)
+    }
+
+    /// The change has ended.
+    pub(crate) fn clear_next(&self) -> Result<(), StoreError> {
+        files::remove(&self.folder.join(NEXT))
+    }
+
+    /// The account has ended, for good: its key is of no use to anybody. The caller holds the lock.
+    pub(crate) fn remove(&self) -> Result<(), StoreError> {
+        files::remove(&self.folder.join(FILE))?;
+        self.clear_next()
+    }
+
     /// The CA does not know the account with this URL any more. It is put aside, since a CA may be wrong and a key be there once only; another one that
     /// was registered meanwhile stays.
     pub fn forget(&self, account: &str) -> Result<(), StoreError> {
@@ -66,6 +97,9 @@ impl AccountFolder {
         let is_it = |saved: &Saved| saved.url() == Some(account);
         if self.load()?.as_ref().is_some_and(is_it) {
             files::put_aside(&self.folder.join(FILE), &"the CA does not know this account any more");
+            if self.has_next()? {
+                files::put_aside(&self.folder.join(NEXT), &"the CA does not know this account any more");
+            }
         }
         Ok(())
     }
@@ -85,3 +119,4 @@ fn folder_name(directory: &str) -> String {
 }
 
 const FILE: &str = "account.json";
+const NEXT: &str = "account.json.next";

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Look, PRIVATE, Worker};
-use crate::acme::{AccountError, CaError, Carried, Errand, OrderError, Remedy, carry, open_account, with_causes};
+use crate::acme::{AccountError, CaError, Carried, Errand, OrderError, Remedy, carry, has_other_key, open_account, with_causes};
 use crate::ca::{self, Ca, LEAF_LIFE, Purpose, SecretKey, Wanted};
 use crate::store::{CertFolder, Held, State, StoreError};
 use crate::{Action, Bundle, BundleError, Class, Facts, Identifier, Moment, Reason, Setback, Trouble};
@@ -196,6 +196,8 @@ impl Worker {
                     folder.clear_pending()?;
                     (again, replaces) = (false, None);
                 }
+                // Somebody gave the account another key meanwhile: the order is as good as before, and goes on with that.
+                Err(OrderError::Ca(_)) if again && has_other_key(&accounts, &account)? => again = false,
                 carried => return Ok(carried?),
             }
         }

@@ -27,7 +27,7 @@ pub(super) fn acme(reader: &mut Reader<'_>, sources: &Sources, listeners: &[List
         external: external(reader, sources),
         http: address(reader, "acme.http", parse::address(":80").expect("our own default")),
         key: reader.read("acme.key", key_kind).unwrap_or_default(),
-        path: reader.read("acme.path", parse::path).unwrap_or_else(|| default_path(sources)),
+        path: reader.read("acme.path", parse::path).unwrap_or_else(|| AcmeConfig::default_path(sources)),
         profile: reader.read("acme.profile", parse::filled::<String>),
         ways: ways(reader, dns.is_some(), has_port_443(listeners)),
         dns,
@@ -67,15 +67,7 @@ fn has_port_443(listeners: &[ListenerConfig]) -> bool {
 }
 
 fn directories(reader: &mut Reader<'_>) -> Vec<Url> {
-    let directory = |text: &str| match text {
-        "letsencrypt" => parse::web_url(LETS_ENCRYPT),
-        "letsencrypt-staging" => parse::web_url(LETS_ENCRYPT_STAGING),
-        text => match parse::web_url(text)? {
-            url if url.scheme() == "https" => Ok(url),
-            _ => Err("not an ACME directory: it is spoken over https:// only (RFC 8555 6.1)".into()),
-        },
-    };
-    let said = reader.list("acme.directories", directory).filter(|found| !found.is_empty());
+    let said = reader.list("acme.directories", AcmeConfig::directory).filter(|found| !found.is_empty());
     said.unwrap_or_else(|| vec![LETS_ENCRYPT.parse().expect("our own default")])
 }
 
@@ -154,9 +146,23 @@ fn external(reader: &mut Reader<'_>, sources: &Sources) -> Option<ExternalAccoun
     }
 }
 
-/// The image's only volume is the store's: what lies elsewhere is lost with its container.
-fn default_path(sources: &Sources) -> PathBuf {
-    if sources.drop_in { "/var/lib/registry/chandler-certs".into() } else { state_folder(sources, "certs") }
+impl AcmeConfig {
+    /// A CA's directory as it is written under `acme.directories`: its URL, or the word for one.
+    pub fn directory(text: &str) -> Result<Url, String> {
+        match text {
+            "letsencrypt" => parse::web_url(LETS_ENCRYPT),
+            "letsencrypt-staging" => parse::web_url(LETS_ENCRYPT_STAGING),
+            text => match parse::web_url(text)? {
+                url if url.scheme() == "https" => Ok(url),
+                _ => Err("not an ACME directory: it is spoken over https:// only (RFC 8555 6.1)".into()),
+            },
+        }
+    }
+
+    /// Where certificates are kept if nobody says where. The image's only volume is the store's: what lies elsewhere is lost with its container.
+    pub fn default_path(sources: &Sources) -> PathBuf {
+        if sources.drop_in { "/var/lib/registry/chandler-certs".into() } else { state_folder(sources, "certs") }
+    }
 }
 
 /// For a record to be seen by the CA's resolvers.
