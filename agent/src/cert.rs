@@ -6,6 +6,7 @@ mod check;
 mod pair;
 mod renew;
 mod status;
+mod trial;
 
 use std::io;
 use std::path::PathBuf;
@@ -29,6 +30,8 @@ pub(crate) enum CertFailure {
     Bad(String),
     #[error("the configuration has no listener with names under tls.acme, so no certificate is got")]
     NoCertificates,
+    #[error("dns-01 needs a script that writes TXT records, and acme.dns.hook names none")]
+    NoScript,
     #[error("{0} has no certificate yet")]
     NoneYet(CertName),
     #[error("{0} has no generation {1}; there are {2}")]
@@ -75,6 +78,7 @@ impl CertFailure {
                 }
             }
             Self::Acme(_) => Some("acme.ca is a file with the roots (PEM) by which the CA's own server is known".into()),
+            Self::NoScript => Some("--challenge dns:/path/to/script, or acme.dns.hook".into()),
             Self::NoCertificates => Some("write listeners: [{address: \":443\", tls: {acme: [mirror.example.com]}}]".into()),
             Self::NoneYet(_) => Some("`chandler cert renew` gets it, `chandler cert status` says why it is not there".into()),
             Self::Nowhere => {
@@ -96,6 +100,7 @@ pub(crate) fn run(args: &CertArgs, config: &Config) -> Result<String, CertFailur
         Task::Check => check::check(config),
         Task::Export(args) => export(config, args),
         Task::Import(args) => pair::import(config, args),
+        Task::Renew(args) if args.dry_run => trial::try_out(config, args),
         Task::Renew(args) => renew::renew(config, args),
         Task::Revoke(args) => revoke(config, args),
         Task::Rollback(args) => rollback(config, args),

@@ -54,7 +54,13 @@ impl Failure {
         match self {
             Self::Acme(AcmeFailure::Sure { .. } | AcmeFailure::WhichAccount(_))
             | Self::Ca(CaFailure::Which { .. } | CaFailure::Token { .. })
-            | Self::Cert(CertFailure::NoCertificates | CertFailure::NoSuch(..) | CertFailure::Nowhere | CertFailure::WhichPair)
+            | Self::Cert(
+                CertFailure::NoCertificates
+                | CertFailure::NoScript
+                | CertFailure::NoSuch(..)
+                | CertFailure::Nowhere
+                | CertFailure::WhichPair,
+            )
             | Self::Image(ImageError::Terminal)
             | Self::Load(_)
             | Self::Log(_) => 2,

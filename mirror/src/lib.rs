@@ -27,4 +27,4 @@ pub mod upstream;
 pub mod via;
 
 pub use check::check_files;
-pub use service::{Mirror, Running, StartError, obtain};
+pub use service::{Mirror, Running, StartError, obtain, rehearse};

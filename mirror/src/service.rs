@@ -6,6 +6,7 @@
 //! that have begun, and all background work.
 
 mod error;
+mod once;
 mod open_files;
 mod restart;
 mod tasks;
@@ -18,10 +19,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use certs::solve::Way;
-use certs::store::CertName;
-use certs::worker::Look;
 
 pub use error::StartError;
+pub use once::{obtain, rehearse};
 use tasks::Tasks;
 
 use crate::cache::Cache;
@@ -137,22 +137,6 @@ impl Mirror {
         parts.cache.load().greet();
         Running { addresses, admin, parts }
     }
-}
-
-/// Gets those of these certificates that are due, with the ports of the configuration for CAs to look at, and ends: for a command line, while no mirror runs.
-pub async fn obtain(config: &Config, names: &[CertName]) -> Result<Vec<(CertName, Result<Look, certs::store::StoreError>)>, StartError> {
-    let certificates = Arc::new(Certificates::new(&config.acme, &config.listeners)?);
-    let (proving, ways) = bind_proving(config, &certificates)?;
-    let tasks = Tasks::default();
-    let needs_listeners = certificates.need_proofs() && ways.iter().any(|way| matches!(way, Way::Http | Way::TlsAlpn));
-    let listeners = needs_listeners.then(|| Server::bind(&config.listeners, &certificates, Vec::new())).transpose()?;
-    for server in proving.into_iter().chain(listeners) {
-        let service = serve_filter(surface::proving(Arc::clone(&certificates)));
-        server.spawn(service, &config.limits, &TrustedProxies::default(), &tasks.tracker, &tasks.cancel);
-    }
-    let looks = certificates.look(&config.acme, &ways, names).await;
-    tasks.end(CUT).await;
-    Ok(looks)
 }
 
 impl Running {

@@ -17,7 +17,7 @@ mod watch;
 pub use clients::{ClientCertificate, Clients, ClientsError, Unusable, watch as watch_clients};
 pub use handshakes::Handshakes;
 pub(crate) use issuance::Telling;
-pub use issuance::{AcmeError, Certificates, Issued, Shown};
+pub use issuance::{AcmeError, Certificates, Issued, Shown, Tried};
 pub use metrics::Metrics;
 pub use pair::{Pair, PairError, PairWarning};
 pub use resolver::Resolver;

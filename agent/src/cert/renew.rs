@@ -114,6 +114,6 @@ fn told(config: &Config, name: &CertName) -> Result<String, CertFailure> {
 }
 
 /// Between two looks at what the mirror has done.
-const LOOK: Duration = Duration::from_millis(200);
+pub(super) const LOOK: Duration = Duration::from_millis(200);
 /// More than an order and a script take.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);

@@ -20,7 +20,7 @@ pub use courier::{Courier, CourierError, Seen};
 pub use directory::{Directory, Meta, greet};
 pub(crate) use error::with_causes;
 pub use error::{CaError, Remedy};
-pub use order::{Carried, Errand, OrderError, carry};
+pub use order::{Carried, End, Errand, OrderError, Proved, Rehearsed, carry, rehearse};
 pub use registered::{Known, Registered, deactivate};
 pub use revoke::revoke;
 pub(crate) use rollover::has_other_key;

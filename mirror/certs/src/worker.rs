@@ -7,6 +7,9 @@
 
 mod advice;
 mod attempt;
+mod rehearsal;
+
+pub use rehearsal::{RehearsalError, Stage, Trial};
 
 use std::path::PathBuf;
 use std::sync::Arc;

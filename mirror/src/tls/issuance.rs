@@ -22,7 +22,7 @@ use std::time::SystemTime;
 use certs::acme::{Courier, CourierError};
 use certs::solve::{AlpnProofs, DnsHook, HttpProofs, Solvers, Way};
 use certs::store::{CertName, Store, StoreError};
-use certs::worker::{LastAdvice, Look, Worker};
+use certs::worker::{LastAdvice, Look, RehearsalError, Stage, Trial, Worker};
 use certs::{BootstrapError, Identifier, Served, SystemClock, bootstrap};
 use rustls::sign::CertifiedKey;
 use tokio::sync::Notify;
@@ -67,6 +67,9 @@ pub struct Shown {
     /// What it shows.
     pub resolver: Arc<Resolver>,
 }
+
+/// What the trials of one certificate's names found.
+pub type Tried = Result<Vec<Trial>, Box<RehearsalError>>;
 
 /// Why certificates cannot even be tried to get.
 #[derive(Debug, thiserror::Error)]
@@ -162,6 +165,16 @@ impl Certificates {
         looks
     }
 
+    /// Tries at `stage` whether the names of each of `names` can be proved: for a command line.
+    pub(crate) async fn rehearse(&self, config: &AcmeConfig, ways: &[Way], names: &[CertName], stage: &Stage) -> Vec<(CertName, Tried)> {
+        let mut tried = Vec::new();
+        let is_meant = |issued: &&Issued| issued.names.issuer == Issuer::Acme && names.contains(&issued.names.name);
+        for worker in self.issued.iter().filter(is_meant).filter_map(|issued| self.worker(config, ways, issued)) {
+            tried.push((worker.name.clone(), worker.rehearse(stage).await.map_err(Box::new)));
+        }
+        tried
+    }
+
     fn worker(&self, config: &AcmeConfig, ways: &[Way], issued: &Issued) -> Option<Worker> {
         Some(Worker {
             account: config.account(),
@@ -173,7 +186,7 @@ impl Certificates {
             name: issued.names.name.clone(),
             served: Arc::clone(&issued.served),
             solvers: self.solvers(config, ways),
-            staging: settings::staging(config),
+            staging: config.staging().map(str::to_owned),
             status: tokio::sync::watch::Sender::default(),
             store: self.store.clone()?,
             wake: Arc::clone(&issued.wake),

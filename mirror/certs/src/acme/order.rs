@@ -1,7 +1,9 @@
 //! One order, from the wish to the chain. Each step is written down before it is taken, so that a crash loses no certificate that the CA has
 //! counted: key and request before the order, the order's URL before its proofs.
 //!
-//! Whatever state an order is in, [`carry`] goes on from there: the CA's word for it decides, not our memory.
+//! Whatever state an order is in, [`carry`] goes on from there: the CA's word for it decides, not our memory. [`rehearse`] is the same for trial.
+
+mod rehearsal;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,6 +17,8 @@ use super::{CaError, Courier, Remedy};
 use crate::solve::{Proof, Solvers, Way};
 use crate::store::{CertFolder, Pending, Proofs, StoreError};
 use crate::{Bundle, Clock, Identifier, Identifiers, KeyKind, Wish};
+
+pub use rehearsal::{End, Proved, Rehearsed, rehearse};
 
 /// What an order needs.
 #[derive(Clone, Copy)]

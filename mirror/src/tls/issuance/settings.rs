@@ -82,6 +82,12 @@ impl AcmeConfig {
         Ok(Courier::knowing(&pem)?)
     }
 
+    /// The twin for trials of the CA that is asked first, which counts failures apart: Let's Encrypt's. No other is known.
+    pub fn staging(&self) -> Option<&'static str> {
+        let is_its = self.directories.first().is_some_and(|first| first.as_str() == LETS_ENCRYPT);
+        is_its.then_some(LETS_ENCRYPT_STAGING)
+    }
+
     /// What is wrong with the files that it names, by key.
     pub fn faults(&self) -> Vec<(&'static str, Box<dyn Error>)> {
         let ca = self.courier().err().map(|error| ("acme.ca", error.into()));
@@ -90,12 +96,6 @@ impl AcmeConfig {
         let cleanup = self.dns.as_ref().and_then(|dns| script("acme.dns.cleanup", dns.cleanup.as_ref()?));
         [ca, hook, cleanup].into_iter().flatten().collect()
     }
-}
-
-/// The twin of Let's Encrypt, which counts failures apart.
-pub(super) fn staging(config: &AcmeConfig) -> Option<String> {
-    let is_its = config.directories.first().is_some_and(|first| first.as_str() == LETS_ENCRYPT);
-    is_its.then(|| LETS_ENCRYPT_STAGING.to_owned())
 }
 
 /// What the `registry` image called a cache file was a file once and is a folder now; where it is a file, we lie beside it.
