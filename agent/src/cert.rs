@@ -9,6 +9,7 @@ mod status;
 mod trial;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use certs::acme::AccountError;
@@ -30,6 +31,8 @@ pub(crate) enum CertFailure {
     Bad(String),
     #[error("the configuration has no listener with names under tls.acme, so no certificate is got")]
     NoCertificates,
+    #[error("no listener with files under tls.certificate and tls.key has the address {0}: {1}")]
+    NoListener(SocketAddr, String),
     #[error("dns-01 needs a script that writes TXT records, and acme.dns.hook names none")]
     NoScript,
     #[error("{0} has no certificate yet")]
@@ -56,6 +59,8 @@ pub(crate) enum CertFailure {
     Start(#[from] mirror::StartError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("for which listener is it? {0}")]
+    WhichListener(String),
     #[error("which pair? Name both files, or let certbot set RENEWED_LINEAGE")]
     WhichPair,
     #[error("cannot write {}", path.display())]
@@ -78,6 +83,7 @@ impl CertFailure {
                 }
             }
             Self::Acme(_) => Some("acme.ca is a file with the roots (PEM) by which the CA's own server is known".into()),
+            Self::NoListener(..) | Self::WhichListener(_) => Some("--listener ADDR names one by its address, as listeners has it".into()),
             Self::NoScript => Some("--challenge dns:/path/to/script, or acme.dns.hook".into()),
             Self::NoCertificates => Some("write listeners: [{address: \":443\", tls: {acme: [mirror.example.com]}}]".into()),
             Self::NoneYet(_) => Some("`chandler cert renew` gets it, `chandler cert status` says why it is not there".into()),

@@ -56,9 +56,11 @@ impl Failure {
             | Self::Ca(CaFailure::Which { .. } | CaFailure::Token { .. })
             | Self::Cert(
                 CertFailure::NoCertificates
+                | CertFailure::NoListener(..)
                 | CertFailure::NoScript
                 | CertFailure::NoSuch(..)
                 | CertFailure::Nowhere
+                | CertFailure::WhichListener(_)
                 | CertFailure::WhichPair,
             )
             | Self::Image(ImageError::Terminal)

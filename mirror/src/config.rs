@@ -125,6 +125,13 @@ impl Config {
     }
 }
 
+impl ListenerConfig {
+    /// An address as it is written under `listeners`: `:443` is every interface.
+    pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
+        parse::address(text)
+    }
+}
+
 impl TlsConfig {
     /// The files that somebody puts there.
     pub fn files(&self) -> Option<&TlsFiles> {

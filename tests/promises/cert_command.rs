@@ -1,6 +1,7 @@
 //! `chandler cert` and `chandler acme`: what a person asks of certificates and of the account behind them, beside a mirror that runs and without one.
 
 mod account;
+mod import;
 mod trial;
 
 use std::fs;

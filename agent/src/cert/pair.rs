@@ -1,33 +1,35 @@
 //! Pairs of files: what certbot's deploy hook brings, and what other programs want to have.
 
 use std::env;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use certs::Bundle;
+use certs::store::put;
+use certs::{Bundle, DnsName};
 use mirror::config::{Config, TlsFiles};
 use mirror::tls::Pair;
 
 use super::CertFailure;
 use crate::cli::cert::ImportArgs;
 
-/// Puts a pair, once it is seen to be right, where the first listener with files looks for one.
+/// Puts a pair, once it is seen to be right, where the listener that it is for looks for one.
 pub(super) fn import(config: &Config, args: &ImportArgs) -> Result<String, CertFailure> {
     let files = source(args)?;
-    let target = config.listeners.iter().find_map(|listener| listener.tls.as_ref()?.files()).ok_or(CertFailure::Nowhere)?;
+    let targets = targets(config);
     let pair = Pair::load(&files, SystemTime::now())?;
+    let target = choose(&targets, pair.names(), args.listener)?;
     let read = |path: &Path| fs::read(path).map_err(|source| CertFailure::Read { path: path.to_owned(), source });
     let (certificate, key) = (read(&files.certificate)?, read(&files.key)?);
-    if target.certificate == target.key {
-        put(&target.key, &[key, certificate].concat())?; // One file: never a key of another certificate.
+    let TlsFiles { certificate: to, key: key_to } = &target.files;
+    if to == key_to {
+        put(key_to, &[key, certificate].concat())?; // One file: never a key of another certificate.
     } else {
-        put(&target.key, &key)?;
-        put(&target.certificate, &certificate)?;
+        put(key_to, &key)?;
+        put(to, &certificate)?;
     }
-    Ok(format!("{}: for {}, until {}\n", target.certificate.display(), pair.names().join(", "), certs::Moment::from(pair.not_after())))
+    Ok(format!("{}: for {}, until {}\n", to.display(), pair.names().join(", "), certs::Moment::from(pair.not_after())))
 }
 
 fn source(args: &ImportArgs) -> Result<TlsFiles, CertFailure> {
@@ -36,6 +38,69 @@ fn source(args: &ImportArgs) -> Result<TlsFiles, CertFailure> {
     }
     let lineage = env::var_os("RENEWED_LINEAGE").filter(|folder| !folder.is_empty()).map(PathBuf::from).ok_or(CertFailure::WhichPair)?;
     Ok(TlsFiles { certificate: lineage.join("fullchain.pem"), key: lineage.join("privkey.pem") })
+}
+
+/// Files that a pair may be for.
+#[derive(Clone, Debug)]
+struct Target {
+    /// Of the listeners that look there.
+    addresses: Vec<SocketAddr>,
+    files: TlsFiles,
+    /// For whom: what is in the certificate that is there, or what the configuration says.
+    names: Vec<String>,
+}
+
+/// Each pair of files once.
+fn targets(config: &Config) -> Vec<Target> {
+    let mut targets: Vec<Target> = Vec::new();
+    for listener in &config.listeners {
+        let Some((files, tls)) = listener.tls.as_ref().and_then(|tls| Some((tls.files()?, tls))) else { continue };
+        if let Some(known) = targets.iter_mut().find(|target| target.files == *files) {
+            known.addresses.push(listener.address);
+            continue;
+        }
+        let said = tls.names().map(|names| names.identifiers.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let names = said.unwrap_or_else(|| Pair::names_in(&files.certificate));
+        targets.push(Target { addresses: vec![listener.address], files: files.clone(), names });
+    }
+    targets
+}
+
+/// The one that a pair for `names` is for: the one that is named, the only one, the one whose names it has, or some of whose names it has.
+fn choose<'a>(targets: &'a [Target], names: &[String], named: Option<SocketAddr>) -> Result<&'a Target, CertFailure> {
+    let listed = || targets.iter().map(Target::told).collect::<Vec<_>>().join("; ");
+    if let Some(address) = named {
+        let found = targets.iter().find(|target| target.addresses.contains(&address));
+        return found.ok_or_else(|| CertFailure::NoListener(address, listed()));
+    }
+    let whole = |target: &&Target| !target.names.is_empty() && target.names.iter().all(|name| covers(names, name));
+    let partly = |target: &&Target| target.names.iter().any(|name| covers(names, name));
+    let empty = |target: &&Target| target.names.is_empty(); // Nothing is there yet.
+    let only = |fits: &dyn Fn(&&'a Target) -> bool| {
+        let mut fitting = targets.iter().filter(|target| fits(target));
+        fitting.next().filter(|_| fitting.next().is_none())
+    };
+    match targets {
+        [] => Err(CertFailure::Nowhere),
+        [one] => Ok(one),
+        _ => only(&whole).or_else(|| only(&partly)).or_else(|| only(&empty)).ok_or_else(|| CertFailure::WhichListener(listed())),
+    }
+}
+
+impl Target {
+    fn told(&self) -> String {
+        let addresses = self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+        if self.names.is_empty() {
+            format!("{addresses} has no certificate yet")
+        } else {
+            format!("{addresses} is for {}", self.names.join(", "))
+        }
+    }
+}
+
+/// Whether clients that ask for `wanted` take a certificate for `names`.
+fn covers(names: &[String], wanted: &str) -> bool {
+    names.iter().any(|name| name.eq_ignore_ascii_case(wanted) || name.parse::<DnsName>().is_ok_and(|name| name.covers(wanted)))
 }
 
 /// Writes `fullchain.pem` and `privkey.pem` into `folder`.
@@ -47,26 +112,46 @@ pub(super) fn write(folder: &Path, bundle: &Bundle) -> Result<String, CertFailur
     Ok(format!("{}\n{}\n", chain.display(), key.display()))
 }
 
-/// Whole, or as before; for the owner of its folder alone from its first byte on.
-fn put(path: &Path, bytes: &[u8]) -> Result<(), CertFailure> {
-    let failed = |source: io::Error| CertFailure::Write { path: path.to_owned(), source };
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    let _ = fs::remove_file(&beside); // Of a run that was killed.
-    let written = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-        file.write_all(bytes)?;
-        give_to_the_owner_of(path.parent(), &file)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    written().map_err(failed)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// certbot runs as root, and the mirror as somebody else, to whom the folder belongs.
-fn give_to_the_owner_of(folder: Option<&Path>, file: &File) -> io::Result<()> {
-    let Some(folder) = folder.filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
-    let owner = fs::metadata(folder)?;
-    if rustix::process::geteuid().is_root() { fchown(file, Some(owner.uid()), Some(owner.gid())) } else { Ok(()) }
+    fn target(port: u16, names: &[&str]) -> Target {
+        let file = PathBuf::from(format!("/etc/tls/{port}.pem"));
+        Target {
+            addresses: vec![([127, 0, 0, 1], port).into()],
+            files: TlsFiles { certificate: file.clone(), key: file },
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+        }
+    }
+
+    fn chosen(targets: &[Target], names: &[&str], named: Option<u16>) -> Result<u16, String> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let named = named.map(|port| ([127, 0, 0, 1], port).into());
+        choose(targets, &names, named).map(|target| target.addresses[0].port()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_pair_goes_where_its_names_are_served() {
+        let two = [target(1, &["mirror.example.com"]), target(2, &["registry.example.com", "10.0.0.7"])];
+        assert_eq!(chosen(&two, &["mirror.example.com"], None), Ok(1));
+        assert_eq!(chosen(&two, &["10.0.0.7", "REGISTRY.example.com"], None), Ok(2));
+        assert_eq!(chosen(&two, &["registry.example.com"], None), Ok(2), "an address was dropped");
+        assert_eq!(chosen(&two, &["registry.example.com"], Some(1)), Ok(1), "somebody says so");
+        assert_eq!(chosen(&two[..1], &["other.example.com"], None), Ok(1), "there is no other");
+        let with_new = [two[0].clone(), target(3, &[])];
+        assert_eq!(chosen(&with_new, &["new.example.com"], None), Ok(3), "nothing is there yet");
+        assert_eq!(chosen(&with_new, &["*.example.com"], None), Ok(1));
+    }
+
+    #[test]
+    fn where_it_is_not_clear_nothing_is_guessed() {
+        let two = [target(1, &["mirror.example.com"]), target(2, &["registry.example.com"])];
+        let said = chosen(&two, &["*.example.com"], None).expect_err("both");
+        assert!(said.contains("127.0.0.1:1 is for mirror.example.com; 127.0.0.1:2 is for registry.example.com"), "{said}");
+        assert!(chosen(&two, &["other.example.com"], None).is_err());
+        let said = chosen(&two, &["mirror.example.com"], Some(9)).expect_err("none");
+        assert!(said.contains("127.0.0.1:9"), "{said}");
+        assert!(chosen(&[], &["mirror.example.com"], None).is_err());
+    }
 }

@@ -1,12 +1,13 @@
 //! What may be written behind `chandler cert`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use certs::solve::Way;
 use certs::store::CertName;
 use clap::{Args, Subcommand};
-use mirror::config::AcmeConfig;
+use mirror::config::{AcmeConfig, ListenerConfig};
 use url::Url;
 
 use super::ConfigArgs;
@@ -116,6 +117,9 @@ pub(crate) struct ImportArgs {
     /// Its key (PEM) [default: privkey.pem beside it]
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub(crate) key: Option<PathBuf>,
+    /// For the listener with this address [default: the one with files, or whose names these are]
+    #[arg(long, value_name = "ADDR", value_parser = ListenerConfig::parse_address)]
+    pub(crate) listener: Option<SocketAddr>,
 }
 
 #[derive(Args, Debug)]

@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use account::{AccountFolder, Saved};
+pub use files::put;
 pub use lock::Lock;
 pub use name::{CertName, CertNameError};
 pub use pending::{Pending, Proofs};

@@ -165,6 +165,12 @@ impl Pair {
         Ok(Self { certified: Arc::new(certified), names, not_after, not_before, warnings })
     }
 
+    /// The host names and addresses of the certificate in `file`, whatever else is wrong with it; none where there is no certificate.
+    pub fn names_in(file: &Path) -> Vec<String> {
+        let Ok(chain) = read_chain(file) else { return Vec::new() };
+        parse_chain(file, &chain[..1]).map(|leaf| names(&leaf[0])).unwrap_or_default()
+    }
+
     /// When the leaf ends.
     pub fn not_after(&self) -> SystemTime {
         self.not_after

@@ -62,6 +62,11 @@ pub(crate) fn write_public(path: &Path, text: &str) -> Result<(), StoreError> {
     replace(path, text.as_bytes(), PUBLIC).map_err(|source| StoreError::Io { doing: "write", path: path.to_owned(), source })
 }
 
+/// The same in a folder of somebody else's, for whom it is: 0600, and the folder's owner's where we may give it away, whoever may look into that.
+pub fn put(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    replace(path, bytes, THEIRS).map_err(|source| StoreError::Io { doing: "write", path: path.to_owned(), source })
+}
+
 /// Removes a file; one that is not there is removed already.
 pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
@@ -133,7 +138,11 @@ fn replace(path: &Path, bytes: &[u8], modes: Modes) -> io::Result<()> {
     let beside = PathBuf::from(beside);
     let _ = fs::remove_file(&beside); // Else its mode would stay, whatever that is.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(modes.file).open(&beside)?;
-    give_like_its_folder(&file, path)?;
+    if modes.for_the_folders_owner {
+        give(&file, &fs::metadata(folder)?)?;
+    } else {
+        give_like_its_folder(&file, path)?;
+    }
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
@@ -145,9 +154,11 @@ fn replace(path: &Path, bytes: &[u8], modes: Modes) -> io::Result<()> {
 struct Modes {
     file: u32,
     folder: u32,
+    for_the_folders_owner: bool,
 }
 
 /// What a folder of ours lets nobody else do.
 const OTHERS: u32 = 0o077;
-const OURS: Modes = Modes { file: 0o600, folder: 0o700 };
-const PUBLIC: Modes = Modes { file: 0o644, folder: 0o755 };
+const OURS: Modes = Modes { file: 0o600, folder: 0o700, for_the_folders_owner: false };
+const PUBLIC: Modes = Modes { file: 0o644, folder: 0o755, for_the_folders_owner: false };
+const THEIRS: Modes = Modes { file: 0o600, folder: 0o700, for_the_folders_owner: true };

@@ -46,6 +46,22 @@ fn what_root_writes_in_a_service_users_folder_is_the_users() {
 }
 
 #[test]
+fn what_is_put_into_somebodys_folder_is_theirs_alone_whoever_may_look_into_it() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+    let me = fs::metadata(folder.path()).expect("made").uid();
+    let user = if me == 0 { 4711 } else { me }; // Only root can give anything away.
+    chown(folder.path(), Some(user), Some(user)).or_else(|error| if me == 0 { Err(error) } else { Ok(()) }).expect("given");
+    let key = folder.path().join("key.pem");
+    for text in ["a key", "another key"] {
+        put(&key, text.as_bytes()).expect("written");
+        let file = fs::metadata(&key).expect("there");
+        assert_eq!((file.uid(), file.mode() & 0o777, fs::read_to_string(&key).expect("there").as_str()), (user, 0o600, text));
+    }
+}
+
+#[test]
 fn the_last_one_stored_is_in_use_and_three_are_kept_to_go_back_to() {
     let (_root, folder) = folder();
     assert!(folder.current().expect("read").is_none());

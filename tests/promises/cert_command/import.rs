@@ -1,0 +1,61 @@
+//! `chandler cert import` where several listeners have files: a pair goes where its names are served.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tests::hub::Hub;
+use tests::program::Program;
+
+use super::{cert, edit, right, wrong};
+
+/// A pair for `name` in `folder`.
+fn pair(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+    let (chain, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
+    fs::write(&chain, made.cert.pem()).expect("written");
+    fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+    (chain, key)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pair_goes_to_the_listener_whose_names_it_has() {
+    let (hub, folder) = (Hub::start(), tempfile::tempdir().expect("a folder"));
+    let (brought, live) = (folder.path().join("brought"), folder.path().join("live"));
+    fs::create_dir_all(&brought).and_then(|()| fs::create_dir_all(&live)).expect("made");
+    for name in ["one.test", "two.test"] {
+        pair(&live, name);
+    }
+    let listener = |port: u16, name: &str| {
+        let (chain, key) = (live.join(format!("{name}.pem")), live.join(format!("{name}.key")));
+        format!("{{address: \"127.0.0.1:{port}\", tls: {{certificate: \"{}\", key: \"{}\"}}}}", chain.display(), key.display())
+    };
+    let builder = Program::of_hub(&hub.url());
+    let builder = builder.listeners(&format!("[{}, {}]", listener(7001, "one.test"), listener(7002, "two.test")));
+    let config = builder.write();
+    let import = |name: &str, more: &[&str]| {
+        let (chain, key) = pair(&brought, name);
+        let arguments = ["import", "--cert", chain.to_str().expect("text"), "--key", key.to_str().expect("text")];
+        cert(&config, &[&arguments[..], more].concat())
+    };
+    let same = |one: &str, other: &str| {
+        let read = |path: PathBuf| fs::read(path).expect("it is there");
+        read(brought.join(format!("{one}.pem"))) == read(live.join(format!("{other}.pem")))
+            && read(brought.join(format!("{one}.key"))) == read(live.join(format!("{other}.key")))
+    };
+
+    let said = right(&import("two.test", &[]));
+    assert!(said.contains("two.test.pem: for two.test"), "{said}");
+    assert!(same("two.test", "two.test"));
+
+    let said = wrong(&import("three.test", &[]), 2);
+    assert!(said.contains("127.0.0.1:7001 is for one.test") && said.contains("hint: --listener ADDR"), "{said}");
+    let said = wrong(&import("three.test", &["--listener", "127.0.0.1:9"]), 2);
+    assert!(said.contains("127.0.0.1:9"), "{said}");
+    right(&import("three.test", &["--listener", "127.0.0.1:7001"]));
+    assert!(same("three.test", "one.test"));
+
+    edit(&config, "two.test.pem", "one.test.pem");
+    edit(&config, "two.test.key", "one.test.key");
+    right(&import("four.test", &[])); // One pair for both: there is nothing to choose.
+    assert!(same("four.test", "one.test"));
+}
