@@ -123,6 +123,16 @@ impl Config {
         }
         wanted
     }
+
+    /// The listener of the registry on which CAs find proofs of http-01 too, in the place of one at `acme.http`.
+    pub fn proving_listener(&self) -> Option<&ListenerConfig> {
+        let address = self.acme.http;
+        let answers = |listener: &&ListenerConfig| {
+            let reaches = listener.address.ip() == address.ip() || listener.address.ip().is_unspecified();
+            listener.tls.is_none() && !listener.proxy_protocol && reaches && listener.address.port() == address.port()
+        };
+        self.listeners.iter().find(answers)
+    }
 }
 
 impl ListenerConfig {

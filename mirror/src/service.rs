@@ -294,11 +294,7 @@ fn bind_admin(admin: &AdminConfig, drop_in: bool) -> Result<Option<Server>, Star
 /// Where CAs look for http-01, and the ways that are left where they cannot.
 fn bind_proving(config: &Config, certificates: &Certificates) -> Result<(Option<Server>, Vec<Way>), StartError> {
     let (address, ways) = (config.acme.http, config.acme.ways.clone());
-    let answers = |listener: &ListenerConfig| {
-        let reaches = listener.address.ip() == address.ip() || listener.address.ip().is_unspecified();
-        listener.tls.is_none() && !listener.proxy_protocol && reaches && listener.address.port() == address.port()
-    };
-    if !certificates.need_proofs() || !ways.contains(&Way::Http) || config.listeners.iter().any(answers) {
+    if !certificates.need_proofs() || !ways.contains(&Way::Http) || config.proving_listener().is_some() {
         return Ok((None, ways));
     }
     let listener = ListenerConfig { address, proxy_protocol: false, tls: None };

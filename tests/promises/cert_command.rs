@@ -2,6 +2,7 @@
 
 mod account;
 mod import;
+mod mistakes;
 mod trial;
 
 use std::fs;

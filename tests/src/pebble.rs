@@ -13,6 +13,9 @@ use tempfile::TempDir;
 
 use crate::tools;
 
+/// A name that it issues nothing for.
+pub const BLOCKED: &str = "blocked.test";
+
 /// A running CA.
 #[derive(Debug)]
 pub struct Pebble {
@@ -211,6 +214,7 @@ fn write_configuration(folder: &Path, ports: Ports, settings: &Settings) {
         "externalAccountMACKeys": customers,
         "retryAfter": { "authz": 1, "order": 1 },
         "keyAlgorithm": "ecdsa",
+        "domainBlocklist": [BLOCKED],
         "profiles": profiles,
     } });
     for (file, text) in [

@@ -1,5 +1,7 @@
 //! `chandler cert check`: whether certificates can be got, before anything is asked of a CA that counts.
 
+mod ports;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
@@ -26,8 +28,8 @@ pub(super) fn check(config: &Config) -> Result<String, CertFailure> {
     let mut findings: Vec<Finding> = config.acme.faults().into_iter().map(|(key, error)| bad(key, error)).collect();
     let by_acme = wanted.iter().filter(|names| names.issuer == Issuer::Acme);
     let all: Identifiers = by_acme.flat_map(|names| names.identifiers.iter().cloned()).collect();
-    let own = addresses();
-    findings.extend(all.iter().flat_map(|identifier| name(identifier, &config.acme.ways, &own)));
+    findings.extend(ports::ports(config)?);
+    findings.extend(all.iter().flat_map(|identifier| name(identifier, &config.acme.ways)));
     findings.push(store(config));
     if wanted.iter().any(|names| names.issuer == Issuer::Private) {
         findings.push(private_ca(config));
@@ -60,7 +62,7 @@ fn good(subject: impl Into<String>) -> Finding {
 }
 
 /// Where a name leads, if a CA has to follow it: every address is tried by one CA or another, an old AAAA record too.
-fn name(identifier: &Identifier, ways: &[Way], own: &BTreeSet<IpAddr>) -> Vec<Finding> {
+fn name(identifier: &Identifier, ways: &[Way]) -> Vec<Finding> {
     let Identifier::Dns(name) = identifier else { return Vec::new() };
     if name.is_wildcard() || !ways.iter().any(|way| matches!(way, Way::Http | Way::TlsAlpn)) {
         return Vec::new();
@@ -70,26 +72,7 @@ fn name(identifier: &Identifier, ways: &[Way], own: &BTreeSet<IpAddr>) -> Vec<Fi
         Ok(found) => found.map(|address: SocketAddr| address.ip()).collect(),
         Err(error) => return vec![bad(subject, format!("it leads nowhere ({error}); a CA looks for it by its A and AAAA records"))],
     };
-    let one = |address: &IpAddr| {
-        let subject = format!("{subject}: {address}");
-        if own.contains(address) {
-            good(subject)
-        } else {
-            good(format!("{subject}, which is not this machine's own: ports 80 and 443 must be passed on to it"))
-        }
-    };
-    found.iter().map(one).collect()
-}
-
-/// This machine's addresses, as far as the routes to the Internet show them.
-fn addresses() -> BTreeSet<IpAddr> {
-    let towards = |from: &str, to: &str| {
-        let socket = std::net::UdpSocket::bind(from).ok()?;
-        socket.connect(to).ok()?; // Nothing is sent.
-        Some(socket.local_addr().ok()?.ip())
-    };
-    let routes = [towards("0.0.0.0:0", "192.0.2.1:9"), towards("[::]:0", "[2001:db8::1]:9")];
-    routes.into_iter().flatten().chain([IpAddr::from([127, 0, 0, 1])]).collect()
+    ports::leads(&subject, &found, ways)
 }
 
 fn store(config: &Config) -> Finding {
