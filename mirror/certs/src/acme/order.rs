@@ -12,7 +12,7 @@ use instant_acme::{Account, AuthorizationStatus, ChallengeType, NewOrder, Order,
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use tokio::time::Instant;
 
-use super::error::ORDERING;
+use super::error::{ORDERING, with_causes};
 use super::{CaError, Courier, Remedy};
 use crate::solve::{Proof, Solvers, Way};
 use crate::store::{CertFolder, Pending, Proofs, StoreError};
@@ -212,8 +212,11 @@ impl Errand<'_> {
         if order.state().status == OrderStatus::Invalid { Err(self.unproved(order).await.into()) } else { Ok(()) }
     }
 
+    /// All proofs are in place before the CA is told of the first: a wildcard and its own name share a place in DNS, and who has looked there keeps what
+    /// was seen for a while.
     async fn present(&self, order: &mut Order, pending: &mut Pending, presented: &mut Vec<Proof>) -> Result<(), OrderError> {
         pending.proofs = Proofs::default();
+        let mut is_new = false;
         let mut ordered = BTreeSet::new();
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
@@ -232,7 +235,7 @@ impl Errand<'_> {
                 let offered = authorization.challenges.iter().map(|challenge| name_of(&challenge.r#type)).collect::<Vec<_>>().join(", ");
                 return Err(CaError::NoChallenge { directory: self.directory.to_owned(), identifier, offered }.into());
             };
-            let Some(mut challenge) = authorization.challenge(type_of(way)) else { continue };
+            let Some(challenge) = authorization.challenge(type_of(way)) else { continue };
             let key_authorization = challenge.key_authorization();
             let proof = Proof {
                 digest: key_authorization.digest().as_ref().to_vec(),
@@ -244,13 +247,30 @@ impl Errand<'_> {
             };
             presented.push(proof.clone()); // Before it is there: half of it is taken away as well.
             let in_place = self.solvers.present(&proof).await;
-            in_place.map_err(|reason| CaError::Present { identifier, reason: reason.to_string() })?;
-            if pending.proofs.add(&proof) {
-                self.folder.save_pending(pending)?; // Before the CA looks: it may meet another process than this one.
-            }
+            in_place.map_err(|error| CaError::Present { identifier, reason: with_causes(&error) })?;
+            is_new |= pending.proofs.add(&proof);
+        }
+        if ordered != self.wish.identifiers {
+            return Err(self.other_names(&list(&ordered)).into());
+        }
+        if is_new {
+            self.folder.save_pending(pending)?; // Before the CA looks: it may meet another process than this one.
+        }
+        Ok(self.tell(order, presented).await?)
+    }
+
+    /// That all proofs are in place. What was read of an authorization is not read again.
+    async fn tell(&self, order: &mut Order, presented: &[Proof]) -> Result<(), CaError> {
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization.map_err(|source| self.failed("reading an authorization", source))?;
+            let written = authorization.identifier().to_string();
+            let of = |proof: &&Proof| written.parse().is_ok_and(|identifier: Identifier| identifier == proof.identifier);
+            let Some(proof) = presented.iter().find(of) else { continue };
+            let Some(mut challenge) = authorization.challenge(type_of(proof.way)) else { continue };
             challenge.set_ready().await.map_err(|source| self.failed("telling that a proof is in place", source))?;
         }
-        if ordered == self.wish.identifiers { Ok(()) } else { Err(self.other_names(&list(&ordered)).into()) }
+        Ok(())
     }
 
     /// Looks at the order until `is_done`, as often as the CA wants.
