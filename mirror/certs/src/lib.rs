@@ -8,6 +8,7 @@ mod bootstrap;
 mod bundle;
 pub mod ca;
 mod clock;
+pub mod dns;
 mod facts;
 mod history;
 mod identifier;
