@@ -16,6 +16,7 @@ mod signed;
 use account::wait_for;
 pub use account::{AccountError, AccountWish, ExternalAccount, open_account};
 pub use ari::{Advice, ask};
+pub(crate) use courier::client;
 pub use courier::{Courier, CourierError, Seen};
 pub use directory::{Directory, Meta, greet};
 pub(crate) use error::with_causes;

@@ -6,6 +6,7 @@
 mod alpn;
 mod hook;
 mod http;
+pub mod route53;
 
 use std::sync::Arc;
 

@@ -65,15 +65,7 @@ impl Courier {
 
     /// That knows ACME servers by `roots`.
     pub fn new(roots: RootCertStore) -> Result<Self, CourierError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(CourierError::Root)?;
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls.with_root_certificates(roots).with_no_client_auth())
-            .connect_timeout(TIMEOUT)
-            .timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none()) // A signed request names its URL: it is of no use elsewhere.
-            .user_agent(concat!("chandler/", env!("CARGO_PKG_VERSION")));
-        Ok(Self { client: client.build().map_err(CourierError::Client)?, seen: Arc::default() })
+        Ok(Self { client: client(roots)?.build().map_err(CourierError::Client)?, seen: Arc::default() })
     }
 
     /// The same client with a memory of its own: what one certificate's CA answers says nothing about another's.
@@ -154,6 +146,19 @@ impl Seen {
         let ahead = date.map(|date| date.unix().saturating_sub(Moment::from(now).unix()));
         Self { ahead, retry_after: text(RETRY_AFTER).and_then(|text| retry_after(text, now)), status: Some(status) }
     }
+}
+
+/// A client that knows servers by `roots`, waits for none too long, and goes nowhere but where it is sent.
+pub(crate) fn client(roots: RootCertStore) -> Result<reqwest::ClientBuilder, CourierError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(CourierError::Root)?;
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls.with_root_certificates(roots).with_no_client_auth())
+        .connect_timeout(TIMEOUT)
+        .timeout(TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none()) // A signed request names its URL: it is of no use elsewhere.
+        .user_agent(concat!("chandler/", env!("CARGO_PKG_VERSION")));
+    Ok(client)
 }
 
 /// Seconds, or a date (RFC 9110 10.2.3). A date that is over asks for nothing.
