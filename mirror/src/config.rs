@@ -30,7 +30,7 @@ use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use url::Url;
 
-pub use acme::{AcmeConfig, DnsHookConfig, LETS_ENCRYPT, LETS_ENCRYPT_STAGING};
+pub use acme::{AcmeConfig, DnsConfig, DnsHookConfig, DnsWriterConfig, LETS_ENCRYPT, LETS_ENCRYPT_STAGING};
 pub use problem::{Note, Origin, Problem, Problems};
 pub use reference::{default_file, markdown};
 pub use resolve::{Flag, Resolved, Sources, resolve};

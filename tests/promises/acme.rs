@@ -16,6 +16,7 @@
 //! | a proof that is not found, another way, a trial where it costs nothing | here, `odd_proofs`, `certs::solve` |
 //! | a proof that is looked for several times, at any of several mirrors | `https_by_acme::together` |
 //! | a wildcard beside its own name; a lasting record | here |
+//! | a record that cannot be written, that servers of the zone lack, that is left behind | `dns` |
 //! | several processes, one folder | `https_by_acme` |
 //! | several certificates at once; one that hangs; all due on one day | `https_by_acme`, `lost`, `certs::plan` |
 //! | a CA that is away for long, or for good | here, `https_by_acme::endured`, `certs::plan` |
@@ -27,6 +28,7 @@
 
 mod broken_off;
 mod clocks;
+mod dns;
 mod faults;
 mod lost;
 mod odd_answers;
@@ -178,7 +180,7 @@ async fn a_wildcard_and_its_own_name_are_proved_by_a_script_that_was_written_for
     let text = format!("#!/bin/sh\nNAME=_acme-challenge.$CERTBOT_DOMAIN. VALUE=$CERTBOT_VALIDATION\n{}\n", pebble.set_txt_command());
     prover::write_script(&script, &text);
     let hook = DnsHook::new(HookStyle::Certbot, &script, None, Duration::from_secs(60));
-    let worker = owner.worker(&pebble, Solvers { dns: Some(Arc::new(hook)), ..Solvers::default() });
+    let worker = owner.worker(&pebble, Solvers { dns: Some(Arc::new(hook.into())), ..Solvers::default() });
     assert_eq!(worker.look().await.expect("files"), Look::Obtained(Reason::Missing), "{}", pebble.log());
 }
 

@@ -12,6 +12,7 @@ pub mod disk;
 pub mod engine;
 pub mod hub;
 pub mod interposer;
+pub mod named;
 pub mod operator;
 pub mod pebble;
 pub mod program;

@@ -20,7 +20,8 @@ pub const BLOCKED: &str = "blocked.test";
 #[derive(Debug)]
 pub struct Pebble {
     child: Child,
-    dns: Child,
+    /// Unless it looks at another.
+    dns: Option<Child>,
     folder: TempDir,
     ports: Ports,
     settings: Settings,
@@ -39,6 +40,8 @@ pub struct Settings {
     pub chain_length: u32,
     /// Whom alone it takes as a customer: the name of a key, and the key in base64url.
     pub customer: Option<(String, String)>,
+    /// The DNS that it looks at; else one of its own, in which every name leads to this machine.
+    pub dns: Option<SocketAddr>,
     /// How long its certificates are valid.
     pub life: Duration,
     /// Seconds in which each of its three looks at a proof happens at any moment; `None`: all at once.
@@ -58,7 +61,7 @@ struct Ports {
 impl Default for Settings {
     fn default() -> Self {
         let life = Duration::from_secs(90 * 24 * 3600);
-        Self { also_short: None, authz_reuse: 0, bad_nonces: 0, chain_length: 1, customer: None, life, patience: None }
+        Self { also_short: None, authz_reuse: 0, bad_nonces: 0, chain_length: 1, customer: None, dns: None, life, patience: None }
     }
 }
 
@@ -69,10 +72,12 @@ impl Pebble {
         let folder = TempDir::with_prefix("chandler-pebble-").expect("a folder in the temporary folder");
         let ports = Ports::free();
         write_configuration(folder.path(), ports, &settings);
-        let dns = start_dns(&dns, ports);
+        let dns = settings.dns.is_none().then(|| start_dns(&dns, ports));
         let child = start(&pebble, folder.path(), ports, &settings);
         let this = Self { child, dns, folder, ports, settings };
-        this.dns_control("clear-txt", &json!({ "host": "nothing." })); // Once it does that, it answers questions too.
+        if this.dns.is_some() {
+            this.clear_txt("nothing"); // Once it does that, it answers questions too.
+        }
         this.wait_until_it_answers();
         Some(this)
     }
@@ -132,6 +137,11 @@ impl Pebble {
         self.dns_control("set-txt", &json!({ "host": format!("{name}."), "value": value }));
     }
 
+    /// Takes all of them away.
+    pub fn clear_txt(&self, name: &str) {
+        self.dns_control("clear-txt", &json!({ "host": format!("{name}.") }));
+    }
+
     /// The command that does so from a script: `curl` and what it posts, with `$NAME` and `$VALUE` for the shell.
     pub fn set_txt_command(&self) -> String {
         let url = format!("http://127.0.0.1:{}/set-txt", self.ports.dns_control);
@@ -178,7 +188,7 @@ impl Pebble {
 impl Drop for Pebble {
     fn drop(&mut self) {
         end(&mut self.child);
-        end(&mut self.dns);
+        self.dns.iter_mut().for_each(end);
     }
 }
 
@@ -233,7 +243,7 @@ fn start(pebble: &Path, folder: &Path, ports: Ports, settings: &Settings) -> Chi
     Command::new(pebble)
         .arg("-config")
         .arg(folder.join("config.json"))
-        .args(["-dnsserver", &format!("127.0.0.1:{}", ports.dns)])
+        .args(["-dnsserver", &settings.dns.unwrap_or_else(|| ([127, 0, 0, 1], ports.dns).into()).to_string()])
         .env(patience.0, patience.1.to_string())
         .env("PEBBLE_AUTHZREUSE", settings.authz_reuse.to_string())
         .env("PEBBLE_CHAIN_LENGTH", settings.chain_length.to_string())

@@ -32,6 +32,15 @@ pub fn require_root() -> bool {
     root
 }
 
+/// Whether this process may listen where name servers are looked for; else as for root.
+pub fn require_low_ports() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        skip("it listens on port 53, which needs root");
+    }
+    root
+}
+
 /// Where the program is, if it is there at all.
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();

@@ -11,7 +11,7 @@ use certs::acme::{End, Proved};
 use certs::solve::HookStyle;
 use certs::store::CertName;
 use certs::worker::{Stage, Trial};
-use mirror::config::{AcmeConfig, Config, DnsHookConfig, Issuer, LETS_ENCRYPT_STAGING};
+use mirror::config::{AcmeConfig, Config, DnsConfig, DnsHookConfig, DnsWriterConfig, Issuer, LETS_ENCRYPT_STAGING};
 use mirror::tls::Tried;
 use url::Url;
 
@@ -56,8 +56,14 @@ fn with_challenge(config: &Config, challenge: Option<&Challenge>) -> Result<Conf
     let mut config = config.clone();
     let Some(Challenge { script, way }) = challenge else { return Ok(config) };
     if let Some(script) = script {
-        let (style, timeout) = config.acme.dns.map_or((HookStyle::Certbot, SCRIPT_TIMEOUT), |dns| (dns.style, dns.timeout));
-        config.acme.dns = Some(DnsHookConfig { cleanup: None, hook: script.clone(), style, timeout });
+        let known = config.acme.dns.as_ref().and_then(|dns| match &dns.writer {
+            DnsWriterConfig::Hook(hook) => Some((hook.style, hook.timeout)),
+            DnsWriterConfig::Rfc2136(_) | DnsWriterConfig::Route53(_) => None,
+        });
+        let (style, timeout) = known.unwrap_or((HookStyle::Certbot, SCRIPT_TIMEOUT));
+        let writer = DnsWriterConfig::Hook(DnsHookConfig { cleanup: None, hook: script.clone(), style, timeout });
+        let (resolvers, wait) = config.acme.dns.map_or_else(Default::default, |dns| (dns.resolvers, dns.wait));
+        config.acme.dns = Some(DnsConfig { resolvers, wait, writer });
     }
     if *way == certs::solve::Way::Dns && config.acme.dns.is_none() {
         return Err(CertFailure::NoScript);
@@ -164,7 +170,8 @@ mod tests {
         assert!(matches!(with_challenge(&config, Some(&"dns".parse().expect("a way"))), Err(CertFailure::NoScript)));
         let other = with_challenge(&config, Some(&"dns:/etc/hook".parse().expect("a way"))).expect("it has its script");
         assert_eq!(other.acme.ways, [certs::solve::Way::Dns]);
-        assert_eq!(other.acme.dns.map(|dns| dns.hook), Some("/etc/hook".into()));
+        let Some(DnsWriterConfig::Hook(hook)) = other.acme.dns.map(|dns| dns.writer) else { panic!("by the script") };
+        assert_eq!(hook.hook, std::path::Path::new("/etc/hook"));
         assert_eq!(with_challenge(&config, None).expect("as it is"), config);
     }
 

@@ -1,18 +1,23 @@
 //! Proofs that a name is ours, and where they are put.
 //!
-//! [`HttpProofs`] and [`AlpnProofs`] are tables that the listeners read; a [`DnsHook`] is somebody's script. A dns-persist-01 record was put in place
-//! once by a person: there is nothing to do.
+//! [`HttpProofs`] and [`AlpnProofs`] are tables that the listeners read; [`DnsProofs`] are TXT records, written by somebody's script ([`DnsHook`]), by
+//! updates of a zone ([`Rfc2136`]) or at Amazon ([`Route53`]). A dns-persist-01 record was put in place once by a person: there is nothing to do.
 
 mod alpn;
+mod dns;
 mod hook;
 mod http;
+mod rfc2136;
 pub mod route53;
 
 use std::sync::Arc;
 
 pub use alpn::{ACME_TLS, AlpnProofs};
+pub use dns::{DnsProofError, DnsProofs, DnsWriter};
 pub use hook::{DnsHook, HookError, HookStyle};
 pub use http::HttpProofs;
+pub use rfc2136::{Rfc2136, Rfc2136Error};
+pub use route53::Route53;
 
 use crate::Identifier;
 
@@ -51,8 +56,8 @@ pub struct Proof {
 pub struct Solvers {
     /// On the TLS listener.
     pub alpn: Option<Arc<AlpnProofs>>,
-    /// By a script.
-    pub dns: Option<Arc<DnsHook>>,
+    /// In DNS.
+    pub dns: Option<Arc<DnsProofs>>,
     /// Somebody has put the lasting record in place.
     pub dns_persist: bool,
     /// On port 80.
@@ -67,9 +72,9 @@ pub enum PresentError {
     /// The certificate of tls-alpn-01.
     #[error("the certificate for tls-alpn-01 cannot be made: {0}")]
     Certificate(#[from] rcgen::Error),
-    /// The script.
+    /// The TXT record.
     #[error(transparent)]
-    Hook(#[from] HookError),
+    Dns(#[from] DnsProofError),
     /// The key of the certificate of tls-alpn-01.
     #[error("the key for tls-alpn-01 cannot be used: {0}")]
     Key(#[from] rustls::Error),
@@ -122,12 +127,20 @@ impl Solvers {
         }
     }
 
+    /// Waits until CAs can see what was put in place.
+    pub async fn settle(&self, proofs: &[Proof]) {
+        let in_dns: Vec<&Proof> = proofs.iter().filter(|proof| proof.way == Way::Dns).collect();
+        if let Some(dns) = self.dns.as_ref().filter(|_| !in_dns.is_empty()) {
+            dns.settle(&in_dns).await;
+        }
+    }
+
     /// Takes it away. What fails here leaves something that does no harm, and is said.
     pub async fn withdraw(&self, proof: Proof) {
         match proof.way {
             Way::Dns => {
-                if let Some(hook) = &self.dns
-                    && let Err(error) = hook.withdraw(&proof).await
+                if let Some(dns) = &self.dns
+                    && let Err(error) = dns.withdraw(&proof).await
                 {
                     tracing::warn!(tls.name = %proof.identifier, error = &error as &dyn std::error::Error, "a TXT record may be left behind");
                 }

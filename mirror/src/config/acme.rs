@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use certs::KeyKind;
 use certs::acme::ExternalAccount;
-use certs::solve::{HookStyle, Way};
+use certs::solve::route53::Route53Settings;
+use certs::solve::{HookStyle, Rfc2136, Way};
 use url::Url;
 
 /// How certificates are got, for the listeners that want one.
@@ -16,8 +17,8 @@ pub struct AcmeConfig {
     pub ca: Option<PathBuf>,
     /// The CAs' directories, in the order in which they are asked; at least one.
     pub directories: Vec<Url>,
-    /// The script that writes TXT records.
-    pub dns: Option<DnsHookConfig>,
+    /// Who writes TXT records.
+    pub dns: Option<DnsConfig>,
     /// Whom the CA may write to.
     pub email: Option<String>,
     /// The binding to an account elsewhere, which some CAs ask for.
@@ -32,6 +33,28 @@ pub struct AcmeConfig {
     pub profile: Option<String>,
     /// How names may be proved; at least one way.
     pub ways: Vec<Way>,
+}
+
+/// How TXT records for dns-01 are written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DnsConfig {
+    /// Who is asked where names lead; none: the machine's own.
+    pub resolvers: Vec<SocketAddr>,
+    /// How long the zone's servers may take to show a record; `None`: they are not asked.
+    pub wait: Option<Duration>,
+    /// By whom.
+    pub writer: DnsWriterConfig,
+}
+
+/// Who writes TXT records.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DnsWriterConfig {
+    /// A script.
+    Hook(DnsHookConfig),
+    /// A name server that takes signed updates.
+    Rfc2136(Rfc2136),
+    /// Amazon Route 53.
+    Route53(Route53Settings),
 }
 
 /// A script that writes TXT records for dns-01.

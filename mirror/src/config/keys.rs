@@ -134,14 +134,43 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "acme.challenges",
         "list",
-        "tls-alpn-01,http-01; with a hook dns-01",
-        "How names are proved: `tls-alpn-01` (port 443), `http-01` (port 80), `dns-01` (a TXT record by a script), `dns-persist-01` (a TXT record that stays).",
+        "tls-alpn-01,http-01; with `acme.dns` dns-01",
+        "How names are proved: `tls-alpn-01` (port 443), `http-01` (port 80), `dns-01` (a TXT record, see `acme.dns`), `dns-persist-01` (a TXT record that stays).",
     ),
     key("acme.http", "IP:port", ":80", "Where http-01 is answered; a plain listener with this port does it too."),
+    key("acme.dns", "map", "", "Who writes TXT records for dns-01: a script (`hook`), a name server (`rfc2136`), or Amazon (`route53`)."),
     key("acme.dns.hook", "file", "", "The script that puts a TXT record in place, and waits until it is seen."),
     key("acme.dns.cleanup", "file", "", "The script that takes it away; lego's do both."),
     key("acme.dns.style", "certbot or lego", "certbot", "How scripts are called: as certbot's manual hooks, or as lego's `EXEC_PATH`."),
     key("acme.dns.timeout", "duration", "5m", "How long a script may take."),
+    key("acme.dns.rfc2136.server", "host or host:port", "", "The zone's primary server, which takes signed updates (RFC 2136)."),
+    key("acme.dns.rfc2136.key_name", "name", "the key file's", "What the server calls the key that signs them (TSIG)."),
+    key("acme.dns.rfc2136.key_algorithm", "hmac-sha256, hmac-sha384 or hmac-sha512", "the key file's, else hmac-sha256", "How it signs."),
+    key("acme.dns.rfc2136.key", "text", "", "The key's secret, base64; better in a file."),
+    key("acme.dns.rfc2136.key_file", "file", "", "A file as `tsig-keygen` prints it, or whose first line is the secret."),
+    key("acme.dns.rfc2136.zone", "name", "what the server says", "The zone that is updated."),
+    key("acme.dns.rfc2136.ttl", "duration", "1m", "How long others may keep a record."),
+    key(
+        "acme.dns.route53",
+        "map, or on",
+        "",
+        "Amazon Route 53, with the credentials that AWS's tools would use: environment, `~/.aws/credentials`, container, instance.",
+    ),
+    key("acme.dns.route53.zone_id", "text", "the longest that fits", "The hosted zone."),
+    key("acme.dns.route53.profile", "text", "", "The profile in the credentials file."),
+    key("acme.dns.route53.endpoint", "URL", "https://route53.amazonaws.com", "Where its API is; other partitions of AWS have their own."),
+    key(
+        "acme.dns.wait",
+        "duration or off",
+        "2m; off with a hook",
+        "How long the zone's own servers are asked whether they all show a record, before the CA is told to look. Then it is told all the same.",
+    ),
+    key(
+        "acme.dns.resolvers",
+        "list of IP:port",
+        "those of /etc/resolv.conf",
+        "Who is asked which servers a zone has, and where a CNAME leads.",
+    ),
     key("acme.external.kid", "text", "", "The name of the key by which a CA knows its customer (external account binding)."),
     key("acme.external.key", "text", "", "This key, base64url; better in a file."),
     key("acme.external.key_file", "file", "", "A file whose first line is this key."),
@@ -201,7 +230,7 @@ pub(super) fn is_open(path: &str) -> bool {
 
 /// Whether a value (rather than a section of further keys) is never to be shown.
 pub(super) fn is_secret(path: &str) -> bool {
-    path.ends_with(".password") || matches!(path, "admin.token" | "acme.external.key")
+    path.ends_with(".password") || matches!(path, "admin.token" | "acme.dns.rfc2136.key" | "acme.external.key")
 }
 
 /// A path with each number replaced by the `[]` of the table.

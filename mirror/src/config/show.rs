@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use certs::KeyKind;
 use certs::acme::ExternalAccount;
-use certs::solve::HookStyle;
+use certs::solve::{HookStyle, Rfc2136};
 use certs::store::CertName;
 use serde_yaml::{Mapping, Value};
 
 use super::problem::Origin;
 use super::tree::{self, Node};
 use super::{
-    Access, AccessRule, AccountConfig, AcmeConfig, AdminConfig, ClientCa, ClientPattern, Config, DnsHookConfig, Issuer, LimitsConfig,
-    ListenerConfig, LogConfig, LogFormat, PasswordSource, Pattern, Secret, StoreConfig, TlsConfig, UpstreamConfig,
+    Access, AccessRule, AccountConfig, AcmeConfig, AdminConfig, ClientCa, ClientPattern, Config, DnsConfig, DnsWriterConfig, Issuer,
+    LimitsConfig, ListenerConfig, LogConfig, LogFormat, PasswordSource, Pattern, Secret, StoreConfig, TlsConfig, UpstreamConfig,
 };
 
 /// A YAML file that resolves to `config`; passwords and tokens are in it.
@@ -158,7 +158,7 @@ fn acme(acme: &AcmeConfig, secrets: Secrets) -> Value {
         ("ca", acme.ca.as_ref().map(|path| text(path.display())).unwrap_or_default()),
         ("challenges", texts(acme.ways.iter().map(|way| way.name()))),
         ("http", text(acme.http)),
-        ("dns", acme.dns.as_ref().map(dns).unwrap_or_default()),
+        ("dns", acme.dns.as_ref().map(|one| dns(one, secrets)).unwrap_or_default()),
         ("external", acme.external.as_ref().map(|one| external(one, secrets)).unwrap_or_default()),
         ("key", text(key)),
         ("profile", acme.profile.as_ref().map(text).unwrap_or_default()),
@@ -166,12 +166,37 @@ fn acme(acme: &AcmeConfig, secrets: Secrets) -> Value {
     ])
 }
 
-fn dns(dns: &DnsHookConfig) -> Value {
+fn dns(dns: &DnsConfig, secrets: Secrets) -> Value {
+    let optional = |value: Option<&String>| value.map(text).unwrap_or_default();
+    let writer = match &dns.writer {
+        DnsWriterConfig::Hook(hook) => vec![
+            ("hook", text(hook.hook.display())),
+            ("cleanup", hook.cleanup.as_ref().map(|path| text(path.display())).unwrap_or_default()),
+            ("style", text(if hook.style == HookStyle::Lego { "lego" } else { "certbot" })),
+            ("timeout", duration(hook.timeout)),
+        ],
+        DnsWriterConfig::Rfc2136(server) => vec![("rfc2136", rfc2136(server, secrets))],
+        DnsWriterConfig::Route53(account) => {
+            let keys = [
+                ("zone_id", optional(account.zone_id.as_ref())),
+                ("profile", optional(account.profile.as_ref())),
+                ("endpoint", text(address(&account.endpoint))),
+            ];
+            vec![("route53", section(keys))]
+        }
+    };
+    let resolvers = if dns.resolvers.is_empty() { Value::Null } else { texts(&dns.resolvers) };
+    section(writer.into_iter().chain([("wait", dns.wait.map_or_else(off, duration)), ("resolvers", resolvers)]))
+}
+
+fn rfc2136(server: &Rfc2136, secrets: Secrets) -> Value {
     section([
-        ("hook", text(dns.hook.display())),
-        ("cleanup", dns.cleanup.as_ref().map(|path| text(path.display())).unwrap_or_default()),
-        ("style", text(if dns.style == HookStyle::Lego { "lego" } else { "certbot" })),
-        ("timeout", duration(dns.timeout)),
+        ("server", text(&server.server)),
+        ("key_name", text(&server.key.name)),
+        ("key_algorithm", text(server.key.algorithm.name())),
+        ("key", secrets.show(&Secret::new(&server.key.secret()))),
+        ("zone", server.zone.as_ref().map(text).unwrap_or_default()),
+        ("ttl", duration(Duration::from_secs(server.ttl.into()))),
     ])
 }
 

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use certs::acme::{Courier, CourierError};
-use certs::solve::{AlpnProofs, DnsHook, HttpProofs, Solvers, Way};
+use certs::solve::{AlpnProofs, DnsProofs, HttpProofs, Solvers, Way};
 use certs::store::{CertName, Store, StoreError};
 use certs::worker::{LastAdvice, Look, RehearsalError, Stage, Trial, Worker};
 use certs::{BootstrapError, Identifier, Served, SystemClock, bootstrap};
@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Metrics, Resolver};
-use crate::config::{AcmeConfig, DnsHookConfig, Issuer, ListenerConfig, Names};
+use crate::config::{AcmeConfig, Issuer, ListenerConfig, Names};
 use crate::telemetry::Readiness;
 use elsewhere::Elsewhere;
 use watch::Watcher;
@@ -40,6 +40,7 @@ use watch::Watcher;
 pub struct Certificates {
     alpn: Arc<AlpnProofs>,
     courier: Option<Courier>,
+    dns: Option<Arc<DnsProofs>>,
     elsewhere: Option<Arc<Elsewhere>>,
     http: Arc<HttpProofs>,
     issued: Vec<Issued>,
@@ -111,6 +112,7 @@ impl Certificates {
             let store = config.store();
             this.issued.iter().for_each(|issued| issued.load(&store));
             this.courier = Some(config.courier()?);
+            this.dns = config.dns_proofs()?.map(Arc::new);
             (this.elsewhere, this.store) = (Some(elsewhere), Some(store));
         }
         Ok(this)
@@ -185,7 +187,7 @@ impl Certificates {
             courier: self.courier.as_ref()?.apart(),
             name: issued.names.name.clone(),
             served: Arc::clone(&issued.served),
-            solvers: self.solvers(config, ways),
+            solvers: self.solvers(ways),
             staging: config.staging().map(str::to_owned),
             status: tokio::sync::watch::Sender::default(),
             store: self.store.clone()?,
@@ -199,11 +201,10 @@ impl Certificates {
         self.issued.iter().for_each(|issued| issued.wake.notify_one());
     }
 
-    fn solvers(&self, config: &AcmeConfig, ways: &[Way]) -> Solvers {
-        let dns = |hook: &DnsHookConfig| Arc::new(DnsHook::new(hook.style, &hook.hook, hook.cleanup.as_deref(), hook.timeout));
+    fn solvers(&self, ways: &[Way]) -> Solvers {
         Solvers {
             alpn: ways.contains(&Way::TlsAlpn).then(|| Arc::clone(&self.alpn)),
-            dns: config.dns.as_ref().filter(|_| ways.contains(&Way::Dns)).map(dns),
+            dns: self.dns.clone().filter(|_| ways.contains(&Way::Dns)),
             dns_persist: ways.contains(&Way::DnsPersist),
             http: ways.contains(&Way::Http).then(|| Arc::clone(&self.http)),
             order: ways.to_vec(),

@@ -120,7 +120,7 @@ async fn one_certificate_does_not_wait_for_another_ones_proof() {
         &format!("#!/bin/sh\n{wait}\nNAME=_acme-challenge.$CERTBOT_DOMAIN. VALUE=$CERTBOT_VALIDATION\n{publish}\n"),
     );
     let hook = DnsHook::new(HookStyle::Certbot, &script, None, Duration::from_secs(60));
-    let slow = worker_for("slow", owner.worker(&pebble, Solvers { dns: Some(Arc::new(hook)), ..Solvers::default() }));
+    let slow = worker_for("slow", owner.worker(&pebble, Solvers { dns: Some(Arc::new(hook.into())), ..Solvers::default() }));
     let quick = worker_for("quick", owner.worker(&pebble, prover.http()));
     let quickly = async {
         while !started.exists() {

@@ -256,6 +256,7 @@ impl Errand<'_> {
         if is_new {
             self.folder.save_pending(pending)?; // Before the CA looks: it may meet another process than this one.
         }
+        self.solvers.settle(presented).await;
         Ok(self.tell(order, presented).await?)
     }
 

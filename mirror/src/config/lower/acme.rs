@@ -1,25 +1,26 @@
 //! `acme` and `listeners[].tls.acme`: how certificates are got, and for whom.
 
+mod dns;
+
 use std::path::PathBuf;
-use std::time::Duration;
 
 use certs::acme::ExternalAccount;
-use certs::solve::{HookStyle, Way};
+use certs::solve::Way;
 use certs::{Identifier, KeyKind};
 use url::Url;
 
 use super::super::acme::{LETS_ENCRYPT, LETS_ENCRYPT_STAGING};
 use super::super::reader::Reader;
 use super::super::resolve::Sources;
-use super::super::{AcmeConfig, DnsHookConfig, Issuer, ListenerConfig, Names, Secret, parse};
+use super::super::{AcmeConfig, Issuer, ListenerConfig, Names, Secret, parse};
 use super::{address, state_folder};
 
 /// The section, or what holds without it.
 pub(super) fn acme(reader: &mut Reader<'_>, sources: &Sources, listeners: &[ListenerConfig]) -> AcmeConfig {
-    for section in ["acme", "acme.dns", "acme.external"] {
+    for section in ["acme", "acme.external"] {
         reader.section(section);
     }
-    let dns = dns(reader);
+    let dns = dns::dns(reader, sources);
     AcmeConfig {
         ca: reader.read("acme.ca", parse::path),
         directories: directories(reader),
@@ -91,7 +92,7 @@ fn key_kind(text: &str) -> Result<KeyKind, String> {
     }
 }
 
-fn ways(reader: &mut Reader<'_>, has_hook: bool, has_port_443: bool) -> Vec<Way> {
+fn ways(reader: &mut Reader<'_>, has_dns: bool, has_port_443: bool) -> Vec<Way> {
     let way = |text: &str| {
         let found = [Way::Dns, Way::DnsPersist, Way::Http, Way::TlsAlpn].into_iter().find(|way| way.name() == text);
         found.ok_or_else(|| "not a challenge: write tls-alpn-01, http-01, dns-01 or dns-persist-01".to_owned())
@@ -99,30 +100,16 @@ fn ways(reader: &mut Reader<'_>, has_hook: bool, has_port_443: bool) -> Vec<Way>
     let said = reader.list("acme.challenges", way).filter(|found| !found.is_empty());
     if let Some(ways) = &said
         && ways.contains(&Way::Dns)
-        && !has_hook
+        && !has_dns
+        && !reader.has("acme.dns")
     {
-        reader.problem("acme.challenges", "acme.challenges: dns-01 needs acme.dns.hook, the script that writes TXT records");
+        reader.problem("acme.challenges", "acme.challenges: dns-01 needs acme.dns: a hook, rfc2136 or route53, which writes TXT records");
     }
-    said.unwrap_or_else(|| match (has_hook, has_port_443) {
+    said.unwrap_or_else(|| match (has_dns, has_port_443) {
         (true, _) => vec![Way::Dns],
         (false, true) => vec![Way::TlsAlpn, Way::Http],
         (false, false) => vec![Way::Http, Way::TlsAlpn], // 443 may still be passed on to it.
     })
-}
-
-fn dns(reader: &mut Reader<'_>) -> Option<DnsHookConfig> {
-    let style = |text: &str| match text {
-        "certbot" => Ok(HookStyle::Certbot),
-        "lego" => Ok(HookStyle::Lego),
-        _ => Err("not a style: write certbot or lego".into()),
-    };
-    let (cleanup, style) = (reader.read("acme.dns.cleanup", parse::path), reader.read("acme.dns.style", style));
-    let timeout = reader.read("acme.dns.timeout", parse::interval);
-    let hook = reader.read("acme.dns.hook", parse::path);
-    if hook.is_none() && !reader.has("acme.dns.hook") && reader.has("acme.dns") {
-        reader.problem("acme.dns", "acme.dns has no hook; name the script that writes TXT records");
-    }
-    Some(DnsHookConfig { cleanup, hook: hook?, style: style.unwrap_or(HookStyle::Certbot), timeout: timeout.unwrap_or(HOOK_TIMEOUT) })
 }
 
 fn external(reader: &mut Reader<'_>, sources: &Sources) -> Option<ExternalAccount> {
@@ -164,6 +151,3 @@ impl AcmeConfig {
         if sources.drop_in { "/var/lib/registry/chandler-certs".into() } else { state_folder(sources, "certs") }
     }
 }
-
-/// For a record to be seen by the CA's resolvers.
-const HOOK_TIMEOUT: Duration = Duration::from_mins(5);

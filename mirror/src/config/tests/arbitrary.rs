@@ -162,22 +162,42 @@ fn listeners() -> impl Strategy<Value = Vec<ListenerConfig>> {
     })
 }
 
+fn dns() -> impl Strategy<Value = DnsConfig> {
+    use certs::dns::{TsigAlgorithm, TsigKey};
+    use certs::solve::route53::Route53Settings;
+    use certs::solve::{HookStyle, Rfc2136};
+    let hook = ("/[a-z]{1,9}", option::of("/[a-z]{1,9}".prop_map(PathBuf::from)), any::<bool>(), duration()).prop_map(
+        |(hook, cleanup, lego, timeout)| {
+            let style = if lego { HookStyle::Lego } else { HookStyle::Certbot };
+            DnsWriterConfig::Hook(DnsHookConfig { cleanup, hook: hook.into(), style, timeout })
+        },
+    );
+    let name = || "_?[a-z][a-z0-9-]{0,5}(\\.[a-z]{1,5}){0,2}".prop_map(|name| name.parse().expect("a name"));
+    let key = (name(), 0..3_usize, "([A-Za-z0-9+/]{4}){1,4}")
+        .prop_map(|(name, index, secret)| TsigKey::new(name, TsigAlgorithm::ALL[index], &secret).expect("a key"));
+    let server = prop_oneof!["[a-z]{1,9}\\.corp:5353", Just("[::1]:53".to_owned()), Just("10.0.0.1:53".to_owned())];
+    let rfc2136 = (key, server, 1..99_999_u32, option::of(name()))
+        .prop_map(|(key, server, ttl, zone)| DnsWriterConfig::Rfc2136(Rfc2136 { key, server, ttl, zone }));
+    let endpoint = prop_oneof![Just("https://route53.amazonaws.com"), Just("http://127.0.0.1:4566")];
+    let route53 = (endpoint, option::of("[a-z]{1,9}"), option::of("Z[A-Z0-9]{1,9}")).prop_map(|(endpoint, profile, zone_id)| {
+        DnsWriterConfig::Route53(Route53Settings { endpoint: endpoint.parse().expect("a URL"), profile, zone_id })
+    });
+    let resolvers = vec(Just(SocketAddr::from(([10, 0, 0, 2], 53))), 0..2);
+    (prop_oneof![hook, rfc2136, route53], option::of(duration()), resolvers).prop_map(|(writer, wait, resolvers)| DnsConfig {
+        resolvers,
+        wait,
+        writer,
+    })
+}
+
 fn acme() -> impl Strategy<Value = AcmeConfig> {
     use certs::KeyKind;
     use certs::acme::ExternalAccount;
-    use certs::solve::{HookStyle, Way};
-    let dns = ("/[a-z]{1,9}", option::of("/[a-z]{1,9}".prop_map(PathBuf::from)), any::<bool>(), duration()).prop_map(
-        |(hook, cleanup, lego, timeout)| DnsHookConfig {
-            cleanup,
-            hook: hook.into(),
-            style: if lego { HookStyle::Lego } else { HookStyle::Certbot },
-            timeout,
-        },
-    );
+    use certs::solve::Way;
     let external = ("[a-z0-9]{1,9}", "[A-Za-z0-9_-]{8}").prop_map(|(kid, key)| ExternalAccount::new(&kid, &key).expect("a key"));
     let key = prop_oneof![Just(KeyKind::P256), Just(KeyKind::P384), Just(KeyKind::Rsa2048)];
     let texts = (option::of("/[a-z]{1,9}"), option::of("[a-z]{1,5}@[a-z]{1,5}\\.example"), option::of("[a-z]{1,9}"), "/[a-z]{1,9}");
-    (dns, option::of(external), key, texts, 1_u16..9999).prop_map(|(dns, external, key, (ca, email, profile, path), port)| AcmeConfig {
+    (dns(), option::of(external), key, texts, 1_u16..9999).prop_map(|(dns, external, key, (ca, email, profile, path), port)| AcmeConfig {
         ca: ca.map(PathBuf::from),
         directories: vec!["https://ca.example/dir".parse().expect("a URL")],
         dns: Some(dns),

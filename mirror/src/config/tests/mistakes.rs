@@ -86,3 +86,66 @@ fn a_rule_that_fits_no_upstream_is_pointed_out() {
         assert_eq!(notes(pattern), [], "{pattern}");
     }
 }
+
+#[test]
+fn who_writes_txt_records_is_said_once_and_whole() {
+    let wrong = [
+        "{wait: 1m}",
+        "{route53: , hook: /x}",
+        "{rfc2136: {server: ns1.corp}}",
+        "{rfc2136: {server: 'http://ns1', key_name: k, key: x}}",
+        "{rfc2136: {server: ns1, key: c2VjcmV0}}",
+        "{rfc2136: {server: ns1, key_name: k, key_algorithm: md5, key_file: /nowhere}}",
+        "{route53: off}",
+        "{route53: {zone_id: ../x, endpoint: aws}, resolvers: [dns.corp]}",
+    ];
+    let told =
+        wrong.map(|dns| problems(&format!("acme: {{dns: {dns}}}")).split_once('\n').map_or(String::new(), |(_, told)| told.to_owned()));
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    chandler.yaml:1:13: acme.dns has no hook, rfc2136 or route53; say who writes TXT records
+    chandler.yaml:1:21: acme.dns has hook, route53; one of them writes TXT records, so leave the others out
+    chandler.yaml:1:23: acme.dns.rfc2136 has no key_file; `tsig-keygen` makes the key
+    chandler.yaml:1:32: acme.dns.rfc2136.server: "http://ns1" is not a server: write its name or address, and a port where it is not 53
+    chandler.yaml:1:64: acme.dns.rfc2136.key holds no secret: write it in base64 on the first line, or what `tsig-keygen` prints
+    chandler.yaml:1:42: acme.dns.rfc2136.key: the secret alone does not say what the server calls it; write acme.dns.rfc2136.key_name
+    chandler.yaml:1:65: acme.dns.rfc2136.key_algorithm: "md5" is not an algorithm: write hmac-sha256, hmac-sha384 or hmac-sha512
+    chandler.yaml:1:80: acme.dns.rfc2136.key_file: /nowhere cannot be read: No such file or directory (os error 2)
+    chandler.yaml:1:23: acme.dns.route53: "off" is not a section: write on, or keys below it
+    chandler.yaml:1:33: acme.dns.route53.zone_id: "../x" is not a hosted zone's number: letters and digits, such as Z0123456789ABC
+    chandler.yaml:1:49: acme.dns.route53.endpoint: "aws" is not a URL: the scheme is missing; write https://HOST or http://HOST
+    chandler.yaml:1:67: acme.dns.resolvers: "dns.corp" is not a resolver: write its address, such as 10.0.0.2 or 10.0.0.2:5353
+    "#);
+}
+
+#[test]
+fn a_name_servers_key_is_read_from_its_file_and_not_shown() {
+    let read = |_: &std::path::Path| Ok("key \"chandler\" {\n\talgorithm hmac-sha512;\n\tsecret \"aHVudGVyMg==\";\n};\n".to_owned());
+    let sources = Sources { read, ..Sources::yaml("acme: {dns: {rfc2136: {server: ns1.corp, key_file: /tsig.key}}}") };
+    let shown = resolve(&sources).expect("it is right").show();
+    let dns: Vec<&str> = shown.lines().skip_while(|line| !line.starts_with("  dns:")).take(8).collect();
+    insta::assert_snapshot!(dns.join("\n"), @r"
+    dns:
+      rfc2136:
+        server: ns1.corp:53  # chandler.yaml:1:32
+        key_name: chandler  # default
+        key_algorithm: hmac-sha512  # default
+        key: (secret)  # chandler.yaml:1:52
+        ttl: 1m  # default
+      wait: 2m  # default
+    ");
+}
+
+#[test]
+fn amazons_zones_take_one_word() {
+    for text in ["{route53: on}", "{route53: }", "{route53: {}}"] {
+        let config = resolved(&format!("acme: {{dns: {text}}}")).config;
+        assert!(matches!(config.acme.dns.expect("it is said").writer, DnsWriterConfig::Route53(_)), "{text}");
+        assert_eq!(config.acme.ways, [certs::solve::Way::Dns], "{text}");
+    }
+    let of_variables = with_environment("", &[("CHANDLER_ACME_DNS_ROUTE53", "on"), ("CHANDLER_ACME_DNS_ROUTE53_PROFILE", "ci")]);
+    let DnsWriterConfig::Route53(settings) = resolve(&of_variables).expect("it is right").config.acme.dns.expect("it is said").writer
+    else {
+        panic!("Route 53");
+    };
+    assert_eq!(settings.profile.as_deref(), Some("ci"));
+}

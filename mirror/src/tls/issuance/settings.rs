@@ -6,13 +6,16 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use certs::acme::{AccountWish, Courier};
+use certs::dns::Resolver;
+use certs::solve::route53::{Environment, Route53};
+use certs::solve::{DnsHook, DnsProofs, DnsWriter};
 use certs::store::Store;
 use certs::worker::PRIVATE;
 use certs::{Budget, Identifier, Wish};
 use url::Url;
 
 use super::AcmeError;
-use crate::config::{AcmeConfig, Issuer, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Names};
+use crate::config::{AcmeConfig, DnsWriterConfig, Issuer, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Names};
 use crate::roots::system_roots;
 
 impl AcmeConfig {
@@ -55,6 +58,9 @@ impl AcmeConfig {
         let mut hasher = DefaultHasher::new(); // Of another release it may be another: then one attempt comes early.
         format!("{ca:?} {dns:?} {email:?} {http} {ways:?}").hash(&mut hasher);
         external.as_ref().map(|external| (external.kid().to_owned(), external.key())).hash(&mut hasher);
+        if let Some(DnsWriterConfig::Rfc2136(server)) = dns.as_ref().map(|dns| &dns.writer) {
+            server.key.secret().hash(&mut hasher);
+        }
         format!("{:016x}", hasher.finish())
     }
 
@@ -88,12 +94,34 @@ impl AcmeConfig {
         is_its.then_some(LETS_ENCRYPT_STAGING)
     }
 
+    /// How TXT records are written for dns-01.
+    pub fn dns_proofs(&self) -> Result<Option<DnsProofs>, AcmeError> {
+        let Some(dns) = &self.dns else { return Ok(None) };
+        let writer = match &dns.writer {
+            DnsWriterConfig::Hook(hook) => DnsWriter::Hook(DnsHook::new(hook.style, &hook.hook, hook.cleanup.as_deref(), hook.timeout)),
+            DnsWriterConfig::Rfc2136(server) => DnsWriter::Rfc2136(server.clone()),
+            DnsWriterConfig::Route53(settings) => {
+                DnsWriter::Route53(Route53::new(settings.clone(), Environment::of_process(), &system_roots())?)
+            }
+        };
+        Ok(Some(DnsProofs::new(writer, self.resolver(), dns.wait)))
+    }
+
+    /// Who is asked where names lead.
+    pub fn resolver(&self) -> Resolver {
+        Resolver::new(self.dns.as_ref().map_or(&[], |dns| &dns.resolvers))
+    }
+
     /// What is wrong with the files that it names, by key.
     pub fn faults(&self) -> Vec<(&'static str, Box<dyn Error>)> {
         let ca = self.courier().err().map(|error| ("acme.ca", error.into()));
         let script = |key, file: &Path| is_no_program(file).map(|why| (key, why.into()));
-        let hook = self.dns.as_ref().and_then(|dns| script("acme.dns.hook", &dns.hook));
-        let cleanup = self.dns.as_ref().and_then(|dns| script("acme.dns.cleanup", dns.cleanup.as_ref()?));
+        let hook = self.dns.as_ref().and_then(|dns| match &dns.writer {
+            DnsWriterConfig::Hook(hook) => Some(hook),
+            DnsWriterConfig::Rfc2136(_) | DnsWriterConfig::Route53(_) => None,
+        });
+        let cleanup = hook.and_then(|hook| script("acme.dns.cleanup", hook.cleanup.as_ref()?));
+        let hook = hook.and_then(|hook| script("acme.dns.hook", &hook.hook));
         [ca, hook, cleanup].into_iter().flatten().collect()
     }
 }

@@ -1,0 +1,179 @@
+//! dns-01: where the record goes, who writes it, and when it is there.
+//!
+//! `_acme-challenge.NAME` may be another name for one that we may write (a CNAME, by which a zone that nobody wants to open is left alone): the record goes
+//! where that leads. A script finds its own way.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::rfc2136::{Rfc2136, Rfc2136Error};
+use super::route53::{Route53, Route53Error};
+use super::{DnsHook, HookError, Proof};
+use crate::Identifier;
+use crate::acme::with_causes;
+use crate::dns::{DnsError, Name, NameError, Propagation, Resolver};
+
+/// Everything for dns-01.
+#[derive(Debug)]
+pub struct DnsProofs {
+    resolver: Resolver,
+    /// Where each value was put, to be taken away from there whatever the names say then.
+    places: Mutex<HashMap<String, Name>>,
+    wait: Option<Duration>,
+    writer: DnsWriter,
+}
+
+/// Who writes TXT records.
+#[derive(Debug)]
+pub enum DnsWriter {
+    /// A script.
+    Hook(DnsHook),
+    /// A name server that takes updates.
+    Rfc2136(Rfc2136),
+    /// Amazon's.
+    Route53(Route53),
+}
+
+/// Why a record is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum DnsProofError {
+    /// Where it belongs.
+    #[error("it is not known where the record of {name} belongs")]
+    Follow {
+        /// Whose.
+        name: Name,
+        /// Why not.
+        #[source]
+        source: DnsError,
+    },
+    /// By a script.
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    /// The name is too long to have a record below it.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// By updates.
+    #[error(transparent)]
+    Rfc2136(#[from] Rfc2136Error),
+    /// By Amazon.
+    #[error(transparent)]
+    Route53(#[from] Route53Error),
+}
+
+impl From<DnsHook> for DnsProofs {
+    /// Scripts wait themselves.
+    fn from(hook: DnsHook) -> Self {
+        Self::new(DnsWriter::Hook(hook), Resolver::default(), None)
+    }
+}
+
+impl DnsProofs {
+    /// `resolver` tells where names lead; `wait`: how long the zone's own servers may take to show a record.
+    pub fn new(writer: DnsWriter, resolver: Resolver, wait: Option<Duration>) -> Self {
+        Self { places: Mutex::default(), resolver, wait, writer }
+    }
+
+    pub(super) async fn present(&self, proof: &Proof) -> Result<(), DnsProofError> {
+        let value = &proof.dns_value;
+        match &self.writer {
+            DnsWriter::Hook(hook) => hook.present(proof).await?,
+            DnsWriter::Rfc2136(server) => server.add(&self.place(proof).await?, value).await?,
+            DnsWriter::Route53(account) => account.add(&self.place(proof).await?, value).await?,
+        }
+        Ok(())
+    }
+
+    pub(super) async fn withdraw(&self, proof: &Proof) -> Result<(), DnsProofError> {
+        let (value, place) = (&proof.dns_value, self.places().remove(&proof.dns_value));
+        match (&self.writer, place) {
+            (DnsWriter::Hook(hook), _) => hook.withdraw(proof).await?,
+            (_, None) => {} // It did not come so far.
+            (DnsWriter::Rfc2136(server), Some(place)) => server.remove(&place, value).await?,
+            (DnsWriter::Route53(account), Some(place)) => account.remove(&place, value).await?,
+        }
+        Ok(())
+    }
+
+    /// Waits until CAs can see `proofs`. It says what is doubtful, and never fails: the CA looks from elsewhere.
+    pub(super) async fn settle(&self, proofs: &[&Proof]) {
+        let Some(wait) = self.wait else { return };
+        let mut records = Vec::new();
+        for proof in proofs {
+            let place = self.places().get(&proof.dns_value).cloned();
+            let place = match place {
+                Some(place) => Ok(place),
+                None => self.follow(&proof.identifier).await, // A script's.
+            };
+            match place {
+                Ok(place) => records.push((place, proof.dns_value.clone())),
+                Err(error) => {
+                    tracing::warn!(tls.name = %proof.identifier, error = &error as &dyn Error, "whether its record is seen is not known");
+                }
+            }
+        }
+        let propagation = Propagation { resolver: self.resolver.clone(), wait };
+        for seen in propagation.until_seen(&records).await {
+            if let Some(doubt) = seen.doubt() {
+                tracing::warn!(dns.name = %seen.name, doubt, "the CA may not see the record yet, and looks for it now");
+            } else {
+                tracing::info!(dns.name = %seen.name, servers = seen.by.len(), "every server of the zone shows the record");
+            }
+        }
+    }
+
+    /// Whether records for `identifier` can be written, as far as that can be told without writing one. `None`: nobody knows of a script.
+    pub async fn try_out(&self, identifier: &Identifier) -> Option<Result<String, DnsProofError>> {
+        let tried = match &self.writer {
+            DnsWriter::Hook(_) => return None,
+            DnsWriter::Rfc2136(server) => match self.follow(identifier).await {
+                Ok(name) => {
+                    server.try_out(&name).await.map(|zone| format!("{} takes {name} in the zone {zone}", server.server)).map_err(Into::into)
+                }
+                Err(error) => Err(error),
+            },
+            DnsWriter::Route53(account) => match self.follow(identifier).await {
+                Ok(name) => account.try_out(&name).await.map(|zone| format!("Route 53 has {name} in the zone {zone}")).map_err(Into::into),
+                Err(error) => Err(error),
+            },
+        };
+        Some(tried)
+    }
+
+    async fn place(&self, proof: &Proof) -> Result<Name, DnsProofError> {
+        let place = self.follow(&proof.identifier).await?;
+        self.places().insert(proof.dns_value.clone(), place.clone());
+        Ok(place)
+    }
+
+    /// Resolvers that do not answer, as in a closed network, know of no other name either.
+    async fn follow(&self, identifier: &Identifier) -> Result<Name, DnsProofError> {
+        let name = challenge(identifier)?;
+        let first = match &self.writer {
+            DnsWriter::Rfc2136(server) => server.address().await.ok(),
+            DnsWriter::Hook(_) | DnsWriter::Route53(_) => None,
+        };
+        match self.resolver.follow(&name, first).await {
+            Ok(place) => Ok(place),
+            Err(source @ DnsError::Circle { .. }) => Err(DnsProofError::Follow { name, source }),
+            Err(error) => {
+                let error = with_causes(&error);
+                tracing::debug!(dns.name = %name, error, "whether it is another name for something cannot be asked");
+                Ok(name)
+            }
+        }
+    }
+
+    fn places(&self) -> std::sync::MutexGuard<'_, HashMap<String, Name>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the record of a name is looked for (RFC 8555 8.4); an address has none, and never comes here.
+fn challenge(identifier: &Identifier) -> Result<Name, NameError> {
+    match identifier {
+        Identifier::Dns(name) => format!("_acme-challenge.{}", name.base()).parse(),
+        Identifier::Ip(address) => address.to_string().parse(),
+    }
+}
