@@ -16,7 +16,7 @@
 //! | a proof that is not found, another way, a trial where it costs nothing | here, `odd_proofs`, `certs::solve` |
 //! | a proof that is looked for several times, at any of several mirrors | `https_by_acme::together` |
 //! | a wildcard beside its own name; a lasting record | here |
-//! | a record that cannot be written, that servers of the zone lack, that is left behind | `dns` |
+//! | a record that cannot be written, that servers of the zone lack, that is left behind | `dns`, `route53` |
 //! | several processes, one folder | `https_by_acme` |
 //! | several certificates at once; one that hangs; all due on one day | `https_by_acme`, `lost`, `certs::plan` |
 //! | a CA that is away for long, or for good | here, `https_by_acme::endured`, `certs::plan` |
@@ -35,6 +35,7 @@ mod odd_answers;
 mod odd_proofs;
 pub(super) mod prover;
 mod replacing;
+mod route53;
 mod several_cas;
 mod suggestions;
 
