@@ -11,6 +11,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 use tests::hub::Hub;
+use tests::interposer::{Fate, Interposer};
+use tests::named::{Named, Zone};
 use tests::operator::Operator;
 use tests::pebble::{Pebble, Settings};
 use tests::program::{Program, program_path};
@@ -145,4 +147,60 @@ async fn what_stands_against_a_certificate_is_told_before_a_ca_is_asked() {
     let output = cert(&none.write(), &["status"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("hint:"), "{}", text(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_no_ca_reaches_writes_its_own_records_and_whether_it_can_is_told_before() {
+    let lines =
+        ["@ CAA 0 issue \"ca.example; validationmethods=dns-01\"", "closed CAA 0 issue \"pki.goog\"", "closed CAA 0 issuewild \";\""];
+    let zone = lines.iter().fold(Zone::new("test").grant("grant chandler subdomain other.test. TXT;"), |zone, line| zone.record(line));
+    let Some(named) = Named::start(&[zone]) else { return };
+    let Some(pebble) = Pebble::start(Settings { dns: Some(named.socket()), ..Settings::default() }) else { return };
+    let named_in_caa = |text: String| {
+        let mut directory: Value = serde_json::from_str(&text).expect("a directory is JSON");
+        directory["meta"]["caaIdentities"] = serde_json::json!(["CA.example"]);
+        directory.to_string()
+    };
+    let way = Interposer::before(&pebble, move |asked| if asked.path == "/dir" { Fate::rewrite(named_in_caa) } else { Fate::Pass });
+    let (hub, builder) = (Hub::start(), Program::of_hub("http://unused.invalid"));
+    let (ca, key, state) = (builder.folder().join("ca.pem"), builder.folder().join("tsig.key"), builder.folder().join("certs"));
+    fs::write(&ca, way.root()).expect("written");
+    fs::write(&key, Named::key_file()).expect("written");
+    let acme = format!(
+        "acme: {{directories: [\"{}\"], ca: \"{}\", path: \"{}\", dns: {{rfc2136: {{server: \"{}\", key_file: \"{}\"}}, resolvers: [\"{3}\"]}}}}",
+        way.directory(),
+        ca.display(),
+        state.display(),
+        named.socket(),
+        key.display()
+    );
+    let listeners = |names: &str| format!("[{{address: \"127.0.0.1:0\", tls: {{acme: [{names}]}}}}]");
+    let wrong = Program::of_hub(&hub.url()).listeners(&listeners("other.test, closed.test, '*.closed.test'")).config(&acme);
+    let said = text(&cert(&wrong.write(), &["check"]).stderr);
+    let of = |name: &str| format!("CAA of {name} for {}: ", way.directory());
+    for line in [
+        format!("good  {}it may issue (test)", of("other.test")),
+        format!("bad   {}closed.test lets only pki.goog issue; add CAA 0 issue \"ca.example\" to closed.test", of("closed.test")),
+        format!("bad   {}closed.test lets no CA issue; add CAA 0 issuewild \"ca.example\" to closed.test", of("*.closed.test")),
+        format!("good  {} takes _acme-challenge.other.test in the zone test", named.socket()),
+        format!(
+            "bad   TXT records for closed.test: {} refuses to change _acme-challenge.closed.test in the zone test (REFUSED)",
+            named.socket()
+        ),
+    ] {
+        assert!(said.contains(&line), "{line}\nin\n{said}");
+    }
+    assert!(!said.contains(Named::SECRET), "{said}");
+
+    let program = Program::of_hub(&hub.url()).listeners(&listeners("'*.other.test', other.test")).config(&acme).start();
+    right(&cert(&program.config(), &["check"]));
+    Operator::of(&program).wait_for_readiness(200).await;
+    let leaf = shown(&program, "any.other.test").await;
+    assert!(leaf.windows(12).any(|text| text == b"*.other.test"), "{}", program.log());
+    assert_eq!(named.texts("_acme-challenge.other.test"), Vec::<String>::new());
+    assert!(
+        !program.log().contains(Named::SECRET) && program.log().contains("every server of the zone shows the record"),
+        "{}",
+        program.log()
+    );
 }

@@ -1,5 +1,6 @@
 //! `chandler cert check`: whether certificates can be got, before anything is asked of a CA that counts.
 
+mod dns;
 mod ports;
 
 use std::collections::BTreeSet;
@@ -34,11 +35,12 @@ pub(super) fn check(config: &Config) -> Result<String, CertFailure> {
     if wanted.iter().any(|names| names.issuer == Issuer::Private) {
         findings.push(private_ca(config));
     }
-    if let Ok(courier) = config.acme.courier()
-        && !all.is_empty()
-    {
-        findings.extend(config.acme.directories.iter().map(|url| runtime.block_on(directory(&courier, url.as_str()))));
+    let courier = config.acme.courier().ok().filter(|_| !all.is_empty());
+    if let Some(courier) = &courier {
+        findings.extend(config.acme.directories.iter().map(|url| runtime.block_on(directory(courier, url.as_str()))));
     }
+    findings.extend(runtime.block_on(dns::caa(config, &all, courier.as_ref())));
+    findings.extend(runtime.block_on(dns::records(config, &all)));
     let mut out = String::new();
     for Finding { fault, subject } in &findings {
         let _ = match fault {

@@ -18,7 +18,7 @@ pub use account::{AccountError, AccountWish, ExternalAccount, open_account};
 pub use ari::{Advice, ask};
 pub(crate) use courier::client;
 pub use courier::{Courier, CourierError, Seen};
-pub use directory::{Directory, Meta, greet};
+pub use directory::{Directory, Meta, caa_identities, greet};
 pub(crate) use error::with_causes;
 pub use error::{CaError, Remedy};
 pub use order::{Carried, End, Errand, OrderError, Proved, Rehearsed, carry, rehearse};

@@ -59,6 +59,12 @@ pub async fn greet(courier: &Courier, directory: &str) -> Result<(), String> {
     Directory::ask(courier, directory).await.map(drop)
 }
 
+/// What the CA at `directory` says that it is called in CAA records, in small letters; many say nothing.
+pub async fn caa_identities(courier: &Courier, directory: &str) -> Vec<String> {
+    let said = Directory::ask(courier, directory).await.unwrap_or_default();
+    said.meta.caa_identities.iter().map(|identity| identity.to_ascii_lowercase()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
