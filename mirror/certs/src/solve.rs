@@ -128,10 +128,11 @@ impl Solvers {
     }
 
     /// Waits until CAs can see what was put in place.
-    pub async fn settle(&self, proofs: &[Proof]) {
+    pub async fn settle(&self, proofs: &[Proof]) -> Result<(), PresentError> {
         let in_dns: Vec<&Proof> = proofs.iter().filter(|proof| proof.way == Way::Dns).collect();
-        if let Some(dns) = self.dns.as_ref().filter(|_| !in_dns.is_empty()) {
-            dns.settle(&in_dns).await;
+        match &self.dns {
+            Some(dns) if !in_dns.is_empty() => Ok(dns.settle(&in_dns).await?),
+            _ => Ok(()),
         }
     }
 

@@ -59,6 +59,14 @@ pub enum CaError {
         /// Why not.
         reason: String,
     },
+    /// Nobody knows whether it would see the proofs.
+    #[error("the proofs for {directory} are not known to be in place: {reason}")]
+    Settle {
+        /// At which CA.
+        directory: String,
+        /// Why not.
+        reason: String,
+    },
     /// It could not see that names are ours.
     #[error("{directory} could not see that {} is ours: {}", identifiers_of(failed), failed.iter().map(|(_, why)| why.as_str()).collect::<Vec<_>>().join("; "))]
     Unproved {
@@ -152,7 +160,7 @@ impl CaError {
             Self::Exchange { seen, .. } => (exchange_class(self.problem(), seen), seen.retry_after.or_else(|| self.written_date(now))),
             Self::Identifiers { .. } | Self::NoChallenge { .. } => (Class::Configuration, None),
             Self::Late { .. } => (Class::Transient, None),
-            Self::Present { .. } | Self::Unproved { .. } | Self::Unusable { .. } => (Class::Validation, None),
+            Self::Present { .. } | Self::Settle { .. } | Self::Unproved { .. } | Self::Unusable { .. } => (Class::Validation, None),
         }
     }
 

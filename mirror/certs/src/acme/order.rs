@@ -256,7 +256,8 @@ impl Errand<'_> {
         if is_new {
             self.folder.save_pending(pending)?; // Before the CA looks: it may meet another process than this one.
         }
-        self.solvers.settle(presented).await;
+        let settled = self.solvers.settle(presented).await;
+        settled.map_err(|error| CaError::Settle { directory: self.directory.to_owned(), reason: with_causes(&error) })?;
         Ok(self.tell(order, presented).await?)
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::rfc2136::{Rfc2136, Rfc2136Error};
@@ -18,6 +18,8 @@ use crate::dns::{DnsError, Name, NameError, Propagation, Resolver};
 /// Everything for dns-01.
 #[derive(Debug)]
 pub struct DnsProofs {
+    /// Of values that Amazon's servers may not have yet.
+    changes: Mutex<HashMap<String, String>>,
     resolver: Resolver,
     /// Where each value was put, to be taken away from there whatever the names say then.
     places: Mutex<HashMap<String, Name>>,
@@ -72,7 +74,7 @@ impl From<DnsHook> for DnsProofs {
 impl DnsProofs {
     /// `resolver` tells where names lead; `wait`: how long the zone's own servers may take to show a record.
     pub fn new(writer: DnsWriter, resolver: Resolver, wait: Option<Duration>) -> Self {
-        Self { places: Mutex::default(), resolver, wait, writer }
+        Self { changes: Mutex::default(), places: Mutex::default(), resolver, wait, writer }
     }
 
     pub(super) async fn present(&self, proof: &Proof) -> Result<(), DnsProofError> {
@@ -80,13 +82,17 @@ impl DnsProofs {
         match &self.writer {
             DnsWriter::Hook(hook) => hook.present(proof).await?,
             DnsWriter::Rfc2136(server) => server.add(&self.place(proof).await?, value).await?,
-            DnsWriter::Route53(account) => account.add(&self.place(proof).await?, value).await?,
+            DnsWriter::Route53(account) => {
+                let change = account.add(&self.place(proof).await?, value).await?;
+                lock(&self.changes).extend(change.map(|change| (value.clone(), change)));
+            }
         }
         Ok(())
     }
 
     pub(super) async fn withdraw(&self, proof: &Proof) -> Result<(), DnsProofError> {
-        let (value, place) = (&proof.dns_value, self.places().remove(&proof.dns_value));
+        let (value, place) = (&proof.dns_value, lock(&self.places).remove(&proof.dns_value));
+        lock(&self.changes).remove(value);
         match (&self.writer, place) {
             (DnsWriter::Hook(hook), _) => hook.withdraw(proof).await?,
             (_, None) => {} // It did not come so far.
@@ -96,12 +102,23 @@ impl DnsProofs {
         Ok(())
     }
 
-    /// Waits until CAs can see `proofs`. It says what is doubtful, and never fails: the CA looks from elsewhere.
-    pub(super) async fn settle(&self, proofs: &[&Proof]) {
-        let Some(wait) = self.wait else { return };
+    /// Waits until CAs can see `proofs`.
+    pub(super) async fn settle(&self, proofs: &[&Proof]) -> Result<(), DnsProofError> {
+        if let DnsWriter::Route53(account) = &self.writer {
+            let changes: Vec<String> = proofs.iter().filter_map(|proof| lock(&self.changes).remove(&proof.dns_value)).collect();
+            account.settle(&changes).await?;
+        }
+        if let Some(wait) = self.wait {
+            self.ask_servers(proofs, wait).await;
+        }
+        Ok(())
+    }
+
+    /// Says what is doubtful, and never fails: the CA looks from elsewhere.
+    async fn ask_servers(&self, proofs: &[&Proof], wait: Duration) {
         let mut records = Vec::new();
         for proof in proofs {
-            let place = self.places().get(&proof.dns_value).cloned();
+            let place = lock(&self.places).get(&proof.dns_value).cloned();
             let place = match place {
                 Some(place) => Ok(place),
                 None => self.follow(&proof.identifier).await, // A script's.
@@ -143,7 +160,7 @@ impl DnsProofs {
 
     async fn place(&self, proof: &Proof) -> Result<Name, DnsProofError> {
         let place = self.follow(&proof.identifier).await?;
-        self.places().insert(proof.dns_value.clone(), place.clone());
+        lock(&self.places).insert(proof.dns_value.clone(), place.clone());
         Ok(place)
     }
 
@@ -164,10 +181,10 @@ impl DnsProofs {
             }
         }
     }
+}
 
-    fn places(&self) -> std::sync::MutexGuard<'_, HashMap<String, Name>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where the record of a name is looked for (RFC 8555 8.4); an address has none, and never comes here.

@@ -122,13 +122,28 @@ impl Route53 {
         Ok(Self { environment, http, nearby, one: Arc::default(), settings })
     }
 
-    /// Adds the record, and waits until all of Amazon's servers have it.
-    pub async fn add(&self, name: &Name, value: &str) -> Result<(), Route53Error> {
-        let change = {
-            let _alone = self.one.lock().await;
-            self.change(name, |set| set.with(value)).await?
-        };
-        if let Some((account, change)) = change { settled(&account, &change).await } else { Ok(()) }
+    /// Adds the record. Gives the change's number, where one was to be made.
+    pub async fn add(&self, name: &Name, value: &str) -> Result<Option<String>, Route53Error> {
+        let _alone = self.one.lock().await;
+        self.change(name, |set| set.with(value)).await
+    }
+
+    /// Waits until all of Amazon's servers have these changes. It takes a minute at most as a rule; what is late is seen by asking them.
+    pub async fn settle(&self, changes: &[String]) -> Result<(), Route53Error> {
+        let account = self.account().await?;
+        let deadline = Instant::now() + PATIENCE;
+        for change in changes {
+            let mut pause = FIRST_PAUSE;
+            while !account.is_settled(change).await? {
+                if Instant::now() > deadline {
+                    tracing::warn!(change, "Route 53 has not told all of its servers within {} s", PATIENCE.as_secs());
+                    break;
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+        Ok(())
     }
 
     /// Takes this one away.
@@ -146,7 +161,7 @@ impl Route53 {
     }
 
     /// The change that was made, if one was to be made.
-    async fn change(&self, name: &Name, change: impl Fn(&RecordSet) -> RecordSet) -> Result<Option<(Account<'_>, String)>, Route53Error> {
+    async fn change(&self, name: &Name, change: impl Fn(&RecordSet) -> RecordSet) -> Result<Option<String>, Route53Error> {
         let account = self.account().await?;
         let zone = self.zone(&account, name).await?;
         for _ in 1..TRIES {
@@ -156,7 +171,7 @@ impl Route53 {
                 return Ok(None);
             }
             if let Some(change) = account.replace(&zone, name, &before, &after).await? {
-                return Ok(Some((account, change)));
+                return Ok(Some(change));
             }
         }
         Err(Route53Error::Busy { code: "others change it all the time".into(), doing: api::CHANGING })
@@ -178,20 +193,6 @@ impl Route53 {
         }
         Err(Route53Error::NoZone { name: name.clone() })
     }
-}
-
-/// Until all servers have a change. It takes a minute at most as a rule; what is late is seen by asking them.
-async fn settled(account: &Account<'_>, change: &str) -> Result<(), Route53Error> {
-    let (deadline, mut pause) = (Instant::now() + PATIENCE, FIRST_PAUSE);
-    while !account.is_settled(change).await? {
-        if Instant::now() > deadline {
-            tracing::warn!(change, "Route 53 has not told all of its servers within {} s", PATIENCE.as_secs());
-            break;
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-    Ok(())
 }
 
 /// An answer, as far as it is of a size that such answers have.
