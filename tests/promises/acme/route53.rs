@@ -35,7 +35,7 @@ fn records(service: &tests::route53::Route53, secret: &str, token: Option<&str>,
     let endpoint = service.url().parse().expect("a URL");
     let settings = Route53Settings { endpoint, profile: None, zone_id: zone_id.map(str::to_owned) };
     let account = Route53::new(settings, environment, &rustls::RootCertStore::empty()).expect("a client");
-    let proofs = DnsProofs::new(DnsWriter::Route53(account), Resolver::default(), None);
+    let proofs = DnsProofs::new(DnsWriter::Route53(account), Resolver::new(&[([127, 0, 0, 1], 1).into()]), None);
     Solvers { dns: Some(Arc::new(proofs)), ..Solvers::default() }
 }
 

@@ -49,9 +49,6 @@ pub enum DnsError {
         /// Who.
         server: SocketAddr,
     },
-    /// There is nobody to ask.
-    #[error("no DNS server is known: write acme.dns.resolvers, or nameserver lines in /etc/resolv.conf")]
-    Nobody,
     /// It leads in a circle.
     #[error("{name} is another name for another name, and so on: the CNAME records lead in a circle")]
     Circle {

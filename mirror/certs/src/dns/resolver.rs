@@ -1,11 +1,10 @@
 //! What is found out by asking: which name a name stands for, where its zone starts, and who serves that.
 
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Data, DnsError, Kind, Message, Name, exchange};
 
-/// The servers that are asked, in their order.
+/// The servers that are asked, in their order; none: the machine's own, as they are when they are asked.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Resolver {
     servers: Vec<SocketAddr>,
@@ -23,22 +22,20 @@ pub struct Servers {
 impl Resolver {
     /// That asks these; the machine's own, where there are none.
     pub fn new(servers: &[SocketAddr]) -> Self {
-        if !servers.is_empty() {
-            return Self { servers: servers.to_vec() };
-        }
-        Self { servers: system(&fs::read_to_string("/etc/resolv.conf").unwrap_or_default()) }
+        Self { servers: servers.to_vec() }
     }
 
     /// The answer of the first that has one.
     pub async fn ask(&self, name: &Name, kind: Kind) -> Result<Message, DnsError> {
-        let mut last = DnsError::Nobody;
-        for server in &self.servers {
-            match exchange::query(*server, name, kind, true).await {
+        let servers = if self.servers.is_empty() { system(&read_system().await) } else { self.servers.clone() };
+        let mut last = None;
+        for server in servers {
+            match exchange::query(server, name, kind, true).await {
                 Ok(message) => return Ok(message),
-                Err(error) => last = error,
+                Err(error) => last = Some(error),
             }
         }
-        Err(last)
+        Err(last.expect("at least one was asked"))
     }
 
     /// The name that `name` is another name for, at the end of all: a record for `name` is put there. `first` is asked before all others: it may be the
@@ -117,6 +114,11 @@ fn server_of(record: &super::Record) -> Option<Name> {
         Data::Ns(name) => Some(name.clone()),
         _ => None,
     }
+}
+
+/// Written anew when the machine comes into another network.
+async fn read_system() -> String {
+    tokio::fs::read_to_string("/etc/resolv.conf").await.unwrap_or_default()
 }
 
 /// The `nameserver` lines, as the system's own library takes them (resolv.conf(5)): three at most, and this machine where there is none.
