@@ -98,7 +98,7 @@ impl Named {
         let mut configuration = format!(
             "options {{ directory \"{}\"; listen-on port 53 {{ {address}; }}; listen-on-v6 {{ none; }}; recursion {recursion}; pid-file none;\n\
              lock-file none; dnssec-validation no; allow-transfer {{ any; }}; notify yes; notify-source {address}; transfer-source {address};\n\
-             notify-delay 0; min-refresh-time 1; key-directory \".\"; }};\ncontrols {{ }};\n\
+             notify-delay 0; min-refresh-time 1; querylog yes; key-directory \".\"; }};\ncontrols {{ }};\n\
              key \"{}\" {{ algorithm hmac-sha256; secret \"{}\"; }};\n",
             folder.path().display(),
             Self::KEY,

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use certs::dns::{Data, Entry, Kind, Name, Propagation, Question, Rcode, Resolver, Seen, TsigAlgorithm, TsigKey, exchange, query};
-use certs::solve::{DnsProofs, DnsWriter, Rfc2136, Solvers};
+use certs::solve::{DnsHook, DnsProofs, DnsWriter, HookStyle, Rfc2136, Solvers};
 use certs::worker::Look;
 use certs::{Class, Reason};
 use tests::named::{Named, Zone};
 use tests::pebble::{Pebble, Settings};
 
+use super::prover::write_script;
 use super::{Owner, install_crypto};
 
 fn name(text: &str) -> Name {
@@ -93,6 +94,28 @@ async fn a_proof_that_the_ca_does_not_see_is_taken_away_as_well() {
     assert_eq!(worker.look().await.expect("files"), Look::Failed(Class::Validation));
     assert!(named.log().contains("adding an RR at '_acme-challenge.mirror.test' TXT"), "{}", named.log());
     assert_eq!(named.texts(PLACE), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_script_the_zones_servers_are_asked_as_well_where_somebody_wants_it() {
+    install_crypto();
+    let Some(named) = Named::start(&[Zone::new("test").grant("grant chandler zonesub TXT;")]) else { return };
+    let (Some(pebble), Some(nsupdate)) = (pebble_at(&named), tests::tools::require("nsupdate")) else { return };
+    for wait in [None, Some(Duration::from_secs(20))] {
+        let owner = Owner::of(&pebble, &["mirror.test"]);
+        let (key, script) = (owner.files.path().join("key"), owner.files.path().join("hook"));
+        std::fs::write(&key, Named::key_file()).expect("written");
+        let (server, nsupdate, key) = (named.socket().ip(), nsupdate.display(), key.display());
+        let add = "update add _acme-challenge.$CERTBOT_DOMAIN. 5 TXT $CERTBOT_VALIDATION\\nsend\\n";
+        write_script(&script, &format!("#!/bin/sh\nprintf \"server {server}\\n{add}\" | {nsupdate} -k {key}\n"));
+        let hook = DnsHook::new(HookStyle::Certbot, &script, None, Duration::from_secs(60));
+        let proofs = DnsProofs::new(DnsWriter::Hook(hook), Resolver::new(&[named.socket()]), wait);
+        let worker = owner.worker(&pebble, Solvers { dns: Some(Arc::new(proofs)), ..Solvers::default() });
+        assert_eq!(worker.look().await.expect("files"), Look::Obtained(Reason::Missing), "{}\n{}", pebble.log(), named.log());
+        // A CA's resolver wants it answered whoever knows it (+); we ask what this server itself has (-).
+        let ours = named.log().lines().filter(|line| line.contains("query: _acme-challenge.mirror.test IN TXT -")).count();
+        assert_eq!(ours > 0, wait.is_some(), "{}", named.log());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
