@@ -8,7 +8,7 @@ mod rehearsal;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use instant_acme::{Account, AuthorizationStatus, ChallengeType, NewOrder, Order, OrderStatus};
+use instant_acme::{Account, AuthorizationState, AuthorizationStatus, ChallengeHandle, ChallengeType, NewOrder, Order, OrderStatus};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use tokio::time::Instant;
 
@@ -230,21 +230,12 @@ impl Errand<'_> {
             if authorization.status != AuthorizationStatus::Pending {
                 continue;
             }
-            let offered: Vec<Way> = authorization.challenges.iter().filter_map(|challenge| way_of(&challenge.r#type)).collect();
-            let Some(way) = self.solvers.choose(&identifier, &offered, self.attempt) else {
-                let offered = authorization.challenges.iter().map(|challenge| name_of(&challenge.r#type)).collect::<Vec<_>>().join(", ");
-                return Err(CaError::NoChallenge { directory: self.directory.to_owned(), identifier, offered }.into());
+            let way = match self.way(&authorization, &identifier) {
+                Ok(way) => way,
+                Err(offered) => return Err(CaError::NoChallenge { directory: self.directory.to_owned(), identifier, offered }.into()),
             };
             let Some(challenge) = authorization.challenge(type_of(way)) else { continue };
-            let key_authorization = challenge.key_authorization();
-            let proof = Proof {
-                digest: key_authorization.digest().as_ref().to_vec(),
-                dns_value: key_authorization.dns_value(),
-                identifier: identifier.clone(),
-                key_authorization: key_authorization.as_str().to_owned(),
-                token: challenge.token.clone(),
-                way,
-            };
+            let proof = proof(&challenge, &identifier, way);
             presented.push(proof.clone()); // Before it is there: half of it is taken away as well.
             let in_place = self.solvers.present(&proof).await;
             in_place.map_err(|error| CaError::Present { identifier, reason: with_causes(&error) })?;
@@ -259,6 +250,13 @@ impl Errand<'_> {
         let settled = self.solvers.settle(presented).await;
         settled.map_err(|error| CaError::Settle { directory: self.directory.to_owned(), reason: with_causes(&error) })?;
         Ok(self.tell(order, presented).await?)
+    }
+
+    /// How `identifier` is proved, among the ways that the CA offers; else those.
+    fn way(&self, authorization: &AuthorizationState, identifier: &Identifier) -> Result<Way, String> {
+        let offered: Vec<Way> = authorization.challenges.iter().filter_map(|challenge| way_of(&challenge.r#type)).collect();
+        let names = || authorization.challenges.iter().map(|challenge| name_of(&challenge.r#type)).collect::<Vec<_>>().join(", ");
+        self.solvers.choose(identifier, &offered, self.attempt).ok_or_else(names)
     }
 
     /// That all proofs are in place. What was read of an authorization is not read again.
@@ -316,6 +314,18 @@ impl Errand<'_> {
 
     fn other_names(&self, got: &str) -> CaError {
         CaError::Identifiers { directory: self.directory.to_owned(), got: got.to_owned() }
+    }
+}
+
+fn proof(challenge: &ChallengeHandle<'_>, identifier: &Identifier, way: Way) -> Proof {
+    let key_authorization = challenge.key_authorization();
+    Proof {
+        digest: key_authorization.digest().as_ref().to_vec(),
+        dns_value: key_authorization.dns_value(),
+        identifier: identifier.clone(),
+        key_authorization: key_authorization.as_str().to_owned(),
+        token: challenge.token.clone(),
+        way,
     }
 }
 
