@@ -53,7 +53,9 @@ fn of_problem(kind: &str, detail: &str, doing: &str) -> Option<&'static str> {
 fn of_proofs(failed: &[(Identifier, String)]) -> Option<&'static str> {
     let (_, said) = failed.first()?;
     match said.split_once(": ")?.0 {
-        "dns-01" => Some("the TXT record that acme.dns writes must be seen by everybody: `chandler cert check` looks whether it can be, acme.dns.wait gives it time"),
+        "dns-01" => Some(
+            "the TXT record that acme.dns writes must be seen by everybody: `chandler cert check` looks whether it can be, acme.dns.wait gives it time",
+        ),
         "dns-persist-01" => Some("`chandler acme account show` prints the TXT record that must be there"),
         "http-01" => Some("the name's port 80 must lead to this machine, where acme.http answers; acme.challenges names other ways"),
         "tls-alpn-01" => Some("the name's port 443 must lead to this listener; acme.challenges names other ways"),
