@@ -284,7 +284,12 @@ async fn whoever_has_the_port_answers_for_the_orders_of_all_who_share_its_folder
         "{}",
         without.log()
     );
-    assert_eq!(pebble.issued(), 2);
+    // And for the next one: what was shown for the first is over.
+    let certificate = certs::store::Store::new(&shared.path().join("certs")).certificate(&"two.test".parse().expect("a name"));
+    certificate.ask(std::time::SystemTime::now().into(), true).expect("asked");
+    operator.wait_for_metric(OBTAINED, 2).await;
+    assert_eq!(operator.metric("chandler_acme_failed_attempts_total").await, 0, "{}", without.log());
+    assert_eq!(pebble.issued(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

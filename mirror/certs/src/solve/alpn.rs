@@ -37,6 +37,11 @@ impl AlpnProofs {
         own.or_else(|| self.others().get(&name).map(|other| Arc::clone(&other.certificate)))
     }
 
+    /// A CA comes for a proof of our own with this server name.
+    pub fn is_ours(&self, server_name: &str) -> bool {
+        self.own().contains_key(&server_name.to_ascii_lowercase())
+    }
+
     /// No CA looks at anything of ours now.
     pub fn is_empty(&self) -> bool {
         self.own().is_empty()

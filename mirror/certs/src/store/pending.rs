@@ -77,14 +77,19 @@ impl Proofs {
 
 impl Store {
     /// The proofs of all orders under way, whoever of those that share this folder placed them; nothing where there is no order, so that strangers learn
-    /// nothing of us.
-    pub fn proofs(&self) -> Result<Proofs, StoreError> {
-        let mut all = Proofs::default();
+    /// nothing of us. What cannot be read hides none of the others, and is told beside them.
+    pub fn proofs(&self) -> Result<(Proofs, Vec<StoreError>), StoreError> {
+        let (mut all, mut unread) = (Proofs::default(), Vec::new());
         for name in self.names()? {
             let folder = self.certificate(&name);
-            let under_way = [folder.pending()?, folder.rehearsal().pending()?].into_iter().flatten();
-            under_way.filter(|pending| pending.order.is_some()).for_each(|pending| all.extend(pending.proofs));
+            for pending in [folder.pending(), folder.rehearsal().pending()] {
+                match pending {
+                    Ok(Some(pending)) if pending.order.is_some() => all.extend(pending.proofs),
+                    Ok(_) => {}
+                    Err(error) => unread.push(error),
+                }
+            }
         }
-        Ok(all)
+        Ok((all, unread))
     }
 }

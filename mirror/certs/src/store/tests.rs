@@ -234,7 +234,7 @@ fn any_process_answers_for_an_order_that_is_under_way_and_for_none_else() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::new(folder.path());
     let certificate = store.certificate(&"mirror".parse().expect("a name"));
-    let proofs = || store.proofs().expect("read");
+    let proofs = || store.proofs().expect("read").0;
     assert_eq!(proofs(), Proofs::default(), "there is no order");
     certificate.save_pending(&pending(None)).expect("saved");
     assert_eq!(proofs(), Proofs::default(), "it is not placed yet");
@@ -244,6 +244,10 @@ fn any_process_answers_for_an_order_that_is_under_way_and_for_none_else() {
     certificate.clear_pending().expect("removed");
     certificate.rehearsal().save_pending(&placed).expect("saved");
     assert_eq!(proofs(), placed.proofs, "a trial is looked at as well");
+    let other = store.certificate(&"a.name.of.before".parse().expect("a name"));
+    files::write_text(&other.folder.join(PENDING), "{").expect("written");
+    let (found, unread) = store.proofs().expect("read");
+    assert_eq!((found, unread.len()), (placed.proofs.clone(), 1), "a damaged one hides no other");
     certificate.rehearsal().clear_pending().expect("removed");
     assert_eq!(proofs(), Proofs::default(), "it is over");
 }

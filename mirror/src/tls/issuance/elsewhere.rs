@@ -1,5 +1,6 @@
 //! Orders of other processes that share our folder: what CAs are to find for them. Looked for at most once in a while, since strangers can ask.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,28 @@ use certs::store::{Proofs, Store};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::check::chain;
+
 /// What the last look found.
 #[derive(Debug)]
 pub(super) struct Elsewhere {
     alpn: Arc<AlpnProofs>,
-    last: Mutex<Option<(Instant, Arc<Proofs>)>>,
+    last: Mutex<Option<Seen>>,
     store: Store,
+}
+
+#[derive(Debug)]
+struct Seen {
+    began: Instant,
+    ended: Instant,
+    found: Arc<Found>,
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    proofs: Proofs,
+    /// What could not be read.
+    troubles: Vec<String>,
 }
 
 impl Elsewhere {
@@ -21,40 +38,56 @@ impl Elsewhere {
         Self { alpn, last: Mutex::default(), store }
     }
 
-    /// The proofs that others wait for; those for port 443 are in its table after it. One look at a time, which begins after all who share it have asked:
-    /// what was written down before a CA was told to look is seen.
-    pub(super) async fn look(&self) -> Arc<Proofs> {
+    /// The proof of http-01 for this token that another one waits for; those for port 443 are in its table after it.
+    pub(super) async fn look(&self, token: &str) -> Option<String> {
+        self.see().await.proofs.http.get(token).cloned()
+    }
+
+    /// Sees to it that the table of port 443 is what others wait for now.
+    pub(super) async fn refresh(&self) {
+        self.see().await;
+    }
+
+    /// One look at a time, which begins after all who share it have asked: what was written down before a CA was told to look is seen.
+    async fn see(&self) -> Arc<Found> {
         let asked = Instant::now();
         let mut last = self.last.lock().await;
-        if let Some((began, found)) = &*last {
-            if *began > asked {
-                return Arc::clone(found);
+        if let Some(seen) = &*last {
+            if seen.began > asked {
+                return Arc::clone(&seen.found);
             }
-            tokio::time::sleep_until(*began + PAUSE).await;
+            // Strangers can ask: at most one part in so many of a thread's time goes into looks, however many files there are.
+            let rest = PAUSE.max((seen.ended - seen.began) * SHARE).min(LONGEST);
+            tokio::time::sleep_until(seen.began + rest).await;
         }
         let began = Instant::now();
         let (store, alpn) = (self.store.clone(), Arc::clone(&self.alpn));
         // The disk may hang, and a certificate takes its time.
         let found = tokio::task::spawn_blocking(move || look(&store, &alpn)).await;
         let found = Arc::new(found.unwrap_or_default()); // It panicked, or the runtime ends.
-        *last = Some((began, Arc::clone(&found)));
+        let said = last.as_ref().map(|seen| &seen.found.troubles);
+        for trouble in found.troubles.iter().filter(|trouble| !said.is_some_and(|said| said.contains(trouble))) {
+            tracing::warn!(error = trouble, "it is not known whether another process waits for a proof");
+        }
+        *last = Some(Seen { began, ended: Instant::now(), found: Arc::clone(&found) });
         found
     }
 }
 
-fn look(store: &Store, alpn: &AlpnProofs) -> Proofs {
-    let found = store.proofs().unwrap_or_else(|error| {
-        tracing::warn!(error = &error as &dyn std::error::Error, "it is not known whether another process waits for a proof");
-        Proofs::default()
-    });
-    if let Err(error) = alpn.take_over(&found) {
-        tracing::warn!(error = &error as &dyn std::error::Error, "another process' proof cannot be shown");
-    }
-    found
+fn look(store: &Store, alpn: &AlpnProofs) -> Found {
+    let told = |error: &dyn Error| chain(error);
+    let (proofs, unread) = store.proofs().unwrap_or_else(|error| (Proofs::default(), vec![error]));
+    let mut troubles: Vec<String> = unread.iter().map(|error| told(error)).collect();
+    troubles.extend(alpn.take_over(&proofs).err().map(|error| told(&error)));
+    Found { proofs, troubles }
 }
 
 /// Between the beginnings of two looks, however many ask: strangers can.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How much longer than itself the time from one look to the next is.
+const SHARE: u32 = 10;
+/// CAs do not wait for ever.
+const LONGEST: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -65,13 +98,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::new(folder.path());
         let elsewhere = Elsewhere::new(store.clone(), Arc::default());
-        assert!(elsewhere.look().await.http.is_empty());
+        assert_eq!(elsewhere.look("token").await, None);
         let pending = serde_json::json!({
             "account": "https://ca.test/acct/7", "csr": "", "directory": "https://ca.test/dir", "identifiers": ["mirror.test"], "key": "",
             "order": "https://ca.test/order/1", "profile": null, "proofs": {"http": {"token": "token.thumbprint"}}, "replaces": null,
         });
         let certificate = store.certificate(&"mirror.test".parse().expect("a name"));
         certificate.save_pending(&serde_json::from_value(pending).expect("an order")).expect("written");
-        assert_eq!(elsewhere.look().await.http.get("token").map(String::as_str), Some("token.thumbprint"));
+        assert_eq!(elsewhere.look("token").await.as_deref(), Some("token.thumbprint"));
     }
 }
