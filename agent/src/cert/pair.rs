@@ -23,13 +23,27 @@ pub(super) fn import(config: &Config, args: &ImportArgs) -> Result<String, CertF
     let read = |path: &Path| fs::read(path).map_err(|source| CertFailure::Read { path: path.to_owned(), source });
     let (certificate, key) = (read(&files.certificate)?, read(&files.key)?);
     let TlsFiles { certificate: to, key: key_to } = &target.files;
-    if to == key_to {
-        put(key_to, &[key, certificate].concat())?; // One file: never a key of another certificate.
+    if is_there_already(&files, &target.files) {
+        return Ok(format!("{}: nothing to do, the mirror reads it where it is and takes a new one by itself\n", to.display()));
+    }
+    let (place, key_place) = (behind_links(to), behind_links(key_to));
+    if place == key_place {
+        put(&key_place, &[key, certificate].concat())?; // One file: never a key of another certificate.
     } else {
-        put(key_to, &key)?;
-        put(to, &certificate)?;
+        put(&key_place, &key)?;
+        put(&place, &certificate)?;
     }
     Ok(format!("{}: for {}, until {}\n", to.display(), pair.names().join(", "), certs::Moment::from(pair.not_after())))
+}
+
+/// Written to its own place, a pair of certbot's would have files for links, and certbot renews it no more.
+fn is_there_already(from: &TlsFiles, to: &TlsFiles) -> bool {
+    [(&from.certificate, &to.certificate), (&from.key, &to.key)].iter().any(|(from, to)| behind_links(from) == behind_links(to))
+}
+
+/// Where a file is, or will be: a link stays one.
+fn behind_links(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn source(args: &ImportArgs) -> Result<TlsFiles, CertFailure> {
