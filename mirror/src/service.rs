@@ -34,7 +34,7 @@ use crate::server::{Server, TrustedProxies, serve_filter};
 use crate::store::Store;
 use crate::surface::{self, Serve as _, surface};
 use crate::telemetry::{self, AccessLog, Admin, Guard, Lines, Output, Readiness, Writer};
-use crate::tls::{Certificates, Clients, Telling};
+use crate::tls::{Certificates, Clients, Telling, watch_private_ca};
 use crate::upstream::{self, Upstream};
 use crate::via::Pseudonym;
 
@@ -91,6 +91,7 @@ impl Mirror {
     /// Sockets come first: where an address is taken, a store must not be locked and swept.
     pub fn bind(config: &Config, inherited: Vec<TcpListener>) -> Result<Self, StartError> {
         let certificates = Arc::new(Certificates::new(&config.acme, &config.listeners)?);
+        certificates.inherit();
         let server = Server::bind(&config.listeners, &certificates, inherited)?.knowing(Clients::load(config)?);
         refuse_exposure(config, &server.addresses())?;
         let (proving, ways) = bind_proving(config, &certificates)?;
@@ -119,6 +120,7 @@ impl Mirror {
             Watch { cache: parts.cache.clone(), log: parts.log.clone(), readiness: parts.readiness.clone(), store: parts.store.clone() };
         tracker.spawn(watch.run(cancel.clone()));
         let telling = Telling { metrics: server.tls_metrics().clone(), readiness: parts.readiness.clone() };
+        tracker.spawn(watch_private_ca(parts.config.clone(), telling.clone(), cancel.clone()));
         certificates.spawn(&parts.config.acme, &ways, &shown, &telling, tracker, cancel);
         let enrolment = Enrolment::of(&parts.config);
         let service = Arc::new(surface(parts.registry.clone(), parts.canaries.clone(), Arc::clone(&certificates), enrolment));

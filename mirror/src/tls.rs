@@ -11,6 +11,7 @@ mod handshakes;
 mod issuance;
 mod metrics;
 mod pair;
+mod private_ca;
 mod resolver;
 mod watch;
 
@@ -20,6 +21,7 @@ pub(crate) use issuance::Telling;
 pub use issuance::{AcmeError, Certificates, Issued, Shown, Tried};
 pub use metrics::Metrics;
 pub use pair::{Pair, PairError, PairWarning};
+pub(crate) use private_ca::watch as watch_private_ca;
 pub use resolver::Resolver;
 pub use watch::{WATCH_INTERVAL, watch};
 

@@ -73,8 +73,6 @@ pub struct Status {
     pub failed: u64,
     /// The one in hand.
     pub held: Option<Facts>,
-    /// The first and the last moment of the private CA's own certificate, where that issues it.
-    pub issuer: Option<(Moment, Moment)>,
     /// Certificates that this process got.
     pub obtained: u64,
     /// Why there is no new one, since the last that came.
@@ -209,7 +207,6 @@ impl Worker {
                 Ok(Look::Elsewhere) | Err(_) => {}
             }
             status.skew = self.courier.skew();
-            status.issuer = self.issuer();
             let trouble = look.as_ref().err().or(stored.as_ref().err());
             status.trouble = trouble.map(|error| with_causes(error));
             if let Ok((held, state)) = stored {

@@ -73,6 +73,18 @@ impl Metrics {
         self.lives(name(files), pair.not_before().into(), pair.not_after().into());
     }
 
+    /// The files are not there any more, and what they said does not hold.
+    pub(super) fn gone(&self, files: &TlsFiles) {
+        let source = Source { source: name(files) };
+        self.not_before.remove(&source);
+        self.not_after.remove(&source);
+    }
+
+    /// The private CA's own certificate.
+    pub(super) fn of_private_ca(&self, not_before: Moment, not_after: Moment) {
+        self.lives(PRIVATE_CA.to_owned(), not_before, not_after);
+    }
+
     fn lives(&self, source: String, not_before: Moment, not_after: Moment) {
         let source = Source { source };
         self.not_before.get_or_create(&source).set(not_before.unix());
@@ -97,9 +109,6 @@ impl Metrics {
         self.clock_skew.get_or_create(&certificate()).set(status.skew.as_secs() as i64);
         if let Some(held) = &status.held {
             self.lives(name.to_string(), held.not_before, held.not_after);
-        }
-        if let Some((from, until)) = status.issuer {
-            self.lives(PRIVATE_CA.to_owned(), from, until);
         }
         if let Some(next) = next(status) {
             self.next.get_or_create(&certificate()).set(next.unix());

@@ -92,6 +92,7 @@ impl Watcher {
         }
         if is_gone && self.resolver.let_go(SystemTime::now()) {
             tracing::info!(tls.file = %self.files.certificate.display(), "the files are gone; the certificate that is issued to the mirror takes their place");
+            self.metrics.gone(&self.files);
             self.trouble = None;
             return;
         }

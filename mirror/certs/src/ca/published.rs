@@ -49,6 +49,11 @@ impl Published {
         self.issuers.iter().filter(is_good).map(|chain| &chain[0])
     }
 
+    /// The one that signs now, whatever its state.
+    pub fn newest(&self) -> Option<&Authority> {
+        self.issuers.last()?.first()
+    }
+
     /// What was taken back.
     pub fn revocations(&self) -> &Revocations {
         &self.revocations

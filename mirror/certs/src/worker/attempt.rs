@@ -6,7 +6,7 @@ use super::{Look, PRIVATE, Worker};
 use crate::acme::{AccountError, CaError, Carried, Errand, OrderError, Remedy, carry, has_other_key, open_account, with_causes};
 use crate::ca::{self, Ca, LEAF_LIFE, Purpose, SecretKey, Wanted};
 use crate::store::{CertFolder, Held, State, StoreError};
-use crate::{Action, Bundle, BundleError, Class, Facts, Identifier, Moment, Reason, Setback, Trouble};
+use crate::{Action, Bundle, BundleError, Class, Facts, Identifier, Reason, Setback, Trouble};
 
 /// Why an attempt brought nothing.
 #[derive(Debug, thiserror::Error)]
@@ -104,8 +104,11 @@ impl Worker {
     /// Finishes the books of an order that has ended, where a crash came between its end and that: what it brought is in use.
     pub(super) fn settle(&self, folder: &CertFolder, held: Option<&Held>) -> Result<(), StoreError> {
         let is_its = |held: &&Held| folder.pending().is_ok_and(|pending| pending.is_some_and(|pending| held.bundle.has_key(&pending.key)));
-        let Some(held) = held.filter(is_its) else { return Ok(()) };
+        if !held.as_ref().is_some_and(is_its) {
+            return Ok(());
+        }
         let Ok(_lock) = folder.lock() else { return Ok(()) }; // It is not a crash but somebody else's work.
+        let Some(held) = held.filter(is_its) else { return Ok(()) }; // Theirs may be another one by now.
         let mut state = folder.state()?;
         if state.history.setback.is_some() || state.asked || !state.history.issued.iter().any(|one| one.at >= held.facts.not_before) {
             self.close(&mut state, false);
@@ -151,12 +154,6 @@ impl Worker {
         let issued = Ca::open(ca)?.issue(&wanted, self.wish.key, self.clock.now())?;
         let key = issued.key.as_ref().map_or("", SecretKey::pem);
         Ok(Bundle::join(key, &issued.chain)?)
-    }
-
-    /// The life of the private CA's own certificate, which only a person can renew; `None` where that cannot be told.
-    pub(super) fn issuer(&self) -> Option<(Moment, Moment)> {
-        let chain = Ca::open(self.ca.as_ref()?).and_then(|ca| ca.issuer()).ok()?;
-        chain.first().map(|issuer| (issuer.not_before(), issuer.not_after()))
     }
 
     fn publish(&self, folder: &CertFolder, state: &mut State, carried: &Carried, directory: &str, due: Reason) -> Result<(), StoreError> {

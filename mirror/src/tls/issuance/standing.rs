@@ -19,17 +19,9 @@ pub(super) fn standing(now: Moment, status: &Status, stands_in: bool) -> Option<
             let left = held.remaining(now);
             let is_worth_a_word = left < held.life() / NEAR || is_for_a_person(status);
             let own = why.filter(|_| is_worth_a_word).map(|why| format!("the certificate ends in {}{why}", in_words(left)));
-            own.or_else(|| issuer(now, status)).map(|text| (Kind::Warning, text))
+            own.map(|text| (Kind::Warning, text))
         }
     }
-}
-
-/// The private CA renews what it issued, but not itself.
-fn issuer(now: Moment, status: &Status) -> Option<String> {
-    let (not_before, not_after) = status.issuer?;
-    let ends =
-        || format!("the private CA's own certificate ends in {}: `chandler ca rotate` makes the next one", in_words(not_after.since(now)));
-    (now.since(not_before) > not_after.since(now)).then(ends)
 }
 
 /// What holds up the next one.
@@ -121,13 +113,6 @@ mod tests {
             let (found, text) = of(&status).expect("worth a word");
             assert!(found == kind && text.contains(says), "{found:?} {text}");
         }
-        let of_a_private_ca = |until: &str| {
-            let (held, issuer) = (Some(facts("2026-04-01T00:00:00Z")), Some((at("2026-01-01T00:00:00Z"), at(until))));
-            of(&Status { action: idle.clone(), held, issuer, ..Status::default() })
-        };
-        assert_eq!(of_a_private_ca("2026-01-20T00:00:00Z"), None, "half of its life is left");
-        let (kind, text) = of_a_private_ca("2026-01-18T00:00:00Z").expect("worth a word");
-        assert!(kind == Kind::Warning && text.contains("ends in 8 days: `chandler ca rotate`"), "{text}");
         let stands_in = standing(now, &failing(Class::Transient, None), true);
         assert_eq!(stands_in.map(|(kind, _)| kind), Some(Kind::Warning), "clients see another one");
     }
