@@ -16,6 +16,7 @@ use crate::tls::{Certificates, Tried};
 /// Gets those of these certificates that are due, and ends: while no mirror runs.
 pub async fn obtain(config: &Config, names: &[CertName]) -> Result<Vec<(CertName, Result<Look, StoreError>)>, StartError> {
     let certificates = Arc::new(Certificates::new(&config.acme, &config.listeners)?);
+    certificates.inherit();
     let (ways, tasks) = listen(config, &certificates)?;
     let looks = certificates.look(&config.acme, &ways, names).await;
     tasks.end(CUT).await;

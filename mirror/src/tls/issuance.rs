@@ -118,6 +118,13 @@ impl Certificates {
         Ok(this)
     }
 
+    /// Takes over what was got for names that were changed, where there is nothing for the new ones yet. It writes.
+    pub fn inherit(&self) {
+        if let Some(store) = &self.store {
+            self.issued.iter().for_each(|issued| issued.inherit(store));
+        }
+    }
+
     /// The one for these names.
     pub fn issued(&self, names: &Names) -> Option<&Issued> {
         self.issued.iter().find(|issued| issued.names == *names)
@@ -133,7 +140,7 @@ impl Certificates {
         if let Some(proof) = self.http.find(token) {
             return Some(proof);
         }
-        self.elsewhere.as_ref()?.look().await.http.get(token).cloned()
+        self.elsewhere.as_ref()?.look(token).await
     }
 
     /// Starts to get and to watch them, on `tasks`, until `cancel`. `ways` are those of the configuration that can be used here.
@@ -222,17 +229,21 @@ pub(crate) struct Telling {
 }
 
 impl Issued {
-    /// Takes what is stored, so that the first client after a restart is shown the right one.
-    fn load(&self, store: &Store) {
+    fn inherit(&self, store: &Store) {
         match store.inherit(&self.names.name, self.served.wish()) {
             Ok(None) => {}
             Ok(Some(from)) => {
                 tracing::info!(tls.certificate = %self.names.name, from = %from, "names were changed; the certificate of before serves on");
+                self.load(store);
             }
             Err(error) => {
                 tracing::warn!(tls.certificate = %self.names.name, error = &error as &dyn Error, "no certificate of before can be taken over");
             }
         }
+    }
+
+    /// Takes what is stored, so that the first client after a restart is shown the right one.
+    fn load(&self, store: &Store) {
         match store.certificate(&self.names.name).current() {
             Ok(Some(held)) => {
                 self.served.offer(&held, SystemTime::now().into());
@@ -272,8 +283,8 @@ impl Issued {
 
     /// A CA comes to look for a proof, which may be one that another process waits for: afterwards it is found.
     pub(super) async fn expect(&self, name: &str) {
-        if self.proofs.find(name).is_none() {
-            self.elsewhere.look().await;
+        if !self.proofs.is_ours(name) {
+            self.elsewhere.refresh().await; // Also where one is known: it may be of an order that is over.
         }
     }
 

@@ -36,7 +36,7 @@ async fn what_can_be_seen_without_a_ca_is_told_at_the_check() {
         ),
         ("acme: {dir", "acme: {external: {kid: k}, dir", "acme.external", "has no key (or key_file)"),
         ("acme: {dir", "acme: {external: {key: YWJj}, dir", "acme.external", "has no kid"),
-        ("acme: {dir", "acme: {challenges: [dns-01], dir", "acme.challenges", "dns-01 needs acme.dns.hook"),
+        ("acme: {dir", "acme: {challenges: [dns-01], dir", "acme.challenges", "dns-01 needs acme.dns: a hook, rfc2136 or route53"),
         ("acme: {dir", "acme: {challenges: [https], dir", "acme.challenges", "write tls-alpn-01, http-01, dns-01 or dns-persist-01"),
         ("http: \"127.0.0.1", "http: \"example.com", "acme.http", "a host's name does not say on which interface to listen"),
     ] {

@@ -16,6 +16,9 @@ impl Store {
         }
         let Some((heir, held)) = self.nearest(name, wish)? else { return Ok(None) };
         let _lock = own.lock()?;
+        if !own.generations()?.is_empty() {
+            return Ok(None); // Somebody else was first, and may have got one meanwhile.
+        }
         if own.stamp().is_none() {
             own.save_state(&self.certificate(&heir).state().unwrap_or_default())?; // The budget of these names, above all.
         }
