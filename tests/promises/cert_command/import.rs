@@ -59,3 +59,32 @@ async fn a_pair_goes_to_the_listener_whose_names_it_has() {
     right(&import("four.test", &[])); // One pair for both: there is nothing to choose.
     assert!(same("four.test", "one.test"));
 }
+
+/// certbot's `live` holds links into `archive`, and it renews no lineage whose links became files.
+#[tokio::test(flavor = "multi_thread")]
+async fn links_stay_links_and_what_the_mirror_reads_already_is_left_alone() {
+    let (hub, folder) = (Hub::start(), tempfile::tempdir().expect("a folder"));
+    let [archive, live, own] = ["archive", "live", "own"].map(|name| folder.path().join(name));
+    for one in [&archive, &live, &own] {
+        fs::create_dir(one).expect("made");
+    }
+    pair(&archive, "one.test");
+    let (chain, key) = (live.join("fullchain.pem"), live.join("privkey.pem"));
+    std::os::unix::fs::symlink(archive.join("one.test.pem"), &chain).expect("linked");
+    std::os::unix::fs::symlink(archive.join("one.test.key"), &key).expect("linked");
+    let listener = format!("[{{address: \"127.0.0.1:7001\", tls: {{certificate: \"{}\", key: \"{}\"}}}}]", chain.display(), key.display());
+    let builder = Program::of_hub(&hub.url()).listeners(&listener);
+    let config = builder.write();
+    let import = |chain: &Path, key: &Path| {
+        cert(&config, &["import", "--cert", chain.to_str().expect("text"), "--key", key.to_str().expect("text")])
+    };
+    let before = fs::read(&chain).expect("read");
+    let said = right(&import(&chain, &key));
+    assert!(said.contains("nothing to do"), "{said}");
+    assert_eq!(fs::read(&chain).expect("read"), before);
+
+    let (other, other_key) = pair(&own, "one.test");
+    right(&import(&other, &other_key));
+    assert!(chain.is_symlink() && key.is_symlink(), "what they lead to is replaced");
+    assert_eq!(fs::read(archive.join("one.test.pem")).expect("read"), fs::read(&other).expect("read"));
+}
