@@ -129,8 +129,13 @@ fn subscriber(config: &LogConfig, writer: BoxMakeWriter) -> Result<(Box<dyn Subs
 }
 
 /// The configured level, for a log or for [`Log::set_level`].
+///
+/// rustls warns of what clients send, such as an address in the place of a server's name, at each handshake: strangers would fill the log. Its warnings
+/// are shown to whoever names it.
 pub(crate) fn filter(config: &LogConfig) -> Result<EnvFilter, LogError> {
-    EnvFilter::try_new(&config.level).map_err(|source| LogError::Filter { level: config.level.clone(), source })
+    let filter = EnvFilter::try_new(&config.level).map_err(|source| LogError::Filter { level: config.level.clone(), source })?;
+    let is_named = config.level.contains("rustls");
+    Ok(if is_named { filter } else { filter.add_directive("rustls=error".parse().expect("a directive")) })
 }
 
 /// An event's format, with the same fields at the end of each line.
@@ -223,6 +228,19 @@ mod tests {
         insta::assert_snapshot!(line(LogFormat::Json, &fields), @r#""level":"INFO","message":"served","repo.name":"library/alpine","target":"agent::logging::tests","service":"registry","site":"a \"b\""}"#);
         insta::assert_snapshot!(line(LogFormat::Text, &fields), @r#" INFO agent::logging::tests: served repo.name="library/alpine" service="registry" site="a \"b\"""#);
         insta::assert_snapshot!(line(LogFormat::Json, &[]), @r#""level":"INFO","message":"served","repo.name":"library/alpine","target":"agent::logging::tests"}"#);
+    }
+
+    #[test]
+    fn what_clients_make_the_tls_library_say_is_for_whoever_asks_for_it() {
+        for (level, lines_of_it) in [("info", 0), ("debug", 0), ("info,rustls=warn", 1)] {
+            let lines = Lines::default();
+            let writer = lines.clone();
+            let config = LogConfig { access: true, fields: Vec::new(), format: LogFormat::Text, level: level.into(), to_stdout: false };
+            let (subscriber, _) = subscriber(&config, BoxMakeWriter::new(move || writer.clone())).expect("a level");
+            tracing::subscriber::with_default(subscriber, || tracing::warn!(target: "rustls::msgs::handshake", "an address for a name"));
+            let text = String::from_utf8(lines.0.lock().expect("no writer panics").clone()).expect("a log is text");
+            assert_eq!(text.lines().count(), lines_of_it, "{level}: {text}");
+        }
     }
 
     #[test]
