@@ -3,11 +3,13 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use certs::acme::{Courier, roll_over};
 use certs::solve::{DnsHook, HookStyle, Solvers};
+use certs::store::Store;
 use certs::worker::{Look, Worker};
 use certs::{Class, Reason, Served, Wish};
 use tempfile::TempDir;
@@ -133,4 +135,33 @@ async fn one_certificate_does_not_wait_for_another_ones_proof() {
     let (slowly, quickly) = tokio::join!(slow.look(), quickly);
     assert_eq!(quickly, Look::Obtained(Reason::Missing), "{}", pebble.log());
     assert_eq!(slowly.expect("files"), Look::Obtained(Reason::Missing), "{}", pebble.log());
+}
+
+/// What is refused to the key before is not lost: the CA issues one certificate, and the key that it is for is in our files.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_gets_another_key_during_an_order_loses_no_certificate() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let prover = Prover::start(&pebble).await;
+    let owner = Owner::of(&pebble, &["mirror.test"]);
+    let (known, files) = (Arc::<OnceLock<(String, String)>>::default(), owner.files.path().to_owned());
+    let (behind, mut is_first) = (known.clone(), true);
+    let way = Interposer::before(&pebble, move |asked| {
+        if !asked.path.starts_with("/finalize-order/") || !std::mem::take(&mut is_first) {
+            return Fate::Pass;
+        }
+        let (behind, files) = (behind.clone(), files.clone());
+        Fate::Change(Box::new(move |answer| {
+            let (directory, root) = behind.get().expect("it is there before anybody asks");
+            let courier = Courier::knowing(root).expect("a client");
+            let account = Store::new(&files).account(directory);
+            let rolling = async { roll_over(&account, directory, &courier).await.is_ok() };
+            assert!(tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(rolling)), "the CA takes the new key");
+            answer
+        }))
+    });
+    known.set((way.directory(), way.root().to_owned())).expect("once");
+    let worker = owner.worker_by(&way, &pebble, prover.http());
+    assert_eq!(worker.look().await.expect("files"), Look::Obtained(Reason::Missing), "{}", pebble.log());
+    assert_eq!((pebble.issued(), owner.state().history.orders.len()), (1, 1), "{}", pebble.log());
 }

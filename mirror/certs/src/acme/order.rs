@@ -13,9 +13,9 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use tokio::time::Instant;
 
 use super::error::{ORDERING, with_causes};
-use super::{CaError, Courier, Remedy};
+use super::{CaError, Courier, Remedy, has_other_key};
 use crate::solve::{Proof, Solvers, Way};
-use crate::store::{CertFolder, Pending, Proofs, StoreError};
+use crate::store::{AccountFolder, CertFolder, Pending, Proofs, StoreError};
 use crate::{Bundle, Clock, Identifier, Identifiers, KeyKind, Wish};
 
 pub use rehearsal::{End, Proved, Rehearsed, rehearse};
@@ -25,6 +25,8 @@ pub use rehearsal::{End, Proved, Rehearsed, rehearse};
 pub struct Errand<'a> {
     /// Who orders.
     pub account: &'a Account,
+    /// Where the account is saved: somebody may give it another key meanwhile.
+    pub accounts: &'a AccountFolder,
     /// Failed attempts before this one: each tries the next way of proof.
     pub attempt: u32,
     /// The time, by which what comes is judged.
@@ -69,7 +71,8 @@ pub struct Carried {
     pub replaced: bool,
 }
 
-/// Brings the certificate: a new order, or the one under way. What is under way is forgotten once its end is stored by the caller, or it has failed.
+/// Brings the certificate: a new order, or the one under way. What is under way is forgotten once its end is stored by the caller, or it has failed; not
+/// where what the CA refuses may be the key that the account had before: such an order is as good as before.
 pub async fn carry(errand: &Errand<'_>) -> Result<Carried, OrderError> {
     let (mut pending, mut order) = match errand.resume().await? {
         Some(under_way) => under_way,
@@ -78,6 +81,7 @@ pub async fn carry(errand: &Errand<'_>) -> Result<Carried, OrderError> {
     let outcome = errand.drive(&mut order, &mut pending).await;
     if let Err(OrderError::Ca(error)) = &outcome
         && !errand.is_passing(error)
+        && !has_other_key(errand.accounts, errand.account)?
     {
         errand.folder.clear_pending()?;
     }

@@ -185,7 +185,8 @@ impl Worker {
         loop {
             let account = open_account(&accounts, directory, &self.account, &self.courier).await?;
             let (clock, courier, solvers, wish) = (&*self.clock, &self.courier, &self.solvers, &self.wish);
-            let errand = Errand { account: &account, attempt, clock, courier, directory, folder, replaces, solvers, wish };
+            let errand =
+                Errand { account: &account, accounts: &accounts, attempt, clock, courier, directory, folder, replaces, solvers, wish };
             match carry(&errand).await {
                 // A CA that was set up anew does not know us: so does nothing that we replace.
                 Err(OrderError::Ca(error)) if again && error.remedy() == Some(Remedy::Register) => {

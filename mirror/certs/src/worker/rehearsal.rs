@@ -92,7 +92,8 @@ impl Worker {
         let mut again = true;
         loop {
             let account = open_account(&accounts, directory, &owner, courier).await?;
-            let errand = Errand { account: &account, attempt, clock, courier, directory, folder, replaces: None, solvers, wish };
+            let (account, accounts) = (&account, &accounts);
+            let errand = Errand { account, accounts, attempt, clock, courier, directory, folder, replaces: None, solvers, wish };
             match rehearse(&errand, matches!(stage, Stage::Trial(_))).await {
                 // CAs for trials forget accounts now and then.
                 Err(OrderError::Ca(error)) if again && error.remedy() == Some(Remedy::Register) => {
