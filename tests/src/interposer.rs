@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -38,6 +39,8 @@ pub enum Fate {
     Hang,
     /// The connection ends; the CA hears of nothing.
     Lose,
+    /// The connection ends; the CA hears of it once this is sent, and then the other is.
+    LoseUntil(oneshot::Receiver<()>, oneshot::Sender<()>),
     /// The CA does what it is asked, then this is called, and the connection ends.
     LoseAnswer(Box<dyn FnOnce() + Send>),
     /// To the CA and back.
@@ -123,6 +126,14 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         }
         Fate::Hang => std::future::pending::<Result<Infallible, Lost>>().await.map(|never| match never {}),
         Fate::Lose => Err(Lost),
+        Fate::LoseUntil(now, done) => {
+            tokio::spawn(async move {
+                if now.await.is_ok() && shared.pass_on(request).await.is_ok() {
+                    let _ = done.send(());
+                }
+            });
+            Err(Lost)
+        }
         Fate::LoseAnswer(then) => {
             shared.pass_on(request).await?;
             then();

@@ -7,6 +7,7 @@ use tests::hub::Hub;
 use tests::interposer::{Fate, Interposer};
 use tests::operator::Operator;
 use tests::pebble::{Pebble, Settings};
+use tokio::sync::oneshot;
 
 use super::super::https_by_acme::{at, mirror};
 use super::{acme, cert, edit, right, status, wrong};
@@ -101,6 +102,35 @@ async fn whether_the_ca_has_heard_of_a_new_key_or_not_the_account_stays_ours() {
         right(&acme(&config, &["account", "rollover"]));
         assert_eq!(account(&config)["account"], before["account"]);
     }
+}
+
+/// A proxy, or a CA that is slow, has the request yet when the account is opened again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_the_ca_takes_long_after_the_change_broke_off_is_ours_yet() {
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let hub = Hub::start();
+    let ((now, when), (done, is_done)) = (oneshot::channel(), oneshot::channel());
+    let mut late = Some((when, done));
+    let way = Interposer::before(&pebble, move |asked| match late.take_if(|_| asked.path.contains("key")) {
+        Some((when, done)) => Fate::LoseUntil(when, done),
+        None => Fate::Pass,
+    });
+    let builder = mirror(&hub, &pebble, &way.directory(), way.root(), "");
+    let config = builder.write();
+    right(&acme(&config, &["account", "register"]));
+    let before = account(&config);
+    wrong(&acme(&config, &["account", "rollover"]), 1);
+    right(&cert(&config, &["obtain"]));
+    assert_eq!(account(&config)["thumbprint"], before["thumbprint"], "the CA has not heard of another key");
+
+    now.send(()).expect("the request waits");
+    is_done.await.expect("the CA takes the change");
+    right(&cert(&config, &["renew", "--force"]));
+    let after = account(&config);
+    assert_eq!(after["account"], before["account"]);
+    assert_ne!(after["thumbprint"], before["thumbprint"]);
+    right(&acme(&config, &["account", "rollover"]));
+    assert_eq!(account(&config)["account"], before["account"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

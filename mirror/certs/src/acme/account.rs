@@ -8,7 +8,7 @@ use base64::engine::{DecodePaddingMode, general_purpose};
 use instant_acme::{Account, AccountCredentials, ExternalAccountKey, NewAccount};
 
 use super::directory::Directory;
-use super::rollover::settle;
+use super::rollover::{is_doubtful, settle};
 use super::{CaError, Courier};
 use crate::store::{AccountFolder, Lock, Saved, StoreError};
 
@@ -85,7 +85,7 @@ pub enum AccountError {
 pub async fn open_account(folder: &AccountFolder, directory: &str, wish: &AccountWish, courier: &Courier) -> Result<Account, AccountError> {
     let failed = |doing, source| CaError::Exchange { directory: directory.to_owned(), doing, seen: courier.seen(), source };
     let builder = || Account::builder_with_http(Box::new(courier.clone()));
-    if folder.has_next()? {
+    if is_doubtful(folder)? {
         let lock = wait_for(folder).await?; // Whoever changes the key now is soon done with it.
         settle(folder, courier, &lock).await?;
     }

@@ -81,7 +81,7 @@ pub async fn carry(errand: &Errand<'_>) -> Result<Carried, OrderError> {
     let outcome = errand.drive(&mut order, &mut pending).await;
     if let Err(OrderError::Ca(error)) = &outcome
         && !errand.is_passing(error)
-        && !has_other_key(errand.accounts, errand.account)?
+        && !has_other_key(errand.accounts, errand.account, error)?
     {
         errand.folder.clear_pending()?;
     }

@@ -4,7 +4,7 @@ use instant_acme::Error;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::rollover::settle;
+use super::rollover::{is_doubtful, settle};
 use super::signed::{AccountKey, Signer};
 use super::{AccountError, CaError, Courier, Directory, wait_for};
 use crate::store::{AccountFolder, Saved};
@@ -31,7 +31,7 @@ pub struct Known {
 impl Registered {
     /// The one that is saved in `folder`; its CA is asked where it is to be asked.
     pub async fn open(folder: &AccountFolder, directory: &str, courier: &Courier) -> Result<Self, AccountError> {
-        if folder.has_next()? {
+        if is_doubtful(folder)? {
             let lock = wait_for(folder).await?; // Whoever changes the key now is soon done with it.
             settle(folder, courier, &lock).await?;
         }

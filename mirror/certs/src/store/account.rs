@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Lock, StoreError, files};
+use crate::Moment;
 
 /// The files of one account.
 #[derive(Clone, Debug)]
@@ -84,9 +85,43 @@ impl AccountFolder {
         files::remove(&self.folder.join(NEXT))
     }
 
+    /// The CA has not heard of that key, and may yet: the request for it may be under way. It is kept, since it would be the only copy. The caller holds
+    /// the lock.
+    pub(crate) fn doubt_next(&self, now: Moment) -> Result<(), StoreError> {
+        files::rename(&self.folder.join(NEXT), &self.folder.join(format!("{DOUBTED}{}", now.unix())))
+    }
+
+    /// The keys of changes that the CA had not heard of when it was asked, and when that was.
+    pub(crate) fn doubted(&self) -> Result<Vec<(Moment, PathBuf)>, StoreError> {
+        let failed = |source| StoreError::Io { doing: "look into", path: self.folder.clone(), source };
+        let mut found = Vec::new();
+        let entries = match std::fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+            entries => entries.map_err(failed)?,
+        };
+        for entry in entries {
+            let path = entry.map_err(failed)?.path();
+            let since = path.file_name().and_then(|name| name.to_str()?.strip_prefix(DOUBTED)?.parse().ok());
+            found.extend(since.map(|since| (Moment::from_unix(since), path)));
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// The account with the key in one of these, for whoever holds the lock.
+    pub(crate) fn read_doubted(path: &Path, _lock: &Lock) -> Result<Option<Saved>, StoreError> {
+        Self::whole_or_put_aside(path)
+    }
+
+    /// The CA took a later change, by the key before: none of these can come any more.
+    pub(crate) fn clear_doubted(&self) -> Result<(), StoreError> {
+        self.doubted()?.iter().try_for_each(|(_, path)| files::remove(path))
+    }
+
     /// The account has ended, for good: its key is of no use to anybody. The caller holds the lock.
     pub(crate) fn remove(&self) -> Result<(), StoreError> {
         files::remove(&self.folder.join(FILE))?;
+        self.clear_doubted()?;
         self.clear_next()
     }
 
@@ -97,8 +132,9 @@ impl AccountFolder {
         let is_it = |saved: &Saved| saved.url() == Some(account);
         if self.load()?.as_ref().is_some_and(is_it) {
             files::put_aside(&self.folder.join(FILE), &"the CA does not know this account any more");
-            if self.has_next()? {
-                files::put_aside(&self.folder.join(NEXT), &"the CA does not know this account any more");
+            let next = self.has_next()?.then(|| self.folder.join(NEXT));
+            for path in next.into_iter().chain(self.doubted()?.into_iter().map(|(_, path)| path)) {
+                files::put_aside(&path, &"the CA does not know this account any more");
             }
         }
         Ok(())
@@ -119,4 +155,6 @@ fn folder_name(directory: &str) -> String {
 }
 
 const FILE: &str = "account.json";
+/// With the moment at which the CA had not heard of it.
+const DOUBTED: &str = "account.json.doubted-";
 const NEXT: &str = "account.json.next";

@@ -82,6 +82,12 @@ pub(crate) fn remove_durably(path: &Path) -> Result<(), StoreError> {
     synced.map_err(|source| StoreError::Io { doing: "remove", path: path.to_owned(), source })
 }
 
+/// Gives a file another name in its folder.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let renamed = fs::rename(from, to).and_then(|()| to.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()));
+    renamed.map_err(|source| StoreError::Io { doing: "rename", path: from.to_owned(), source })
+}
+
 /// Gives a file that nobody understands another name, for a person to look at. The caller holds the lock and has read it under that: else it could be
 /// somebody's new and good one.
 pub(crate) fn put_aside(path: &Path, why: &dyn fmt::Display) {

@@ -195,7 +195,7 @@ impl Worker {
                     (again, replaces) = (false, None);
                 }
                 // Somebody gave the account another key meanwhile: the order is as good as before, and goes on with that.
-                Err(OrderError::Ca(_)) if again && has_other_key(&accounts, &account)? => again = false,
+                Err(OrderError::Ca(error)) if again && has_other_key(&accounts, &account, &error)? => again = false,
                 carried => return Ok(carried?),
             }
         }
