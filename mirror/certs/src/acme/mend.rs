@@ -104,7 +104,7 @@ mod tests {
         for (said, setting) in [
             ("http-01: connection refused", "acme.http"),
             ("tls-alpn-01: connection refused", "port 443"),
-            ("dns-01: no TXT record", "acme.dns.hook"),
+            ("dns-01: no TXT record", "acme.dns.wait"),
             ("dns-persist-01: no TXT record", "chandler acme account show"),
         ] {
             let failed = vec![("mirror.test".parse().expect("a name"), said.to_owned())];
