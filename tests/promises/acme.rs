@@ -297,6 +297,29 @@ async fn of_several_cas_each_is_asked_for_what_it_has_and_shown_the_key_only_if_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_ca_that_does_not_say_whether_it_asks_for_a_key_is_asked_again_and_not_taken_for_one_that_does_not() {
+    install_crypto();
+    let key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+    let Some(pebble) = Pebble::start(Settings { customer: Some(("kid-1".into(), key.into())), ..Settings::default() }) else { return };
+    let prover = Prover::start(&pebble).await;
+    let mut owner = Owner::of(&pebble, &["mirror.test"]);
+    owner.account = AccountWish { email: None, external: ExternalAccount::new("kid-1", key), several: true };
+    let mut is_well = false;
+    let way = Interposer::before(&pebble, move |asked| match asked.path.as_str() {
+        "/dir" if !std::mem::replace(&mut is_well, true) => Fate::page(http::StatusCode::SERVICE_UNAVAILABLE, "<html>maintenance</html>"),
+        _ => Fate::Pass,
+    });
+    assert_eq!(owner.worker_by(&way, &pebble, prover.http()).look().await.expect("files"), Look::Failed(Class::Transient));
+    owner.clock.on_by(Duration::from_secs(120));
+    assert_eq!(
+        owner.worker_by(&way, &pebble, prover.http()).look().await.expect("files"),
+        Look::Obtained(Reason::Missing),
+        "{}",
+        pebble.log()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_profile_that_the_ca_does_not_have_is_told_and_not_asked_for_again_all_the_time() {
     install_crypto();
     let Some(pebble) = Pebble::start(Settings::default()) else { return };

@@ -31,14 +31,15 @@ pub struct ExternalAccount {
 }
 
 impl AccountWish {
-    /// What one CA has given to its customer is no other CA's affair.
-    async fn external_for(&self, directory: &str, courier: &Courier) -> Option<&ExternalAccount> {
-        let external = self.external.as_ref()?;
+    /// What one CA has given to its customer is no other CA's affair. Whether a CA asks for it is not guessed: an account that is registered without it
+    /// is refused for a day.
+    async fn external_for(&self, directory: &str, courier: &Courier) -> Result<Option<&ExternalAccount>, CaError> {
+        let Some(external) = &self.external else { return Ok(None) };
         if !self.several {
-            return Some(external); // Some take one and do not ask.
+            return Ok(Some(external)); // Some take one and do not ask.
         }
-        let asks = Directory::ask(courier, directory).await.is_ok_and(|directory| directory.meta.external_account_required);
-        asks.then_some(external)
+        let asks = Directory::open(courier, directory).await?.meta.external_account_required;
+        Ok(asks.then_some(external))
     }
 }
 
@@ -106,7 +107,8 @@ pub async fn open_account(folder: &AccountFolder, directory: &str, wish: &Accoun
     let contact = wish.email.as_ref().map(|email| format!("mailto:{email}"));
     let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
     let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
-    let external = wish.external_for(directory, courier).await.map(|external| ExternalAccountKey::new(external.kid.clone(), &external.key));
+    let external =
+        wish.external_for(directory, courier).await?.map(|external| ExternalAccountKey::new(external.kid.clone(), &external.key));
     let made = builder().create(&new, directory.to_owned(), external.as_ref()).await;
     let (account, credentials) = made.map_err(|error| failed(REGISTERING, error))?;
     let credentials = serde_json::to_value(&credentials).map_err(|error| failed("saving the account", error.into()))?;
