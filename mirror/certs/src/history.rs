@@ -1,5 +1,6 @@
 //! What was tried for one certificate and what came of it. It outlives the process: a crash loop must not forget that it is one.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ pub struct History {
     pub issued: Vec<Issued>,
     /// When orders were placed.
     pub orders: Vec<Moment>,
+    /// The CAs, of several, that refuse what the setback is about: the others are asked first.
+    pub refused: BTreeSet<String>,
     /// Why there is no new certificate yet.
     pub setback: Option<Setback>,
 }
@@ -94,6 +97,7 @@ impl History {
         self.forget(now);
         self.issued.push(Issued { at: now, identifiers, replaced });
         self.setback = None;
+        self.refused.clear();
     }
 
     /// Notes a name that the CA could not see to be ours.
@@ -105,11 +109,26 @@ impl History {
     pub fn failed(&mut self, now: Moment, trouble: Trouble, wish: &Wish, expires: Option<Moment>) {
         let (count, since) = match &self.setback {
             Some(before) if before.wish == *wish => (before.count.saturating_add(1), before.since),
-            _ => (1, now),
+            _ => {
+                self.refused.clear();
+                (1, now)
+            }
         };
         let remaining = expires.map_or(Duration::ZERO, |expires| expires.since(now));
         let wait = wait(trouble.class, count, remaining).max(trouble.retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER));
         self.setback = Some(Setback { class: trouble.class, count, said: trouble.said, since, until: now + wait, wish: wish.clone() });
+    }
+
+    /// Notes that the last failure was a refusal by the CA at `directory`: one of several does not hold up the others. Once each has refused, the wait is
+    /// as long as for one that is the only one, and then each is asked again.
+    pub fn refused_by(&mut self, now: Moment, directory: &str) {
+        let Some(setback) = &mut self.setback else { return };
+        self.refused.insert(directory.to_owned());
+        if setback.wish.directories.iter().all(|one| self.refused.contains(one)) {
+            self.refused.clear();
+        } else {
+            setback.until = now;
+        }
     }
 
     /// Somebody has mended what was wrong: the next attempt need not wait, but for a CA that said how long.
@@ -152,7 +171,24 @@ const LONGEST_RETRY_AFTER: Duration = WEEK;
 
 #[cfg(test)]
 mod tests {
+    use crate::KeyKind;
+
     use super::*;
+
+    #[test]
+    fn one_of_several_cas_that_refuses_holds_up_nothing_until_all_have() {
+        let names = ["https://one.test/dir", "https://two.test/dir"];
+        let directories = names.map(str::to_owned).to_vec();
+        let wish = Wish { directories, identifiers: Identifiers::new(), how: String::new(), key: KeyKind::P256, profile: None };
+        let (mut history, now) = (History::default(), Moment::from_unix(1_000_000));
+        for day in 0..2 {
+            for (name, wait) in names.into_iter().zip([Duration::ZERO, DAY]) {
+                history.failed(now, Trouble { class: Class::Configuration, retry_after: None, said: String::new() }, &wish, None);
+                history.refused_by(now, name);
+                assert_eq!(history.setback.as_ref().map(|setback| setback.until), Some(now + wait), "{name}, round {day}");
+            }
+        }
+    }
 
     #[test]
     fn waits_grow_with_failures_and_shrink_with_what_is_left() {

@@ -7,6 +7,8 @@ use certs::acme::Courier;
 use certs::solve::Solvers;
 use certs::worker::{Look, Worker};
 use certs::{Action, Class, Difference, Reason};
+use http::{HeaderValue, StatusCode};
+use tests::interposer::{Fate, Interposer};
 use tests::pebble::{Pebble, Settings};
 
 use super::prover::Prover;
@@ -25,6 +27,33 @@ async fn when_one_ca_stays_away_the_next_one_is_asked() {
     assert_eq!(owner.folder().current().expect("read").expect("one").facts.directory, pebble.directory());
     let look = owner.worker(&pebble, prover.http()).look().await.expect("files");
     assert!(matches!(look, Look::Planned(Action::Idle { .. })), "{look:?}");
+}
+
+/// A CA that does not issue for such names, at any time: nobody waits for days until the next one is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_one_ca_refuses_the_next_one_is_asked_at_once() {
+    install_crypto();
+    let (Some(closed), Some(open)) = (Pebble::start(Settings::default()), Pebble::start(Settings::default())) else { return };
+    let prover = Prover::start(&open).await;
+    let way = Interposer::before(&closed, |asked| match asked.path.as_str() {
+        "/order-plz" => {
+            let text = r#"{"type": "urn:ietf:params:acme:error:rejectedIdentifier", "detail": "not for .test", "status": 400}"#;
+            let mut fate = Fate::page(StatusCode::BAD_REQUEST, text);
+            if let Fate::Answer(answer) = &mut fate {
+                answer.headers_mut().insert("content-type", HeaderValue::from_static("application/problem+json"));
+            }
+            fate
+        }
+        _ => Fate::Pass,
+    });
+    let mut owner = Owner::of(&open, &["mirror.test"]);
+    owner.wish.directories.insert(0, way.directory());
+    let roots = [way.root(), &open.api_root()].concat();
+    let worker = || Worker { courier: Courier::knowing(&roots).expect("a client"), ..owner.worker(&open, prover.http()) };
+    assert_eq!(worker().look().await.expect("files"), Look::Failed(Class::Configuration), "{}", closed.log());
+    let look = worker().look().await.expect("files");
+    assert_eq!(look, Look::Obtained(Reason::Missing), "{:?}\n{}", owner.state(), open.log());
+    assert_eq!(owner.folder().current().expect("read").expect("one").facts.directory, open.directory());
 }
 
 /// The new CA's certificates live for a week: nobody waits for the old one's end.

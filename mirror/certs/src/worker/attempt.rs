@@ -212,9 +212,13 @@ impl Worker {
         self.note_unproved(state, error);
         let now = self.clock.now();
         let expires = held.map(|held| held.bundle.not_after());
-        let said = trouble.said.clone();
+        let (said, is_refusal) = (trouble.said.clone(), trouble.class == Class::Configuration && self.wish.directories.len() > 1);
+        let directory = self.directory(state).to_owned();
         state.asked = false; // It was tried; the rest is the plan's.
         state.history.failed(now, trouble, &self.wish, expires);
+        if is_refusal {
+            state.history.refused_by(now, &directory);
+        }
         let until = state.history.setback.as_ref().map(|setback| setback.until.to_string());
         tracing::error!(tls.certificate = %self.name, until, "no new certificate: {said}");
         folder.save_state(state)
@@ -253,14 +257,15 @@ impl Worker {
         state.history.setback.as_ref().filter(|setback| setback.wish == self.wish).map_or(0, |setback| setback.count)
     }
 
-    /// The CAs in their order: each third failure in a row leads to the next one.
+    /// The CAs in their order: each third failure in a row leads to the next one, and a refusal at once.
     pub(super) fn directory(&self, state: &State) -> &str {
         if self.ca.is_some() {
             return PRIVATE;
         }
         let failures = self.failures(state) as usize;
-        let directories = &self.wish.directories;
-        directories.get(failures / PER_CA % directories.len().max(1)).map_or("", String::as_str)
+        let refuses = |directory: &&String| failures > 0 && state.history.refused.contains(*directory);
+        let left: Vec<&String> = self.wish.directories.iter().filter(|directory| !refuses(directory)).collect();
+        left.get(failures / PER_CA % left.len().max(1)).map_or("", |directory| directory.as_str())
     }
 }
 
