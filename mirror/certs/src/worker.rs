@@ -1,6 +1,7 @@
 //! The owner of one certificate: looks, plans, obtains, serves, and looks again until it is told to stop.
 //!
-//! - Whatever goes wrong is written down and waited out; nothing ends the worker but its token. A panic counts as a failed attempt.
+//! - Whatever goes wrong is written down and waited out; nothing ends the worker but its token. A panic counts as a failed attempt,
+//!   which is waited out as any other.
 //! - Only who holds the certificate's lock obtains; after taking it everything is read again, since somebody else may have done the work.
 //! - What another process has stored is served as well: the files are looked at every [`LOOK`].
 //! - One that works is never replaced by one that does not, or that ends earlier.
@@ -29,7 +30,7 @@ use crate::clock::Clock;
 use crate::served::Served;
 use crate::solve::Solvers;
 use crate::store::{CertFolder, CertName, Held, Lock, State, Store, StoreError};
-use crate::{Action, Budget, Class, Facts, Hold, Moment, Reason, Setback, View, Wish, plan};
+use crate::{Action, Budget, Class, Facts, Hold, Moment, Reason, Setback, Trouble, View, Wish, plan};
 
 /// Everything that one certificate needs.
 #[derive(Debug)]
@@ -123,7 +124,7 @@ impl Worker {
                     pause
                 }
                 Err(error) => {
-                    self.broke_off(&error);
+                    self.broke_off(&error).await;
                     LOOK
                 }
             };
@@ -161,17 +162,38 @@ impl Worker {
             Ok(Err(error)) => {
                 tracing::error!(tls.certificate = %self.name, error = &error as &dyn std::error::Error, "the next attempt waits as before");
             }
-            Err(error) => self.broke_off(&error),
+            Err(error) => self.broke_off(&error).await,
         }
     }
 
-    /// A fault of ours ended what was being done. It is said and counted, and the next look comes.
-    fn broke_off(&self, error: &JoinError) {
+    /// A fault of ours ended what was being done. It is said and counted, and the next look comes; what it would ask of a CA waits as after any failure.
+    async fn broke_off(self: &Arc<Self>, error: &JoinError) {
         tracing::error!(tls.certificate = %self.name, %error, "the search for a certificate broke off; this is a fault of chandler's");
         self.status.send_modify(|status| {
             status.failed += 1;
-            status.trouble = Some("the search for another one broke off, which is a fault of chandler's: its log says where".to_owned());
+            status.trouble = Some(BROKE_OFF.to_owned());
         });
+        let worker = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || worker.note_break()).await {
+            Ok(Ok(()) | Err(StoreError::Locked(_))) => {} // Whoever has the lock goes on with it.
+            Ok(Err(error)) => {
+                tracing::error!(tls.certificate = %self.name, error = &error as &dyn std::error::Error, "the fault is not written down");
+            }
+            Err(error) => tracing::error!(tls.certificate = %self.name, %error, "the fault is not written down"),
+        }
+    }
+
+    /// Where something is due yet: else what broke off was done.
+    fn note_break(&self) -> Result<(), StoreError> {
+        let folder = self.store.certificate(&self.name);
+        let _lock = folder.lock()?;
+        let (held, mut state) = (folder.current()?, folder.state()?);
+        if !matches!(self.plan(held.as_ref(), &state), Action::Obtain { .. }) {
+            return Ok(());
+        }
+        let trouble = Trouble { class: Class::Transient, retry_after: None, said: BROKE_OFF.to_owned() };
+        state.history.failed(self.clock.now(), trouble, &self.wish, held.map(|held| held.bundle.not_after()));
+        folder.save_state(&state)
     }
 
     /// Tells what a look came to, and how long to wait for the next one.
@@ -311,6 +333,8 @@ impl Said {
     }
 }
 
+/// What a panic is for people.
+const BROKE_OFF: &str = "the search for another one broke off, which is a fault of chandler's: its log says where";
 /// What stands for its directory in the place of a URL, where a private CA issued a certificate.
 pub const PRIVATE: &str = "private";
 /// Between two looks at the files and the clock.

@@ -1,11 +1,12 @@
 //! A fault of ours in the middle of the work: the worker goes on with its next look, the fault is counted, and no certificate is ordered twice.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use certs::worker::Worker;
-use certs::{Clock, Moment};
+use certs::worker::{Look, Worker};
+use certs::{Action, Class, Clock, Moment, Reason};
+use tests::interposer::{Fate, Interposer};
 use tests::pebble::{Pebble, Settings};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,46 @@ impl Clock for Breaking {
         assert_ne!(asked, self.at, "a fault that a test makes");
         SystemTime::now().into()
     }
+}
+
+/// Panics when it is asked for the time for the first time after a certificate was downloaded.
+#[derive(Debug, Default)]
+struct AtDownload(Arc<AtomicBool>);
+
+impl Clock for AtDownload {
+    fn now(&self) -> Moment {
+        assert!(!self.0.swap(false, Ordering::AcqRel), "a fault that a test makes");
+        SystemTime::now().into()
+    }
+}
+
+/// A fault that comes at each look must not be a look at the CA every half a minute, for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_waited_out_as_any_failure_and_the_order_goes_on() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let (prover, owner) = (Prover::start(&pebble).await, Owner::of(&pebble, &["mirror.test"]));
+    let is_here = Arc::<AtomicBool>::default();
+    let (downloads, came) = (Arc::<AtomicUsize>::default(), is_here.clone());
+    let count = downloads.clone();
+    let way = Interposer::before(&pebble, move |asked| {
+        let is_download = asked.path.starts_with("/certZ/");
+        came.fetch_or(is_download && count.fetch_add(1, Ordering::AcqRel) == 0, Ordering::AcqRel);
+        Fate::Pass
+    });
+    let worker = Arc::new(Worker { clock: Arc::new(AtDownload(is_here)), ..owner.worker_by(&way, &pebble, prover.http()) });
+    let (end, mut status) = (CancellationToken::new(), worker.status.subscribe());
+    let running = tokio::spawn(worker.clone().run(end.clone()));
+    status.wait_for(|status| status.failed == 1).await.expect("it runs");
+    end.cancel();
+    running.await.expect("it ends when it is told to, and not before");
+    let setback = owner.state().history.setback.expect("it is written down");
+    assert_eq!((setback.class, setback.count), (Class::Transient, 1), "{setback:?}");
+    let look = worker.look().await.expect("files");
+    assert!(matches!(look, Look::Planned(Action::Hold { .. })), "{look:?}");
+    owner.folder().ask(SystemTime::now().into(), false).expect("written");
+    assert_eq!(worker.look().await.expect("files"), Look::Obtained(Reason::Missing), "{}", pebble.log());
+    assert_eq!((pebble.issued(), downloads.load(Ordering::Acquire)), (1, 2));
 }
 
 /// So often is the time asked for until a certificate is served and looked at again.
