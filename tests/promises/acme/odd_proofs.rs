@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use certs::solve::{ACME_TLS, Solvers};
-use certs::worker::Look;
+use certs::worker::{Look, RehearsalError, Stage};
 use certs::{Action, Budget, Class, Hold, Reason};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -165,4 +165,26 @@ async fn a_chain_is_served_as_long_as_the_ca_makes_it() {
         let served = worker.served.current().expect("it is served");
         assert_eq!(served.certified().cert.len(), 1 + length as usize, "the leaf and what is between it and the root");
     }
+}
+
+/// `chandler cert renew --dry-run` in a loop, at a CA that has no twin for trials.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_at_a_ca_that_counts_is_counted_and_ends_where_the_worker_would() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let nowhere = || Solvers { http: Some(Arc::default()), ..Solvers::default() }; // A table that no listener reads.
+    let owner = Owner::of(&pebble, &["mirror.test"]);
+    let (worker, stage) = (owner.worker(&pebble, nowhere()), Stage::Counting(pebble.directory()));
+    for tried in 1..=Budget::PUBLIC.failures {
+        assert!(worker.rehearse(&stage).await.is_ok_and(|trials| trials[0].rehearsed.end.is_err()));
+        assert_eq!((owner.state().history.orders.len(), owner.state().history.failures.len()), (tried, tried));
+    }
+    let held = worker.rehearse(&stage).await;
+    assert!(matches!(held, Err(RehearsalError::Held { why: Hold::Failures, .. })), "{held:?}");
+
+    let way = Interposer::before(&pebble, |asked| if asked.path == "/order-plz" { Fate::LoseAnswer(Box::new(|| {})) } else { Fate::Pass });
+    let owner = Owner::of(&pebble, &["other.test"]);
+    let tried = owner.worker_by(&way, &pebble, nowhere()).rehearse(&Stage::Counting(way.directory())).await;
+    assert!(matches!(tried, Err(RehearsalError::Order(_))), "{tried:?}");
+    assert_eq!(owner.state().history.orders.len(), 1, "the CA has it, for all that we know");
 }

@@ -24,6 +24,7 @@ async fn when_one_ca_stays_away_the_next_one_is_asked() {
     owner.wish.directories.insert(0, "https://127.0.0.1:1/dir".to_owned());
     let failed = owner.until_it_comes(10, || owner.worker(&pebble, prover.http())).await;
     assert_eq!(failed, vec![Look::Failed(Class::Transient); 3]);
+    assert_eq!(owner.state().history.orders.len(), 1, "what reached no CA was no order");
     assert_eq!(owner.folder().current().expect("read").expect("one").facts.directory, pebble.directory());
     let look = owner.worker(&pebble, prover.http()).look().await.expect("files");
     assert!(matches!(look, Look::Planned(Action::Idle { .. })), "{look:?}");

@@ -31,6 +31,8 @@ pub struct Errand<'a> {
     pub attempt: u32,
     /// The time, by which what comes is judged.
     pub clock: &'a dyn Clock,
+    /// Counts an order, just before it is placed: what a crash loop orders counts like anything else.
+    pub count: &'a (dyn Fn() -> Result<(), StoreError> + Send + Sync),
     /// The account's own client.
     pub courier: &'a Courier,
     /// At which CA.
@@ -146,6 +148,7 @@ impl Errand<'_> {
             replaces: self.replaces.map(str::to_owned),
         };
         self.folder.save_pending(&pending)?;
+        (self.count)()?;
         let order = match self.order(pending.replaces.as_deref()).await {
             Err(error) if pending.replaces.is_some() && self.is_better_without_replaces(&error) => {
                 pending.replaces = None;

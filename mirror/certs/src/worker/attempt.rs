@@ -1,6 +1,7 @@
 //! One attempt to get a certificate: at the CA's twin for trials where proofs have failed before, then where it counts; and what is written down of it.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use super::{Look, PRIVATE, Worker};
 use crate::acme::{AccountError, CaError, Carried, Errand, OrderError, Remedy, carry, has_other_key, open_account, with_causes};
@@ -75,11 +76,6 @@ impl Worker {
     ) -> Result<Look, StoreError> {
         tracing::info!(tls.certificate = %self.name, reason = due.words(), directory = self.directory(state), "getting a certificate");
         loop {
-            // Also where a crash came before it was known whether the CA has it: what a crash loop orders counts like anything else.
-            if folder.pending()?.is_none_or(|pending| pending.order.is_none()) {
-                state.history.ordered(self.clock.now());
-                folder.save_state(state)?;
-            }
             match self.obtain(folder, held, state, due, replaces).await {
                 Ok(()) => return Ok(Look::Obtained(due)),
                 Err(error) if error.is_locked() => return Ok(Look::Elsewhere),
@@ -133,6 +129,8 @@ impl Worker {
         replaces: bool,
     ) -> Result<(), AttemptError> {
         if let Some(ca) = &self.ca {
+            state.history.ordered(self.clock.now());
+            folder.save_state(state)?;
             let bundle = self.issue(ca)?;
             return Ok(self.publish(folder, state, &Carried { bundle, replaced: false }, PRIVATE, due)?);
         }
@@ -176,17 +174,23 @@ impl Worker {
         &self,
         directory: &str,
         folder: &CertFolder,
-        state: &State,
+        state: &mut State,
         mut replaces: Option<&str>,
     ) -> Result<Carried, AttemptError> {
         let accounts = self.store.account(directory);
         let attempt = self.failures(state);
+        let (own, state) = (self.store.certificate(&self.name), Mutex::new(state));
+        let count = || {
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.history.ordered(self.clock.now());
+            own.save_state(&state)
+        };
         let mut again = true;
         loop {
             let account = open_account(&accounts, directory, &self.account, &self.courier).await?;
             let (clock, courier, solvers, wish) = (&*self.clock, &self.courier, &self.solvers, &self.wish);
-            let errand =
-                Errand { account: &account, accounts: &accounts, attempt, clock, courier, directory, folder, replaces, solvers, wish };
+            let (account, accounts, count) = (&account, &accounts, &count);
+            let errand = Errand { account, accounts, attempt, clock, count, courier, directory, folder, replaces, solvers, wish };
             match carry(&errand).await {
                 // A CA that was set up anew does not know us: so does nothing that we replace.
                 Err(OrderError::Ca(error)) if again && error.remedy() == Some(Remedy::Register) => {
@@ -195,7 +199,7 @@ impl Worker {
                     (again, replaces) = (false, None);
                 }
                 // Somebody gave the account another key meanwhile: the order is as good as before, and goes on with that.
-                Err(OrderError::Ca(error)) if again && has_other_key(&accounts, &account, &error)? => again = false,
+                Err(OrderError::Ca(error)) if again && has_other_key(accounts, account, &error)? => again = false,
                 carried => return Ok(carried?),
             }
         }
