@@ -1,6 +1,7 @@
 //! Certificates by DNS at Amazon Route 53: a server that behaves like it tells a real CA's DNS what it has, once a change is in sync.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use certs::dns::Resolver;
 use certs::solve::route53::{Environment, Route53, Route53Settings};
@@ -8,6 +9,8 @@ use certs::solve::{DnsProofs, DnsWriter, Solvers};
 use certs::worker::Look;
 use certs::{Class, Reason};
 use tests::pebble::{Pebble, Settings};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 use super::{Owner, install_crypto};
 
@@ -30,9 +33,13 @@ fn service(pebble: &Arc<Pebble>) -> tests::route53::Route53 {
 
 /// Records there, by credentials as the environment has them; resolvers that know nothing.
 fn records(service: &tests::route53::Route53, secret: &str, token: Option<&str>, zone_id: Option<&str>) -> Solvers {
+    records_at(&service.url(), secret, token, zone_id)
+}
+
+fn records_at(url: &str, secret: &str, token: Option<&str>, zone_id: Option<&str>) -> Solvers {
     let known = [("AWS_ACCESS_KEY_ID", tests::route53::Route53::ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", secret)];
     let environment: Environment = known.into_iter().chain(token.map(|token| ("AWS_SESSION_TOKEN", token))).collect();
-    let endpoint = service.url().parse().expect("a URL");
+    let endpoint = url.parse().expect("a URL");
     let settings = Route53Settings { endpoint, profile: None, zone_id: zone_id.map(str::to_owned) };
     let account = Route53::new(settings, environment, &rustls::RootCertStore::empty()).expect("a client");
     let proofs = DnsProofs::new(DnsWriter::Route53(account), Resolver::new(&[([127, 0, 0, 1], 1).into()]), None);
@@ -108,4 +115,47 @@ async fn a_proof_that_the_ca_does_not_see_is_taken_away_from_amazon_as_well() {
     assert_eq!(worker.look().await.expect("files"), Look::Failed(Class::Validation));
     assert_eq!((service.values(PLACE), service.asked("route53:ChangeResourceRecordSets")), (Vec::new(), 2));
     assert_eq!(service.asked("route53:ListHostedZonesByName"), 0, "the zone was named");
+}
+
+/// The service behind a line that breaks this often, and then does not.
+async fn broken_line(service: &tests::route53::Route53, breaks: usize) -> (String, JoinSet<()>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has free ports");
+    let (address, to) = (listener.local_addr().expect("it is bound"), service.url().trim_start_matches("http://").to_owned());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut broken = 0;
+        while let Ok((mut here, _)) = listener.accept().await {
+            if broken < breaks {
+                broken += 1;
+                continue;
+            }
+            let to = to.clone();
+            tokio::spawn(async move {
+                let mut there = TcpStream::connect(to).await.expect("it listens");
+                drop(tokio::io::copy_bidirectional(&mut here, &mut there).await);
+            });
+        }
+    });
+    (format!("http://{address}"), tasks)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_to_amazon_that_breaks_costs_a_while_and_no_order() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings::default()).map(Arc::new) else { return };
+    let service = service(&pebble);
+    let (url, _line) = broken_line(&service, 2).await;
+    let owner = Owner::of(&pebble, &["mirror.test"]);
+    let look = owner.worker(&pebble, records_at(&url, SECRET, None, None)).look().await.expect("files");
+    assert_eq!(look, Look::Obtained(Reason::Missing), "{}", pebble.log());
+
+    let owner = Owner::of(&pebble, &["other.test"]);
+    let away = records_at("http://127.0.0.1:1", SECRET, None, None);
+    assert_eq!(owner.worker(&pebble, away).look().await.expect("files"), Look::Failed(Class::Transient));
+    let said = owner.state().history.setback.expect("it failed").said;
+    assert!(said.contains("at Route 53"), "{said}");
+    owner.clock.on_by(Duration::from_secs(120));
+    let look = owner.worker(&pebble, records(&service, SECRET, None, None)).look().await.expect("files");
+    assert_eq!(look, Look::Obtained(Reason::Missing), "{}", pebble.log());
+    assert_eq!(owner.state().history.orders.len(), 1, "the order went on");
 }

@@ -56,6 +56,8 @@ pub enum CaError {
     Present {
         /// Of whom.
         identifier: Identifier,
+        /// The network, or somebody who is not well: no CA has looked at anything.
+        passes: bool,
         /// Why not.
         reason: String,
     },
@@ -64,6 +66,8 @@ pub enum CaError {
     Settle {
         /// At which CA.
         directory: String,
+        /// The network, or somebody who is not well: no CA has looked at anything.
+        passes: bool,
         /// Why not.
         reason: String,
     },
@@ -159,7 +163,7 @@ impl CaError {
             Self::Exchange { seen, .. } if self.is_lost_order() && !self.is_about_a_new_order() => (Class::Transient, seen.retry_after),
             Self::Exchange { seen, .. } => (exchange_class(self.problem(), seen), seen.retry_after.or_else(|| self.written_date(now))),
             Self::Identifiers { .. } | Self::NoChallenge { .. } => (Class::Configuration, None),
-            Self::Late { .. } => (Class::Transient, None),
+            Self::Late { .. } | Self::Present { passes: true, .. } | Self::Settle { passes: true, .. } => (Class::Transient, None),
             Self::Present { .. } | Self::Settle { .. } | Self::Unproved { .. } | Self::Unusable { .. } => (Class::Validation, None),
         }
     }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::error::{ORDERING, with_causes};
 use super::{CaError, Courier, Remedy, has_other_key};
-use crate::solve::{Proof, Solvers, Way};
+use crate::solve::{PresentError, Proof, Solvers, Way};
 use crate::store::{AccountFolder, CertFolder, Pending, Proofs, StoreError};
 use crate::{Bundle, Clock, Identifier, Identifiers, KeyKind, Wish};
 
@@ -98,6 +98,7 @@ impl Errand<'_> {
             // What the CA refuses for its content, such as our request, it refuses again.
             CaError::Exchange { .. } => !error.is_lost_order() && !error.is_for_a_person(),
             CaError::Late { .. } => true,
+            CaError::Present { passes, .. } | CaError::Settle { passes, .. } => *passes,
             CaError::Unusable { .. } => self.attempt < DOWNLOADS,
             _ => false,
         }
@@ -245,7 +246,7 @@ impl Errand<'_> {
             let proof = proof(&challenge, &identifier, way);
             presented.push(proof.clone()); // Before it is there: half of it is taken away as well.
             let in_place = self.solvers.present(&proof).await;
-            in_place.map_err(|error| CaError::Present { identifier, reason: with_causes(&error) })?;
+            in_place.map_err(|error| CaError::Present { identifier, passes: error.passes(), reason: with_causes(&error) })?;
             is_new |= pending.proofs.add(&proof);
         }
         if ordered != self.wish.identifiers {
@@ -255,7 +256,11 @@ impl Errand<'_> {
             self.folder.save_pending(pending)?; // Before the CA looks: it may meet another process than this one.
         }
         let settled = self.solvers.settle(presented).await;
-        settled.map_err(|error| CaError::Settle { directory: self.directory.to_owned(), reason: with_causes(&error) })?;
+        let unsettled = |error: PresentError| {
+            let (directory, passes) = (self.directory.to_owned(), error.passes());
+            CaError::Settle { directory, passes, reason: with_causes(&error) }
+        };
+        settled.map_err(unsettled)?;
         Ok(self.tell(order, presented).await?)
     }
 

@@ -114,6 +114,12 @@ pub enum Route53Error {
     },
 }
 
+impl Route53Error {
+    pub(super) fn passes(&self) -> bool {
+        matches!(self, Self::Busy { .. } | Self::Credentials(CredentialsError::Service { .. }) | Self::Unreached { .. })
+    }
+}
+
 impl Route53 {
     /// The service is known by `roots`.
     pub fn new(settings: Route53Settings, environment: Environment, roots: &RootCertStore) -> Result<Self, CourierError> {
@@ -214,3 +220,5 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const MOST: usize = 1 << 20;
 /// Of what was too much at the moment, or in between two of whose steps somebody else came.
 const TRIES: u32 = 6;
+/// Of what reached nobody: whoever is not there for so long is away.
+const TRIES_UNHEARD: u32 = 3;

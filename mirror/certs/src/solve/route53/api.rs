@@ -8,8 +8,9 @@ use url::Url;
 
 use super::sign::{Canonical, Scope, query};
 use super::xml::{Element, escaped};
-use super::{Credentials, Route53Error, TRIES};
+use super::{Credentials, Route53Error, TRIES, TRIES_UNHEARD};
 use crate::Moment;
+use crate::acme::with_causes;
 use crate::dns::Name;
 
 /// Whoever the credentials are of, at one endpoint.
@@ -166,20 +167,24 @@ impl<'a> Account<'a> {
         Ok(answer.all("ChangeInfo").find_map(|info| info.text(&["Status"])) == Some("INSYNC"))
     }
 
-    /// What is too much at the moment is asked again, with longer and longer pauses.
+    /// What is too much at the moment is asked again, with longer and longer pauses, and what reached nobody, too: a change that was heard all the same is
+    /// not made twice, since it says what it replaces.
     async fn call(&self, call: &Call<'_>) -> Result<Element, Route53Error> {
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, mut unheard) = (FIRST_PAUSE, 0);
         let mut last = String::new();
         for _ in 0..TRIES {
-            let (status, text) = self.send(call).await.map_err(|source| Route53Error::Unreached { doing: call.doing, source })?;
-            match (Element::read(&text), status) {
-                (Some(answer), 200..300) => return Ok(answer),
-                (Some(answer), _) => match refusal(call, status, &answer) {
-                    Route53Error::Busy { code, .. } => last = code,
-                    error => return Err(error),
+            match self.send(call).await {
+                Ok((status, text)) => match judge(call, status, &text) {
+                    Err(Route53Error::Busy { code, .. }) => last = code,
+                    judged => return judged,
                 },
-                (None, 500..) => last = format!("HTTP {status}"), // A page of a proxy on the way.
-                (None, _) => return Err(Route53Error::Garbled { doing: call.doing, status }),
+                Err(source) => {
+                    unheard += 1;
+                    if unheard == TRIES_UNHEARD {
+                        return Err(Route53Error::Unreached { doing: call.doing, source });
+                    }
+                    last = with_causes(&source);
+                }
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
@@ -212,6 +217,17 @@ impl<'a> Account<'a> {
         let answer = request.send().await?;
         let status = answer.status().as_u16();
         Ok((status, super::body(answer).await?))
+    }
+}
+
+/// What came.
+fn judge(call: &Call<'_>, status: u16, text: &str) -> Result<Element, Route53Error> {
+    let doing = call.doing;
+    match (Element::read(text), status) {
+        (Some(answer), 200..300) => Ok(answer),
+        (Some(answer), _) => Err(refusal(call, status, &answer)),
+        (None, 500..) => Err(Route53Error::Busy { code: format!("HTTP {status}"), doing }), // A page of a proxy on the way.
+        (None, _) => Err(Route53Error::Garbled { doing, status }),
     }
 }
 
