@@ -20,6 +20,7 @@ pub use rfc2136::{Rfc2136, Rfc2136Error};
 pub use route53::Route53;
 
 use crate::Identifier;
+use crate::store::Record;
 
 /// A way to prove a name (RFC 8555 8, RFC 8737, RFC 8738).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -118,6 +119,23 @@ impl Solvers {
         let others = ORDER.into_iter().filter(|way| !self.order.contains(way));
         let possible: Vec<Way> = self.order.iter().copied().chain(others).filter(is_possible).collect();
         possible.get(attempt as usize % possible.len().max(1)).copied()
+    }
+
+    /// What is to be written down of a proof before it is put in place: what outlives this process.
+    pub async fn record(&self, proof: &Proof) -> Result<Option<Record>, PresentError> {
+        match (&self.dns, proof.way) {
+            (Some(dns), Way::Dns) => Ok(Some(dns.record(proof).await?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Takes away what another process put in place.
+    pub async fn withdraw_record(&self, record: Record) {
+        if let Some(dns) = &self.dns {
+            self.withdraw(dns.take_over(record)).await;
+        } else {
+            tracing::warn!(tls.name = %record.identifier, value = record.value, "a TXT record is left behind, since acme.dns is gone");
+        }
     }
 
     /// Puts a proof in place.

@@ -5,7 +5,7 @@
 //! certs/NAME/gen-000007.json   what it is (Facts)
 //! certs/NAME/current           {"generation": 7}: the one in use
 //! certs/NAME/state.json        what was tried, and what the CA suggests
-//! certs/NAME/pending.json      the order under way, with its key and what CAs are to find as its proofs
+//! certs/NAME/pending.json      the order under way, with its key, what CAs are to find as its proofs, and its TXT records
 //! certs/NAME/trial/…           the same of an order at a CA's twin for trials
 //! certs/NAME/attended          held, by as many as like, while a worker looks after it
 //! certs/NAME/lock              held by whoever works on this certificate
@@ -36,7 +36,7 @@ pub use account::{AccountFolder, Saved};
 pub use files::put;
 pub use lock::Lock;
 pub use name::{CertName, CertNameError};
-pub use pending::{Pending, Proofs};
+pub use pending::{Pending, Proofs, Record};
 
 use crate::{Bundle, Facts, History, Moment, Suggestion};
 

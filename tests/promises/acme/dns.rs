@@ -7,8 +7,10 @@ use certs::dns::{Data, Entry, Kind, Name, Propagation, Question, Rcode, Resolver
 use certs::solve::{DnsHook, DnsProofs, DnsWriter, HookStyle, Rfc2136, Solvers};
 use certs::worker::Look;
 use certs::{Class, Reason};
+use tests::interposer::{Fate, Interposer};
 use tests::named::{Named, Zone};
 use tests::pebble::{Pebble, Settings};
+use tokio::sync::Notify;
 
 use super::prover::write_script;
 use super::{Owner, install_crypto};
@@ -94,6 +96,46 @@ async fn a_proof_that_the_ca_does_not_see_is_taken_away_as_well() {
     assert_eq!(worker.look().await.expect("files"), Look::Failed(Class::Validation));
     assert!(named.log().contains("adding an RR at '_acme-challenge.mirror.test' TXT"), "{}", named.log());
     assert_eq!(named.texts(PLACE), Vec::<String>::new());
+}
+
+/// The CA's own word that it has no such order.
+fn lost() -> Fate {
+    Fate::page(http::StatusCode::NOT_FOUND, r#"{"type": "urn:ietf:params:acme:error:malformed", "detail": "no such order", "status": 404}"#)
+}
+
+/// A process that is gone once the CA was told: whoever goes on finds the name proved, and the record that nobody needs any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_a_process_that_died_is_taken_away_by_the_next_one() {
+    install_crypto();
+    let Some(named) = Named::start(&[Zone::new("test").grant("grant chandler zonesub TXT;")]) else { return };
+    let Some(pebble) = pebble_at(&named) else { return };
+    for is_lost in [false, true] {
+        let (told, mut asked_for) = (Arc::new(Notify::new()), 0);
+        let dies = told.clone();
+        let way = Interposer::before(&pebble, move |asked| {
+            let is_order = asked.path.starts_with("/my-order/");
+            asked_for += usize::from(if asked_for == 0 { asked.path.starts_with("/chalZ/") } else { is_order });
+            match asked_for {
+                2 if is_order => {
+                    dies.notify_one();
+                    Fate::Hang
+                }
+                3 if is_order && is_lost => lost(),
+                _ => Fate::Pass,
+            }
+        });
+        let owner = Owner::of(&pebble, &["mirror.test"]);
+        let worker = owner.worker_by(&way, &pebble, updates(&named, |_| {}));
+        tokio::select! {
+            look = worker.look() => panic!("it goes on: {look:?}"),
+            () = told.notified() => {}
+        }
+        drop(worker);
+        assert_eq!(named.texts(PLACE).len(), 1, "it is there yet");
+        let look = owner.worker_by(&way, &pebble, updates(&named, |_| {})).look().await.expect("files");
+        assert_eq!(look, Look::Obtained(Reason::Missing), "{}", pebble.log());
+        assert_eq!(named.texts(PLACE), Vec::<String>::new(), "the order is lost: {is_lost}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,12 +3,14 @@
 //!
 //! Whatever state an order is in, [`carry`] goes on from there: the CA's word for it decides, not our memory. [`rehearse`] is the same for trial.
 
+mod records;
 mod rehearsal;
+mod words;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use instant_acme::{Account, AuthorizationState, AuthorizationStatus, ChallengeHandle, ChallengeType, NewOrder, Order, OrderStatus};
+use instant_acme::{Account, AuthorizationState, AuthorizationStatus, ChallengeHandle, NewOrder, Order, OrderStatus};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use tokio::time::Instant;
 
@@ -16,9 +18,10 @@ use super::error::{ORDERING, with_causes};
 use super::{CaError, Courier, Remedy, has_other_key};
 use crate::solve::{PresentError, Proof, Solvers, Way};
 use crate::store::{AccountFolder, CertFolder, Pending, Proofs, StoreError};
-use crate::{Bundle, Clock, Identifier, Identifiers, KeyKind, Wish};
+use crate::{Bundle, Clock, Identifier, KeyKind, Wish};
 
 pub use rehearsal::{End, Proved, Rehearsed, rehearse};
+use words::{list, name_of, to_acme, type_of, way_of};
 
 /// What an order needs.
 #[derive(Clone, Copy)]
@@ -85,7 +88,7 @@ pub async fn carry(errand: &Errand<'_>) -> Result<Carried, OrderError> {
         && !errand.is_passing(error)
         && !has_other_key(errand.accounts, errand.account, error)?
     {
-        errand.folder.clear_pending()?;
+        errand.give_up().await?;
     }
     outcome
 }
@@ -130,7 +133,7 @@ impl Errand<'_> {
         } else {
             None
         };
-        self.folder.clear_pending()?;
+        self.give_up().await?;
         Err(OrderError::Over(why))
     }
 
@@ -146,6 +149,7 @@ impl Errand<'_> {
             order: None,
             profile: self.wish.profile.clone(),
             proofs: Proofs::default(),
+            records: Vec::new(),
             replaces: self.replaces.map(str::to_owned),
         };
         self.folder.save_pending(&pending)?;
@@ -190,6 +194,7 @@ impl Errand<'_> {
         if order.state().status == OrderStatus::Pending {
             self.prove(order, pending).await?;
         }
+        self.withdraw_records(pending).await?; // Those of a process that died once its proofs had done their work.
         if order.state().status == OrderStatus::Ready {
             let csr = hex::decode(&pending.csr).unwrap_or_default();
             order.finalize_csr(&csr).await.map_err(|source| self.failed("finalizing the order", source))?;
@@ -209,6 +214,7 @@ impl Errand<'_> {
     async fn prove(&self, order: &mut Order, pending: &mut Pending) -> Result<(), OrderError> {
         let mut presented = Vec::new();
         let outcome = self.present(order, pending, &mut presented).await;
+        let withdrawn: Vec<String> = presented.iter().map(|proof| proof.dns_value.clone()).collect();
         let outcome = match outcome {
             Ok(()) => Ok(self.until(order, "check the proofs", |status| status != OrderStatus::Pending).await?),
             failed => failed,
@@ -216,7 +222,9 @@ impl Errand<'_> {
         for proof in presented {
             self.solvers.withdraw(proof).await;
         }
+        let forgotten = self.forget_records(pending, &withdrawn);
         outcome?;
+        forgotten?;
         if order.state().status == OrderStatus::Invalid { Err(self.unproved(order).await.into()) } else { Ok(()) }
     }
 
@@ -244,9 +252,9 @@ impl Errand<'_> {
             };
             let Some(challenge) = authorization.challenge(type_of(way)) else { continue };
             let proof = proof(&challenge, &identifier, way);
+            self.note_record(pending, &proof).await?;
             presented.push(proof.clone()); // Before it is there: half of it is taken away as well.
-            let in_place = self.solvers.present(&proof).await;
-            in_place.map_err(|error| CaError::Present { identifier, passes: error.passes(), reason: with_causes(&error) })?;
+            self.solvers.present(&proof).await.map_err(|error| unpresented(identifier, &error))?;
             is_new |= pending.proofs.add(&proof);
         }
         if ordered != self.wish.identifiers {
@@ -329,6 +337,10 @@ impl Errand<'_> {
     }
 }
 
+fn unpresented(identifier: Identifier, error: &PresentError) -> CaError {
+    CaError::Present { identifier, passes: error.passes(), reason: with_causes(error) }
+}
+
 fn proof(challenge: &ChallengeHandle<'_>, identifier: &Identifier, way: Way) -> Proof {
     let key_authorization = challenge.key_authorization();
     Proof {
@@ -355,46 +367,8 @@ fn request(wish: &Wish) -> Result<(String, Vec<u8>), rcgen::Error> {
     Ok((key.serialize_pem(), csr.der().to_vec()))
 }
 
-fn to_acme(identifier: &Identifier) -> instant_acme::Identifier {
-    match identifier {
-        Identifier::Dns(name) => instant_acme::Identifier::Dns(name.as_str().to_owned()),
-        Identifier::Ip(address) => instant_acme::Identifier::Ip(*address),
-    }
-}
-
-fn way_of(kind: &ChallengeType) -> Option<Way> {
-    match kind {
-        ChallengeType::Http01 => Some(Way::Http),
-        ChallengeType::TlsAlpn01 => Some(Way::TlsAlpn),
-        ChallengeType::Dns01 => Some(Way::Dns),
-        ChallengeType::Unknown(name) if name == PERSIST => Some(Way::DnsPersist),
-        _ => None,
-    }
-}
-
-fn type_of(way: Way) -> ChallengeType {
-    match way {
-        Way::Dns => ChallengeType::Dns01,
-        Way::DnsPersist => ChallengeType::Unknown(PERSIST.to_owned()),
-        Way::Http => ChallengeType::Http01,
-        Way::TlsAlpn => ChallengeType::TlsAlpn01,
-    }
-}
-
-fn name_of(kind: &ChallengeType) -> &str {
-    match kind {
-        ChallengeType::Unknown(name) => name,
-        known => way_of(known).map_or("another way", Way::name),
-    }
-}
-
-fn list(identifiers: &Identifiers) -> String {
-    identifiers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
 /// Failed attempts up to which a chain that cannot be used is downloaded again.
 const DOWNLOADS: u32 = 3;
-const PERSIST: &str = "dns-persist-01";
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Failed attempts after which the certificate before is not mentioned any more.

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use super::rfc2136::{Rfc2136, Rfc2136Error};
 use super::route53::{Route53, Route53Error};
-use super::{DnsHook, HookError, Proof};
+use super::{DnsHook, HookError, Proof, Way};
 use crate::Identifier;
 use crate::acme::with_causes;
 use crate::dns::{DnsError, Name, NameError, Propagation, Resolver};
+use crate::store::Record;
 
 /// Everything for dns-01.
 #[derive(Debug)]
@@ -102,6 +103,23 @@ impl DnsProofs {
         Ok(())
     }
 
+    /// Where it goes.
+    pub(super) async fn record(&self, proof: &Proof) -> Result<Record, DnsProofError> {
+        let place = match &self.writer {
+            DnsWriter::Hook(_) => None,
+            DnsWriter::Rfc2136(_) | DnsWriter::Route53(_) => Some(self.place(proof).await?.to_string()),
+        };
+        Ok(Record { identifier: proof.identifier.clone(), place, token: proof.token.clone(), value: proof.dns_value.clone() })
+    }
+
+    /// The proof that another process wrote down, as far as it takes to take it away.
+    pub(super) fn take_over(&self, record: Record) -> Proof {
+        let Record { identifier, place, token, value } = record;
+        let place = place.and_then(|place| place.parse().ok());
+        lock(&self.places).extend(place.map(|place| (value.clone(), place)));
+        Proof { digest: Vec::new(), dns_value: value, identifier, key_authorization: String::new(), token, way: Way::Dns }
+    }
+
     pub(super) async fn withdraw(&self, proof: &Proof) -> Result<(), DnsProofError> {
         let (value, place) = (&proof.dns_value, lock(&self.places).remove(&proof.dns_value));
         lock(&self.changes).remove(value);
@@ -171,6 +189,9 @@ impl DnsProofs {
     }
 
     async fn place(&self, proof: &Proof) -> Result<Name, DnsProofError> {
+        if let Some(place) = lock(&self.places).get(&proof.dns_value) {
+            return Ok(place.clone()); // As it was written down.
+        }
         let place = self.follow(&proof.identifier).await?;
         lock(&self.places).insert(proof.dns_value.clone(), place.clone());
         Ok(place)

@@ -34,6 +34,9 @@ pub struct Pending {
     /// What the CA is to find, whichever process of this machine it meets.
     #[serde(default)]
     pub proofs: Proofs,
+    /// TXT records that are there or are about to be: they are taken away again, whoever goes on with the order.
+    #[serde(default)]
+    pub records: Vec<Record>,
     /// The certificate that it says to replace.
     pub replaces: Option<String>,
 }
@@ -41,11 +44,24 @@ pub struct Pending {
 /// Without the key.
 impl std::fmt::Debug for Pending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { account, directory, identifiers, kind: _, order, profile, proofs: _, replaces, csr: _, key: _ } = self;
+        let Self { account, directory, identifiers, kind: _, order, profile, proofs: _, records: _, replaces, csr: _, key: _ } = self;
         let mut shown = f.debug_struct("Pending");
         shown.field("account", account).field("directory", directory).field("identifiers", identifiers);
         shown.field("order", order).field("profile", profile).field("replaces", replaces).finish_non_exhaustive()
     }
+}
+
+/// A TXT record of dns-01, and all that it takes to take it away.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Record {
+    /// Whose proof it is.
+    pub identifier: Identifier,
+    /// Where it is, for those who do not leave that to a script.
+    pub place: Option<String>,
+    /// The CA's token.
+    pub token: String,
+    /// Its value.
+    pub value: String,
 }
 
 /// What CAs come to look for.

@@ -225,6 +225,7 @@ fn pending(order: Option<&str>) -> Pending {
             alpn: [("10.0.0.7".parse().expect("an address"), "ab".to_owned())].into(),
             http: [("token".to_owned(), "token.print".to_owned())].into(),
         },
+        records: Vec::new(),
         replaces: None,
     }
 }

@@ -195,7 +195,7 @@ impl Worker {
                 // A CA that was set up anew does not know us: so does nothing that we replace.
                 Err(OrderError::Ca(error)) if again && error.remedy() == Some(Remedy::Register) => {
                     accounts.forget(account.id())?;
-                    folder.clear_pending()?;
+                    errand.give_up().await?;
                     (again, replaces) = (false, None);
                 }
                 // Somebody gave the account another key meanwhile: the order is as good as before, and goes on with that.

@@ -4,7 +4,8 @@
 
 use instant_acme::{AuthorizationStatus, ChallengeStatus, Order, OrderStatus};
 
-use super::{Carried, Errand, OrderError, name_of};
+use super::words::name_of;
+use super::{Carried, Errand, OrderError};
 use crate::store::Pending;
 use crate::{Identifier, Moment};
 
@@ -40,6 +41,7 @@ pub enum Proved {
 /// Orders for trial, as `errand` says; with `whole` the certificate comes too, else it ends where every name is proved. Nothing is left in the
 /// errand's folder.
 pub async fn rehearse(errand: &Errand<'_>, whole: bool) -> Result<Rehearsed, OrderError> {
+    errand.give_up().await?; // What one left that was killed.
     let placed = errand.place().await;
     let rehearsed = match placed {
         Ok((mut pending, mut order)) => {
