@@ -33,8 +33,8 @@ pub(crate) enum CertFailure {
     NoCertificates,
     #[error("no listener with files under tls.certificate and tls.key has the address {0}: {1}")]
     NoListener(SocketAddr, String),
-    #[error("dns-01 needs a script that writes TXT records, and acme.dns.hook names none")]
-    NoScript,
+    #[error("dns-01 needs somebody who writes TXT records, and acme.dns names nobody")]
+    NoDns,
     #[error("{0} has no certificate yet")]
     NoneYet(CertName),
     #[error("{0} has no generation {1}; there are {2}")]
@@ -84,7 +84,9 @@ impl CertFailure {
             }
             Self::Acme(_) => Some("acme.ca is a file with the roots (PEM) by which the CA's own server is known".into()),
             Self::NoListener(..) | Self::WhichListener(_) => Some("--listener ADDR names one by its address, as listeners has it".into()),
-            Self::NoScript => Some("--challenge dns:/path/to/script, or acme.dns.hook".into()),
+            Self::NoDns => Some(
+                "--challenge dns:/path/to/script, or acme.dns with a script (hook), a name server (rfc2136) or Amazon (route53)".into(),
+            ),
             Self::NoCertificates => Some("write listeners: [{address: \":443\", tls: {acme: [mirror.example.com]}}]".into()),
             Self::NoneYet(_) => Some("`chandler cert renew` gets it, `chandler cert status` says why it is not there".into()),
             Self::Nowhere => {

@@ -57,7 +57,7 @@ impl Failure {
             | Self::Cert(
                 CertFailure::NoCertificates
                 | CertFailure::NoListener(..)
-                | CertFailure::NoScript
+                | CertFailure::NoDns
                 | CertFailure::NoSuch(..)
                 | CertFailure::Nowhere
                 | CertFailure::WhichListener(_)

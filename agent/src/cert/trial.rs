@@ -66,7 +66,7 @@ fn with_challenge(config: &Config, challenge: Option<&Challenge>) -> Result<Conf
         config.acme.dns = Some(DnsConfig { resolvers, wait, writer });
     }
     if *way == certs::solve::Way::Dns && config.acme.dns.is_none() {
-        return Err(CertFailure::NoScript);
+        return Err(CertFailure::NoDns);
     }
     config.acme.ways = vec![*way];
     Ok(config)
@@ -165,9 +165,9 @@ mod tests {
     }
 
     #[test]
-    fn a_script_takes_the_place_of_the_configurations_and_dns_needs_one() {
+    fn a_script_takes_the_place_of_the_configurations_and_dns_needs_somebody_who_writes() {
         let config = config("[letsencrypt]");
-        assert!(matches!(with_challenge(&config, Some(&"dns".parse().expect("a way"))), Err(CertFailure::NoScript)));
+        assert!(matches!(with_challenge(&config, Some(&"dns".parse().expect("a way"))), Err(CertFailure::NoDns)));
         let other = with_challenge(&config, Some(&"dns:/etc/hook".parse().expect("a way"))).expect("it has its script");
         assert_eq!(other.acme.ways, [certs::solve::Way::Dns]);
         let Some(DnsWriterConfig::Hook(hook)) = other.acme.dns.map(|dns| dns.writer) else { panic!("by the script") };
