@@ -7,7 +7,9 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::config::{PasswordSource, Problem, Problems, Resolved, UpstreamConfig};
+use certs::ca::Ca;
+
+use crate::config::{Issuer, ListenerConfig, PasswordSource, Problem, Problems, Resolved, TlsConfig, UpstreamConfig};
 use crate::enrolment::Enrolment;
 use crate::tls::{Clients, Pair};
 use crate::upstream::{Metrics, Upstream};
@@ -34,8 +36,18 @@ pub fn check_files(resolved: &Resolved) -> Result<(), Problems> {
     let asks = resolved.config.tokens && clients.is_none(); // Else it is the same trouble once more.
     let tokens = asks.then(|| Enrolment::check(&resolved.config).err()).flatten();
     let tokens = tokens.map(|error| resolved.problem("clients.tokens", format!("no certificate can be issued: {}", chain(&error))));
-    let problems: Vec<Problem> = listeners.chain(clients).chain(tokens).chain(acme).chain(upstreams).collect();
+    let written = if tokens.is_none() { unwritable(resolved) } else { None };
+    let problems: Vec<Problem> = listeners.chain(clients).chain(tokens).chain(written).chain(acme).chain(upstreams).collect();
     if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+}
+
+/// What keeps the private CA from issuing to a listener, though all that it issues with is there. Where there is no CA yet, the mirror waits for one.
+fn unwritable(resolved: &Resolved) -> Option<Problem> {
+    let is_private =
+        |listener: &ListenerConfig| listener.tls.as_ref().and_then(TlsConfig::names).is_some_and(|names| names.issuer == Issuer::Private);
+    let index = resolved.config.listeners.iter().position(is_private)?;
+    let error = Ca::open(&resolved.config.acme.private_ca()).ok()?.can_record().err()?;
+    Some(resolved.problem(&format!("listeners.{index}.tls.private"), format!("no certificate can be issued: {}", chain(&error))))
 }
 
 /// The client is made as at a start, and thrown away.

@@ -71,7 +71,7 @@ impl Enrolment {
 
     /// Whether a certificate could be issued now.
     pub(crate) fn check(config: &Config) -> Result<(), CaError> {
-        match Ca::open_within(&config.acme.private_ca(), LOCK).and_then(|ca| ca.is_able(now())) {
+        match Ca::open_within(&config.acme.private_ca(), LOCK).and_then(|ca| ca.is_able(now()).and_then(|()| ca.can_record())) {
             Err(CaError::Store(StoreError::Locked(_))) => Ok(()), // Somebody is at work on it.
             checked => checked,
         }

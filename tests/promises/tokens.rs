@@ -2,7 +2,7 @@
 //! what the mirror writes.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 use tests::client::{Answer, Client};
 use tests::hub::Hub;
-use tests::program::{Program, program_path};
+use tests::program::{Builder, Program, program_path};
 use tests::tools;
 
 use super::client_certificates::{APP, Desk, Pair, RULES, hub};
@@ -349,4 +349,32 @@ fn a_ca_that_cannot_issue_is_told_before_the_start() {
     let output = check(TOKENS);
     let told = text(&output.stderr);
     assert!(output.status.code() == Some(2) && told.contains("clients.tokens") && told.contains("no certificate can be issued"), "{told}");
+}
+
+#[test]
+fn what_root_did_to_the_ca_of_a_services_user_keeps_that_from_nothing_and_is_told_where_it_did() {
+    let (hub, desk) = (Hub::start(), Desk::new());
+    let folder = desk.path("state/ca");
+    let owner = |path: &Path| fs::metadata(path).expect("there").uid();
+    if !tools::require_giving() {
+        return;
+    }
+    let by_files = desk.mirror(&hub, TOKENS, RULES);
+    let by_itself = desk.mirror(&hub, "[private]", RULES).listeners("[{address: \"127.0.0.1:0\", tls: {private: [127.0.0.1]}}]");
+    let check = |builder: &Builder| {
+        let output = Command::new(program_path()).args(["mirror", "--check", "--config"]).arg(builder.write()).env_clear().output();
+        output.expect("it starts")
+    };
+    chown(&folder, Some(4711), Some(4711)).expect("given");
+    for (builder, key) in [(&by_files, "clients.tokens"), (&by_itself, "listeners.0.tls.private")] {
+        let output = check(builder);
+        let told = text(&output.stderr);
+        let names_it = told.contains(key) && told.contains("issued.jsonl") && told.contains("chown");
+        assert!(output.status.code() == Some(2) && names_it, "{told}");
+    }
+    desk.ca("issue runner-1.ci.test --client --output again --state state");
+    assert_eq!(owner(&folder.join("issued.jsonl")), 4711, "what root writes there is the user's");
+    for builder in [&by_files, &by_itself] {
+        right(&check(builder));
+    }
 }

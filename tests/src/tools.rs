@@ -32,6 +32,15 @@ pub fn require_root() -> bool {
     root
 }
 
+/// Whether this process may give a file to another user; else as for root.
+pub fn require_giving() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        skip("it gives files to another user, which needs root");
+    }
+    root
+}
+
 /// Whether this process may listen where name servers are looked for; else as for root.
 pub fn require_low_ports() -> bool {
     let root = rustix::process::geteuid().is_root();

@@ -17,6 +17,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -170,6 +171,15 @@ impl Folder {
     /// Before the certificate leaves: one that is not in the list could not be taken back by its number.
     pub(super) fn record(&self, record: &Record) -> Result<(), StoreError> {
         files::append(&self.0.join("issued.jsonl"), record)
+    }
+
+    /// Whether all can be written that the service writes when it issues.
+    pub(super) fn check_writable(&self) -> Result<(), StoreError> {
+        let folder = fs::metadata(&self.0).map_err(|source| StoreError::Io { doing: "look at", path: self.0.clone(), source })?;
+        for path in [self.0.clone(), self.0.join("issued.jsonl"), self.0.join("tokens")] {
+            files::check_writable(&path, folder.uid())?;
+        }
+        Ok(())
     }
 
     /// The newest entry with this number. Lines that a crash cut are passed over: their certificates never left.

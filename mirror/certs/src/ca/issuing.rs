@@ -82,6 +82,11 @@ impl Ca {
         }
     }
 
+    /// Whether what it issues can be written down, by this process and by whoever the folder belongs to: else nothing leaves.
+    pub fn can_record(&self) -> Result<(), CaError> {
+        Ok(self.folder.check_writable()?)
+    }
+
     /// The one that issues, with its certificate and all above it, none of them taken back.
     fn signer(&self) -> Result<(&Signer, Vec<Authority>), CaError> {
         let signer = self.document.issuers.last().ok_or(CaError::NotSigned)?;

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, Open
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -25,6 +26,7 @@ pub(crate) fn append<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreEr
     let written = text.and_then(|text| {
         folder_of(path)?;
         let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
+        give_like_its_folder(&file, path)?; // Also what root made before, and did not give.
         let mut last = [b'\n'];
         if let Some(at) = file.metadata()?.len().checked_sub(1) {
             file.read_exact_at(&mut last, at)?;
@@ -86,6 +88,22 @@ pub(crate) fn remove_durably(path: &Path) -> Result<(), StoreError> {
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
     let renamed = fs::rename(from, to).and_then(|()| to.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()));
     renamed.map_err(|source| StoreError::Io { doing: "rename", path: from.to_owned(), source })
+}
+
+/// Whether this process may write `path`, a file or a folder, and whether `owner` may, in whose name a service works while root, who may do all, asks. What is not there will be made.
+pub(crate) fn check_writable(path: &Path, owner: u32) -> Result<(), StoreError> {
+    let failed = |source| StoreError::Io { doing: "write", path: path.to_owned(), source };
+    let file = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file.map_err(failed)?,
+    };
+    let needed = if file.is_dir() { Access::WRITE_OK | Access::EXEC_OK } else { Access::WRITE_OK };
+    accessat(CWD, path, needed, AtFlags::EACCESS).map_err(|error| failed(error.into()))?;
+    if rustix::process::geteuid().is_root() && owner != 0 && file.uid() != owner {
+        let whose = format!("it belongs to user {}, and user {owner}, whose folder it is in, cannot: chown it", file.uid());
+        return Err(failed(io::Error::new(io::ErrorKind::PermissionDenied, whose)));
+    }
+    Ok(())
 }
 
 /// Gives a file that nobody understands another name, for a person to look at. The caller holds the lock and has read it under that: else it could be

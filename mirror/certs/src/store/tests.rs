@@ -38,8 +38,17 @@ fn what_root_writes_in_a_service_users_folder_is_the_users() {
     assert!(!certificate.is_attended().expect("read"));
     assert_eq!(walk(&home), Vec::<PathBuf>::new(), "a question makes nothing");
     certificate.ask("2026-06-01T00:00:00Z".parse().expect("a moment"), true).expect("asked");
+    let list = home.join("issued.jsonl");
+    files::append(&list, &1).expect("written");
+    chown(&list, Some(me), Some(me)).expect("ours");
+    if me == 0 {
+        let told = files::check_writable(&list, user).expect_err("what root made is not the user's");
+        assert!(Error::source(&told).expect("a cause").to_string().contains("chown"), "{told}");
+    }
+    files::append(&list, &2).expect("what was not given before is given now");
+    files::check_writable(&list, user).expect("the user may write it");
     let made = walk(&home);
-    assert!(made.len() >= 4, "{made:?}");
+    assert!(made.len() >= 5, "{made:?}");
     for path in made {
         assert_eq!(fs::metadata(&path).expect("made").uid(), user, "{}", path.display());
     }

@@ -150,6 +150,31 @@ fn what_the_ca_refuses_now_does_not_use_the_token_up() {
 }
 
 #[test]
+fn what_the_service_could_not_write_down_is_told_before_it_is_to() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let desk = Desk::new();
+    let folder = desk.fixture.folder();
+    desk.ca.issue(&client(&["runner-1.ci.test"]), KeyKind::P256, desk.fixture.now).expect("permitted");
+    desk.ca.can_record().expect("it has just done so");
+    let (list, is_root) = (folder.join("issued.jsonl"), fs::metadata(&folder).expect("there").uid() == 0);
+    for path in [list, folder.join("tokens")] {
+        if is_root {
+            chown(&folder, Some(4711), Some(4711)).expect("given");
+            for given in [folder.join("issued.jsonl"), folder.join("tokens")] {
+                chown(&given, Some(4711), Some(4711)).expect("given");
+            }
+            desk.ca.can_record().expect("all is the service's");
+            chown(&path, Some(0), Some(0)).expect("ours");
+        } else {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o500)).expect("ours");
+        }
+        let refused = desk.ca.can_record();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("ours");
+        assert!(matches!(&refused, Err(CaError::Store(StoreError::Io { path: told, .. })) if *told == path), "{refused:?}");
+    }
+}
+
+#[test]
 fn tokens_are_listed_taken_back_and_forgotten_when_they_are_over() {
     let desk = Desk::new();
     let now = desk.fixture.now;
