@@ -341,7 +341,10 @@ fn a_token_is_data_and_what_is_said_of_it_is_not() {
     hint: `chandler ca token NAME -o FILE` beside the mirror makes one
     ");
     assert_eq!(text(&ca(folder.path(), &["token", "--cancel", id]).stdout), format!("{id} is taken back\n"));
-    assert_eq!(text(&ca(folder.path(), &["token", "--list"]).stderr), "note: no token is out\n");
+    assert_eq!(
+        text(&ca(folder.path(), &["token", "--list"]).stderr),
+        "note: no token is out, and none was used whose certificate still holds\n"
+    );
 }
 
 #[test]

@@ -38,18 +38,20 @@ fn make(folder: &Path, args: &TokenArgs, now: Moment) -> Result<Said, CaFailure>
 fn list(folder: &Path, now: Moment) -> Result<Said, CaFailure> {
     let (mut data, grants) = (String::new(), open(folder)?.grants(now)?);
     for grant in &grants {
-        let state = grant.used().map_or_else(|| "not used".into(), |(at, serial)| format!("used at {at}, serial {serial}"));
+        let used = |(at, serial, end)| format!("used at {at}, serial {serial}, a certificate until {end}");
+        let state = grant.used().map_or_else(|| "not used".into(), used);
         let _ = writeln!(data, "{}  until {}  {}  {state}", grant.id, grant.until, names(grant));
     }
-    let notes = if grants.is_empty() { vec!["no token is out".into()] } else { Vec::new() };
+    let notes =
+        if grants.is_empty() { vec!["no token is out, and none was used whose certificate still holds".into()] } else { Vec::new() };
     Ok(Said { data, notes })
 }
 
 fn cancel(folder: &Path, id: &TokenId) -> Result<Said, CaFailure> {
     let grant = open(folder)?.cancel(id)?;
-    let notes = grant
-        .used()
-        .map(|(at, serial)| format!("it was used at {at}, and the certificate holds: `chandler ca revoke {serial}` takes that back, too"));
+    let notes = grant.used().map(|(at, serial, _)| {
+        format!("it was used at {at}, and the certificate holds: `chandler ca revoke {serial}` takes that back, too")
+    });
     Ok(Said { data: format!("{id} is taken back\n"), notes: notes.into_iter().collect() })
 }
 

@@ -83,7 +83,7 @@ pub fn redeem(folder: &Path, token: &Token, request: &[u8], patience: Duration, 
 }
 
 impl Ca {
-    /// A new token for a client's certificate with these names and this life. What is over is forgotten.
+    /// A new token for a client's certificate with these names and this life. What is over for good is forgotten.
     pub fn grant(&self, identifiers: Identifiers, life: Duration, validity: Validity, now: Moment) -> Result<(Token, Grant), CaError> {
         let wanted = Wanted { identifiers, life, purpose: Purpose::Client };
         self.planned(&wanted, now)?; // What would be refused then is refused now.
@@ -103,7 +103,7 @@ impl Ca {
         Ok((token, grant))
     }
 
-    /// All that are out, the first to end first. What is over is forgotten.
+    /// All that are out, and those that were used as long as their certificates hold, the first to end first. What is over for good is forgotten.
     pub fn grants(&self, now: Moment) -> Result<Vec<Grant>, CaError> {
         self.forget_over(now)?;
         let mut grants = Vec::new();
@@ -125,7 +125,7 @@ impl Ca {
     pub fn redeem(&self, token: &Token, key: &PublicKey, now: Moment) -> Result<Redeemed, CaError> {
         let mut grant = Grant::of(&self.folder, token, now)?;
         if let Some(taken) = &grant.taken {
-            return self.again(taken, key);
+            return self.again(&grant, taken, key, now);
         }
         let (issued, record) = self.make(&grant.wanted(), key, now)?;
         let taken = Taken { chain: issued.chain, key: key.fingerprint(), record };
@@ -135,10 +135,13 @@ impl Ca {
         Ok(taken.redeemed(true))
     }
 
-    /// A crash may have come between the two writes: what leaves must be in the list.
-    fn again(&self, taken: &Taken, key: &PublicKey) -> Result<Redeemed, CaError> {
+    /// A crash may have come between the two writes: what leaves must be in the list. Whoever comes second hears that somebody was there, also when its time is over.
+    fn again(&self, grant: &Grant, taken: &Taken, key: &PublicKey, now: Moment) -> Result<Redeemed, CaError> {
         if taken.key != key.fingerprint() {
             return Err(TokenRefusal::Used(taken.record.at).into());
+        }
+        if grant.until <= now {
+            return Err(TokenRefusal::Ended(grant.until).into());
         }
         if self.folder.issued(&taken.record.serial)?.is_none() {
             self.folder.record(&taken.record)?;
@@ -149,7 +152,7 @@ impl Ca {
     /// One that cannot be read is a person's to look at, and keeps nobody from a new one.
     fn forget_over(&self, now: Moment) -> Result<(), CaError> {
         for id in self.folder.grants()? {
-            if matches!(self.folder.grant(&id), Ok(Some(grant)) if grant.until <= now) {
+            if matches!(self.folder.grant(&id), Ok(Some(grant)) if grant.is_over(now)) {
                 self.folder.remove_grant(&id)?;
             }
         }
@@ -158,19 +161,25 @@ impl Ca {
 }
 
 impl Grant {
-    /// Of `token`, if it holds now. Needs no lock: its file is replaced as a whole.
+    /// Of `token`, if it holds now or was used. Needs no lock: its file is replaced as a whole.
     fn of(folder: &Folder, token: &Token, now: Moment) -> Result<Self, CaError> {
         let grant = folder.grant(token.id())?.filter(|grant| token.has_hash(&grant.hash)).ok_or(TokenRefusal::Unknown)?;
-        if grant.until <= now { Err(TokenRefusal::Ended(grant.until).into()) } else { Ok(grant) }
+        let is_of_no_use = grant.taken.is_none() && grant.until <= now;
+        if is_of_no_use { Err(TokenRefusal::Ended(grant.until).into()) } else { Ok(grant) }
+    }
+
+    /// Nobody can use it, and there is no certificate that its operator may have to take back.
+    fn is_over(&self, now: Moment) -> bool {
+        self.until <= now && self.taken.as_ref().is_none_or(|taken| taken.record.not_after <= now)
     }
 
     fn wanted(&self) -> Wanted {
         Wanted { identifiers: self.identifiers.clone(), life: Duration::from_secs(self.life_seconds), purpose: Purpose::Client }
     }
 
-    /// When it was used, and the number of the certificate, if it was.
-    pub fn used(&self) -> Option<(Moment, &Serial)> {
-        self.taken.as_ref().map(|taken| (taken.record.at, &taken.record.serial))
+    /// When it was used, and the number of the certificate and its end, if it was.
+    pub fn used(&self) -> Option<(Moment, &Serial, Moment)> {
+        self.taken.as_ref().map(|taken| (taken.record.at, &taken.record.serial, taken.record.not_after))
     }
 }
 

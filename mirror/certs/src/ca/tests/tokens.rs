@@ -93,9 +93,14 @@ fn a_token_is_good_for_one_key_for_its_time() {
     assert_eq!(again, Redeemed { is_new: false, ..redeemed.clone() });
     assert_eq!(refusal(desk.redeem_at(&second, later)), TokenRefusal::Used(desk.fixture.now));
     let over = desk.grant.until;
-    for key in [&first, &second] {
-        assert_eq!(refusal(desk.redeem_at(key, over)), TokenRefusal::Ended(over));
-    }
+    assert_eq!(refusal(desk.redeem_at(&first, over)), TokenRefusal::Ended(over));
+    let request = |key: &SecretKey| seal::bare_request(key).expect("a request");
+    let asked = redeem(&desk.fixture.folder(), &desk.token, request(&second).as_bytes(), Duration::ZERO, over);
+    assert!(
+        matches!(asked, Err(CaError::Store(StoreError::Locked(_)))),
+        "whether it was used for this key is seen under the lock: {asked:?}"
+    );
+    assert_eq!(refusal(desk.redeem_at(&second, over)), TokenRefusal::Used(desk.fixture.now), "a thief's victim hears of it later, too");
     assert_eq!(desk.issued(), 1);
     let Desk { mut ca, fixture, .. } = desk;
     assert!(ca.revoke_serial(&redeemed.serial, Cause::KeyCompromise, fixture.now).expect("it is in the list").is_new);
@@ -183,7 +188,7 @@ fn tokens_are_listed_taken_back_and_forgotten_when_they_are_over() {
     let redeemed = desk.redeem(&key()).expect("it is good");
     let listed = desk.ca.grants(now).expect("read");
     assert_eq!(listed.iter().map(|grant| &grant.id).collect::<Vec<_>>(), [&short_grant.id, &desk.grant.id], "the first to end first");
-    assert_eq!((listed[0].used(), listed[1].used()), (None, Some((now, &redeemed.serial))));
+    assert_eq!((listed[0].used(), listed[1].used()), (None, Some((now, &redeemed.serial, redeemed.not_after))));
     for path in [desk.path(), desk.fixture.folder().join("tokens")] {
         let mode = path.metadata().expect("there").permissions().mode() & 0o777;
         assert_eq!(mode, if path.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
@@ -201,6 +206,21 @@ fn tokens_are_listed_taken_back_and_forgotten_when_they_are_over() {
     desk.ca.cancel(&grant.id).expect("it is out");
     assert_eq!(refusal(desk.ca.redeem(&third, &public(&key()), late)), TokenRefusal::Unknown);
     assert!(matches!(desk.ca.cancel(&grant.id), Err(CaError::NoToken(id)) if id == grant.id));
+}
+
+#[test]
+fn a_token_that_was_used_is_listed_with_its_certificate_until_that_ends() {
+    let desk = Desk::new();
+    let redeemed = desk.redeem(&key()).expect("it is good");
+    let (later, end) = (desk.grant.until + Duration::from_hours(24), redeemed.not_after);
+    let (_, unused) = grant(&desk.ca, "runner-2.ci.test", desk.fixture.now);
+    for now in [desk.grant.until, later] {
+        let listed = desk.ca.grants(now).expect("read");
+        let used: Vec<_> = listed.iter().map(Grant::used).collect();
+        assert_eq!(used, [Some((desk.fixture.now, &redeemed.serial, end))], "{} is over, and nobody used it", unused.id);
+    }
+    assert_eq!(desk.ca.grants(end).expect("read"), []);
+    assert_eq!(refusal(desk.redeem_at(&key(), end)), TokenRefusal::Unknown);
 }
 
 #[test]
