@@ -42,6 +42,8 @@ pub(crate) enum CaFailure {
         #[source]
         source: TokenError,
     },
+    #[error("--token names a file, and the token itself was given")]
+    TokenItself,
     #[error("{} is neither a file nor a serial number", path.display())]
     Which {
         path: PathBuf,
@@ -58,6 +60,11 @@ impl CaFailure {
             Self::Read { .. } => return None,
             Self::Request(failure) => return failure.hint(),
             Self::Token { .. } => return Some("`chandler ca token NAME -o FILE` beside the mirror makes one"),
+            Self::TokenItself => {
+                return Some(
+                    "put the token into a file that nobody else reads, or give it on standard input: --token -; it is not used up",
+                );
+            }
             Self::Which { .. } => return Some("`openssl x509 -noout -serial -in FILE` prints a certificate's serial number"),
         };
         Some(match error {

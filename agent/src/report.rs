@@ -5,6 +5,8 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use certs::ca::concealed;
+
 use crate::acme::AcmeFailure;
 use crate::ca::CaFailure;
 use crate::cert::CertFailure;
@@ -53,7 +55,7 @@ impl Failure {
     fn code(&self) -> u8 {
         match self {
             Self::Acme(AcmeFailure::Sure { .. } | AcmeFailure::WhichAccount(_))
-            | Self::Ca(CaFailure::Which { .. } | CaFailure::Token { .. })
+            | Self::Ca(CaFailure::Which { .. } | CaFailure::Token { .. } | CaFailure::TokenItself)
             | Self::Cert(
                 CertFailure::NoCertificates
                 | CertFailure::NoListener(..)
@@ -107,7 +109,7 @@ impl Failure {
         }
     }
 
-    /// The chain, one cause a line, and the hint.
+    /// The chain, one cause a line, and the hint; nothing of a token that was given in place of something else.
     pub(crate) fn text(&self) -> String {
         let mut text = format!("error: {self}\n");
         let mut cause = self.source();
@@ -118,7 +120,7 @@ impl Failure {
         if let Some(hint) = self.hint() {
             text.extend(["hint: ", &hint, "\n"]);
         }
-        text
+        concealed(&text).into_owned()
     }
 }
 
@@ -131,8 +133,10 @@ pub(crate) fn notes(notes: &[impl Display]) {
     }
 }
 
-/// Help and version go to standard output and are no failure; clap's own errors say what was meant.
+/// Help and version go to standard output and are no failure; clap's own errors say what was meant, and repeat what was given, but no token.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
+    let plain = error.to_string();
+    let told = concealed(&plain);
+    let _ = if told == plain { error.print() } else { io::stderr().lock().write_all(told.as_bytes()) };
     if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS }
 }

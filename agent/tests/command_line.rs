@@ -340,6 +340,17 @@ fn a_token_is_data_and_what_is_said_of_it_is_not() {
       caused by: this is no token: it is one word, as `chandler ca token NAME` prints it, that begins with `chandler1.`
     hint: `chandler ca token NAME -o FILE` beside the mirror makes one
     ");
+    let word = token.trim();
+    let bearer = format!("Bearer {word}");
+    let [mirror, cut] = ["https://mirror.test", &word[..word.len() - 1]];
+    for (token, more) in [(word, &[][..]), (cut, &[]), (&bearer, &[]), ("file", &[word]), ("file", &["--key-type", word])] {
+        let wrong = ca(folder.path(), &[&["request", "--mirror", mirror, "--out", "/nowhere", "--token", token][..], more].concat());
+        let told = text(&wrong.stderr);
+        assert!(wrong.status.code() == Some(2) && !told.contains(secret), "{told}");
+        assert!(token == "file" || told.contains("--token -"), "{told}");
+    }
+    let wrong = ca(folder.path(), &["token", "--cancel", word]);
+    assert!(wrong.status.code() == Some(2) && !text(&wrong.stderr).contains(secret), "{}", text(&wrong.stderr));
     assert_eq!(text(&ca(folder.path(), &["token", "--cancel", id]).stdout), format!("{id} is taken back\n"));
     assert_eq!(
         text(&ca(folder.path(), &["token", "--list"]).stderr),

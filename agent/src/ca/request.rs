@@ -15,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use certs::ca::{CaError, Received, ReceivedError, SecretKey, Token, output, seal};
+use certs::ca::{CaError, Received, ReceivedError, SecretKey, Token, concealed, output, seal};
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Certificate, Client, RequestBuilder, StatusCode};
 use url::Url;
@@ -80,9 +80,13 @@ impl RequestFailure {
 
 /// Gets one.
 pub(super) fn request(args: &RequestArgs) -> Result<Said, CaFailure> {
+    let given = args.token.to_string_lossy();
+    if concealed(&given) != given && !args.token.exists() {
+        return Err(CaFailure::TokenItself);
+    }
+    let files = Files::of(&args.out);
     let word = read_text(&args.token)?;
     let token: Token = word.trim().parse().map_err(|source| CaFailure::Token { path: args.token.clone(), source })?;
-    let files = Files::of(&args.out);
     let key = files.pending_key(args.key_type)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RequestFailure::Runtime)?;
     let (roots, received) = runtime.block_on(async {

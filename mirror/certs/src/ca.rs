@@ -46,7 +46,7 @@ pub use request::{Request, RequestError};
 pub use revocation::{Cause, Identity, Revocations, Revoked, is_revoked};
 pub use seal::SealError;
 pub use serial::{Serial, SerialError};
-pub use token::{Token, TokenError, TokenId, TokenIdError, Validity, ValidityError};
+pub use token::{Token, TokenError, TokenId, TokenIdError, Validity, ValidityError, concealed};
 
 use folder::{Document, Folder, Signer};
 

@@ -5,6 +5,7 @@
 //!
 //! What always holds: the secret stands in no `Debug` and in no error, and only its hash is kept. One token has one spelling.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -147,6 +148,20 @@ impl FromStr for Validity {
     }
 }
 
+/// `text` without what stands in it of tokens, for messages that repeat what somebody gave: where a file's name or a token's was asked for, it may be the token.
+pub fn concealed(text: &str) -> Cow<'_, str> {
+    let is_ours = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let (mut told, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(BEGINNING) {
+        let (before, after) = rest.split_at(at + BEGINNING.len());
+        let length = after.find(|c| !is_ours(c)).unwrap_or(after.len());
+        told += before;
+        told += if length > 2 * ID { "…" } else { &after[..length] };
+        rest = &after[length..];
+    }
+    if told.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(told + rest) }
+}
+
 /// Of the roots as they stand in `ca.pem`: what `sha256sum` prints.
 fn fingerprint(roots: &str) -> String {
     hex::encode(digest(&SHA256, roots.as_bytes()))
@@ -156,6 +171,8 @@ fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+/// Of every token.
+const BEGINNING: &str = "chandler1.";
 /// Bytes of a name: so many that no two tokens share one.
 const ID: usize = 8;
 /// What is longer than a week belongs into no file of a machine that does not run yet.
@@ -215,6 +232,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn nothing_of_a_secret_is_left_of_what_somebody_gave(before in "\\PC{0,20}", after in "\\PC{0,20}", given in 40_usize..130, beside: bool) {
+            let word = Token::new("roots").word();
+            let secret = &word.split('.').nth(2).expect("the third part")[..8];
+            let text = format!("{before}{}{after}{}", &word[..given], if beside { &word } else { "" });
+            prop_assert!(!concealed(&text).contains(secret), "{}", concealed(&text));
+        }
+
+        #[test]
+        fn what_has_no_token_in_it_is_told_as_it_is(text in "\\PC{0,40}|[a-z]{0,5}chandler1\\.[0-9a-f]{0,16}(/\\PC{0,9})?") {
+            prop_assert_eq!(concealed(&text), text.as_str());
+        }
+
         #[test]
         fn no_text_makes_the_parser_panic_and_what_it_takes_has_one_spelling(
             text in "(chandler1\\.)?[0-9a-f]{0,16}\\.[A-Za-z0-9_-]{42,44}\\.[0-9a-fA-F]{63,65}|\\PC{0,140}"
