@@ -148,7 +148,7 @@ async fn a_machine_gets_key_certificate_and_roots_by_one_command_that_can_be_run
     fs::remove_file(desk.path("etc/client.cert")).expect("ours");
     right(&desk.machine(&mirror, "etc"));
     let again = desk.written("etc");
-    assert_eq!((again.chain, again.key, desk.issued("runner-1.ci.test")), (first.chain, first.key, 1));
+    assert_eq!((again.chain, again.key, desk.issued("runner-1.ci.test")), (first.chain, first.key.clone(), 1));
 
     let told = wrong(&desk.machine(&mirror, "elsewhere"));
     assert!(told.contains("the token was used for another key") && told.contains("hint:"), "{told}");
@@ -156,6 +156,15 @@ async fn a_machine_gets_key_certificate_and_roots_by_one_command_that_can_be_run
     let renewal = desk.token("runner-1.ci.test", "");
     right(&desk.machine(&mirror, "etc"));
     assert_eq!(desk.ask_as(&mirror, Some(&desk.written("etc"))).get(APP).await.status, StatusCode::OK);
+
+    // As a run that is killed between the two names leaves it, and the token is of no more use.
+    let second = desk.written("etc");
+    fs::rename(desk.path("etc/client.key"), desk.path("etc/client.key.pending")).expect("ours");
+    fs::write(desk.path("etc/client.key"), &first.key).expect("ours");
+    desk.ca(&format!("token --cancel {} --state state", renewal.split('.').nth(1).expect("the second part")));
+    wrong(&desk.machine(&mirror, "etc"));
+    let finished = desk.written("etc");
+    assert_eq!((finished.chain, finished.key), (second.chain, second.key), "the pair is whole all the same");
     assert_untold(&mirror, &[&token, &renewal]);
 }
 

@@ -9,7 +9,7 @@
 //! DIR/ca.crt, client.cert, client.key
 //! ```
 //!
-//! Killed anywhere, the next run goes on with the same key, for which the same token gets the same certificate.
+//! Killed anywhere, the next run goes on with the same key, for which the same token gets the same certificate. Killed where certificate and key take their names, it finishes without one.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -85,6 +85,7 @@ pub(super) fn request(args: &RequestArgs) -> Result<Said, CaFailure> {
         return Err(CaFailure::TokenItself);
     }
     let files = Files::of(&args.out);
+    files.finish()?;
     let word = read_text(&args.token)?;
     let token: Token = word.trim().parse().map_err(|source| CaFailure::Token { path: args.token.clone(), source })?;
     let key = files.pending_key(args.key_type)?;
@@ -185,6 +186,18 @@ impl Files {
         Ok(key)
     }
 
+    /// What a run that was killed between the two names left to do: until then engines have a pair that does not fit.
+    fn finish(&self) -> Result<(), CaFailure> {
+        let Some(key) = key_in(&self.pending)? else { return Ok(()) };
+        match read_text(&self.chain) {
+            Ok(chain) if Received::read(&chain, &key).is_ok() => {
+                output::write_secret(&self.key, key.pem())?;
+                Ok(output::remove(&self.pending)?)
+            }
+            _ => Ok(()), // It is not for this key, or there is none: the key waits for its own.
+        }
+    }
+
     fn last_key(&self) -> Result<Option<SecretKey>, CaFailure> {
         key_in(&self.key)
     }
@@ -194,8 +207,7 @@ impl Files {
         if let Some(roots) = roots {
             output::write_text(&self.authority, roots)?;
         }
-        output::write_text(&self.chain, &received.chain)?;
-        output::write_secret(&self.key, key.pem())?;
+        output::replace_pair((&self.chain, &received.chain), (&self.key, key.pem()))?;
         output::remove(&self.pending)?;
         let written = roots.map(|_| &self.authority).into_iter().chain([&self.chain, &self.key]);
         let data: Vec<String> = written.map(|path| path.display().to_string()).collect();

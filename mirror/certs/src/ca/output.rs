@@ -18,6 +18,19 @@ pub fn write_pair(folder: &Path, issued: &Issued) -> Result<[PathBuf; 2], StoreE
     Ok([chain, key])
 }
 
+/// Puts a certificate and its key, each with its text, in the places of those that are there: both are on the disk before either has its name, the certificate first.
+pub fn replace_pair(chain: (&Path, &str), key: (&Path, &str)) -> Result<(), StoreError> {
+    let next = |path: &Path| path.with_added_extension("next"); // No name that engines look for.
+    let [chain_path, key_path] = [target(chain.0)?, target(key.0)?];
+    files::write_public(&next(&chain_path), chain.1)?;
+    files::write_text(&next(&key_path), key.1)?;
+    for path in [&chain_path, &key_path] {
+        fs::rename(next(path), path).map_err(|source| StoreError::Io { doing: "write", path: path.clone(), source })?;
+    }
+    files::sync_folder_of(&chain_path)?;
+    files::sync_folder_of(&key_path)
+}
+
 /// Writes a text that everybody may read.
 pub fn write_text(path: &Path, text: &str) -> Result<(), StoreError> {
     files::write_public(&target(path)?, text)

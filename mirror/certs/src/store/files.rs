@@ -80,8 +80,14 @@ pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
 /// The same, and it does not come back with a power cut.
 pub(crate) fn remove_durably(path: &Path) -> Result<(), StoreError> {
     remove(path)?;
-    let synced = path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all());
-    synced.map_err(|source| StoreError::Io { doing: "remove", path: path.to_owned(), source })
+    sync_folder_of(path)
+}
+
+/// What was named or removed beside `path` stays so in a power cut.
+pub(crate) fn sync_folder_of(path: &Path) -> Result<(), StoreError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|source| StoreError::Io { doing: "sync the folder of", path: path.to_owned(), source })
 }
 
 /// Gives a file another name in its folder.
