@@ -3,12 +3,14 @@
 //! Over HTTPS only, since a token is a secret. No access rule applies: to them a machine without a certificate is nobody, and the token, good for one certificate and for a while, is the right to ask.
 //! [`certs::ca::redeem`] does the work, one request at a time, on a thread that serves nobody else.
 //!
-//! What always holds: no token stands in an answer or a log, an answer comes within seconds, and a stranger costs a few KiB and one look for a file.
+//! What always holds: no token stands in an answer or a log, an answer comes within seconds, and a stranger costs a few KiB and one look for a file. Where the disk hangs, one thread waits for it for the
+//! certificates and [`READERS`] for the roots, whoever asks.
 
 use std::error::Error;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -32,6 +34,10 @@ use crate::telemetry::{Facts, Origin, Outcome};
 #[derive(Debug)]
 pub(crate) struct Enrolment {
     folder: PathBuf,
+    /// Who reads the roots.
+    readers: Arc<Semaphore>,
+    /// Whoever has the turn waits for the disk.
+    stuck: Arc<AtomicBool>,
     /// Who works on the CA; a thread that looks for a lock again and again has no queue.
     turn: Arc<Semaphore>,
 }
@@ -45,6 +51,8 @@ enum Refused {
     Ca(#[from] CaError),
     #[error("the signing request did not come to its end")]
     Cut,
+    #[error("the disk of the CA does not answer; ask again")]
+    Disk,
     #[error("a signing request has {MOST} bytes at most")]
     Large,
     #[error("the certificate was not issued: the work on it ended early")]
@@ -66,7 +74,10 @@ enum Page {
 impl Enrolment {
     /// Where the configuration asks for it.
     pub(crate) fn of(config: &Config) -> Option<Arc<Self>> {
-        config.tokens.then(|| Arc::new(Self { folder: config.acme.private_ca(), turn: Arc::new(Semaphore::new(1)) }))
+        config.tokens.then(|| {
+            let [readers, turn] = [READERS, 1].map(|most| Arc::new(Semaphore::new(most)));
+            Arc::new(Self { folder: config.acme.private_ca(), readers, stuck: Arc::default(), turn })
+        })
     }
 
     /// Whether a certificate could be issued now.
@@ -127,30 +138,47 @@ impl Enrolment {
         B: Body<Data = Bytes>,
     {
         let request = timeout(BODY, whole(body)).await.map_err(|_| Refused::Cut)??;
-        let turn = timeout(TURN, Arc::clone(&self.turn).acquire_owned()).await.map_err(|_| Refused::Busy)?;
-        let (turn, folder) = (turn.map_err(|_| Refused::Busy)?, self.folder.clone());
+        let late = || if self.stuck.load(Ordering::Relaxed) { Refused::Disk } else { Refused::Busy };
+        let turn = timeout(TURN, Arc::clone(&self.turn).acquire_owned()).await.map_err(|_| late())?;
+        let (turn, folder, stuck) = (turn.map_err(|_| Refused::Busy)?, self.folder.clone(), Arc::clone(&self.stuck));
+        stuck.store(false, Ordering::Relaxed);
         let work = move || {
             let _turn = turn;
-            ca::redeem(&folder, &token, &request, LOCK, now())
+            let redeemed = ca::redeem(&folder, &token, &request, LOCK, now());
+            stuck.store(false, Ordering::Relaxed);
+            redeemed
         };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(Err(CaError::Store(StoreError::Locked(_)))) => Err(Refused::Busy),
-            Ok(redeemed) => Ok(redeemed?),
-            Err(_) => Err(Refused::Lost), // It panicked, or the runtime ends.
+        match timeout(WORK, tokio::task::spawn_blocking(work)).await {
+            Ok(Ok(Err(CaError::Store(StoreError::Locked(_))))) => Err(Refused::Busy),
+            Ok(Ok(redeemed)) => Ok(redeemed?),
+            Ok(Err(_)) => Err(Refused::Lost), // It panicked, or the runtime ends.
+            Err(_) => {
+                self.stuck.store(true, Ordering::Relaxed);
+                Err(Refused::Disk)
+            }
         }
     }
 
     /// They are public; who has a token knows whether they are the right ones.
     async fn roots(&self, origin: &Origin) -> Response<FilterBody> {
-        let folder = self.folder.clone();
-        let read = tokio::task::spawn_blocking(move || Published::roots(&folder, now())).await;
-        let refused = match read {
-            Ok(Ok(roots)) => return reply(StatusCode::OK, "application/x-pem-file", roots),
-            Ok(Err(error)) => Refused::Ca(error),
-            Err(_) => Refused::Lost,
+        match self.read_roots().await {
+            Ok(roots) => reply(StatusCode::OK, "application/x-pem-file", roots),
+            Err(refused) => {
+                refused.tell(origin, "");
+                refused.response(origin)
+            }
+        }
+    }
+
+    async fn read_roots(&self) -> Result<String, Refused> {
+        let reader = timeout(TURN, Arc::clone(&self.readers).acquire_owned()).await.map_err(|_| Refused::Disk)?;
+        let (reader, folder) = (reader.map_err(|_| Refused::Lost)?, self.folder.clone());
+        let read = move || {
+            let _reader = reader;
+            Published::roots(&folder, now())
         };
-        refused.tell(origin, "");
-        refused.response(origin)
+        let read = timeout(WORK, tokio::task::spawn_blocking(read)).await.map_err(|_| Refused::Disk)?;
+        Ok(read.map_err(|_| Refused::Lost)??)
     }
 }
 
@@ -163,7 +191,7 @@ impl Refused {
             Self::Ca(CaError::Token(_)) | Self::NoToken | Self::Token(_) => (StatusCode::FORBIDDEN, "TOKEN_REFUSED"),
             Self::Large => (StatusCode::PAYLOAD_TOO_LARGE, "REQUEST_INVALID"),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
-            Self::Busy | Self::Ca(_) | Self::Lost => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
+            Self::Busy | Self::Ca(_) | Self::Disk | Self::Lost => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
         }
     }
 
@@ -251,8 +279,12 @@ const LOCK: Duration = Duration::from_secs(2);
 const MOST: usize = 16 << 10;
 /// So much of what is too large is read.
 const PATIENTLY: usize = 1 << 20;
+/// Threads at most that read the roots.
+const READERS: usize = 4;
 /// For those who came before.
-const TURN: Duration = Duration::from_secs(3);
+const TURN: Duration = Duration::from_secs(2);
+/// For what is done under the lock, and the wait for it.
+const WORK: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests;

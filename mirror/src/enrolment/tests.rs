@@ -205,13 +205,64 @@ async fn while_the_ca_cannot_issue_the_machine_is_told_to_come_again_and_no_file
     assert_eq!(fixture.post(&token, &body).await.0, StatusCode::CREATED);
 }
 
+/// The CA's file in the place of which is one that whoever reads it waits for, as on a disk that hangs, until this is dropped.
+struct Hung<'a>(&'a Path);
+
+impl<'a> Hung<'a> {
+    fn new(file: &'a Path) -> Self {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        fs::rename(file, file.with_extension("kept")).expect("ours");
+        mknodat(CWD, file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("ours");
+        Self(file)
+    }
+}
+
+impl Drop for Hung<'_> {
+    /// Those who wait go on, and find nothing.
+    fn drop(&mut self) {
+        let pipe = self.0.with_extension("pipe");
+        fs::rename(self.0, &pipe).expect("ours");
+        fs::rename(self.0.with_extension("kept"), self.0).expect("ours");
+        drop(fs::File::options().read(true).write(true).open(pipe).expect("ours"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_while_the_disk_hangs_is_told_so_and_few_threads_wait_for_it() {
+    let (fixture, body) = (Fixture::new(), request());
+    let (token, _) = fixture.token();
+    let file = fixture.folder.path().join("ca/ca.json");
+    let hung = Hung::new(&file);
+    for _ in 0..2 {
+        let (status, said) = fixture.post(&token, &body).await;
+        assert!(status == StatusCode::SERVICE_UNAVAILABLE && said.contains("disk") && said.contains("ask again"), "{said}");
+    }
+    let asked: Vec<_> = (0..3 * READERS).map(|_| tokio::spawn(roots(Arc::clone(&fixture.enrolment)))).collect();
+    for answered in asked {
+        let (status, said) = answered.await.expect("no panic");
+        assert!(status == StatusCode::SERVICE_UNAVAILABLE && said.contains("disk"), "{said}");
+    }
+    assert_eq!(
+        (fixture.enrolment.turn.available_permits(), fixture.enrolment.readers.available_permits()),
+        (0, 0),
+        "no more than these wait"
+    );
+    drop(hung);
+    assert_eq!(fixture.post(&token, &body).await.0, StatusCode::CREATED);
+    assert_eq!(roots(Arc::clone(&fixture.enrolment)).await.0, StatusCode::OK);
+}
+
+async fn roots(enrolment: Arc<Enrolment>) -> (StatusCode, String) {
+    let mut request = Request::get("/chandler/ca.pem").body(Full::<Bytes>::default()).expect("a request");
+    request.extensions_mut().insert(origin());
+    read(enrolment.answer(request).await).await
+}
+
 #[tokio::test]
 async fn a_token_tells_whether_the_roots_are_those_of_its_ca() {
     let fixture = Fixture::new();
     let (token, _) = fixture.token();
-    let mut request = Request::get("/chandler/ca.pem").body(Full::<Bytes>::default()).expect("a request");
-    request.extensions_mut().insert(origin());
-    let (status, roots) = read(Arc::clone(&fixture.enrolment).answer(request).await).await;
+    let (status, roots) = roots(Arc::clone(&fixture.enrolment)).await;
     assert!(status == StatusCode::OK && token.knows(&roots) && !Fixture::new().token().0.knows(&roots), "{roots}");
     let exported = ca::export::files(&fixture.ca().anchors(now()).expect("read"), &[]);
     let pem = exported.iter().find(|file| file.path == Path::new("ca.pem")).expect("exported");
