@@ -96,7 +96,7 @@ pub fn random() -> u16 {
 async fn whole(server: SocketAddr, question: &Question, id: u16, request: &[u8]) -> Result<Answer, DnsError> {
     let bytes = timeout(PATIENCE, by_tcp(server, request)).await.map_err(|_| DnsError::Silent { server })?;
     let bytes = bytes.map_err(|source| DnsError::Io { server, source })?;
-    read(&bytes, question, id).ok_or(DnsError::Malformed { server })
+    read(&bytes, question, id, request).ok_or(DnsError::Malformed { server })
 }
 
 /// Connected, so that the kernel drops what others send.
@@ -108,7 +108,7 @@ async fn by_udp(server: SocketAddr, question: &Question, id: u16, request: &[u8]
     let mut bytes = vec![0; LONGEST_DATAGRAM];
     loop {
         let length = socket.recv(&mut bytes).await?;
-        if let Some(answer) = read(&bytes[..length], question, id) {
+        if let Some(answer) = read(&bytes[..length], question, id, request) {
             return Ok(answer);
         }
     }
@@ -125,10 +125,13 @@ async fn by_tcp(server: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// An update's answer may leave the question out, and so may one that says that something is wrong.
-fn read(bytes: &[u8], question: &Question, id: u16) -> Option<Answer> {
+/// An update's answer may leave the question out, and so may one that says that something is wrong; one that says what there is, or that there is nothing, may not.
+fn read(bytes: &[u8], question: &Question, id: u16, request: &[u8]) -> Option<Answer> {
     let message = Message::read(bytes).ok()?;
-    let is_ours = message.is_answer && message.id == id && message.questions.iter().all(|one| one == question);
+    let is_update = request.get(2).is_some_and(|flags| flags >> 3 & 0xf == UPDATE);
+    let says_something = matches!(message.rcode, Rcode::NO_ERROR | Rcode::NO_NAME) && !is_update;
+    let is_about_it = message.questions.iter().all(|one| one == question) && !(says_something && message.questions.is_empty());
+    let is_ours = message.is_answer && message.id == id && is_about_it;
     is_ours.then(|| Answer { message, bytes: bytes.to_vec() })
 }
 
@@ -136,6 +139,8 @@ fn read(bytes: &[u8], question: &Question, id: u16) -> Option<Answer> {
 const TRIES: u32 = 2;
 /// For each try.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The operation that changes a zone (RFC 2136 1.3).
+const UPDATE: u8 = 5;
 /// More than a server sends to who has not said that it takes more (RFC 1035 4.2.1: 512).
 const LONGEST_DATAGRAM: usize = 4096;
 
@@ -209,6 +214,21 @@ mod tests {
         let request = zone.update(7, &[Entry::Delete { name: name("a.test"), text: "v".into() }]);
         let mut head = request[..12].to_vec();
         (head[2], head[5], head[9]) = (0xa8, 0, 0);
-        assert!(read(&head, &zone, 7).is_some() && read(&head, &zone, 8).is_none() && read(&request, &zone, 7).is_none());
+        let answer = |bytes: &[u8], id| read(bytes, &zone, id, &request).is_some();
+        assert!(answer(&head, 7) && !answer(&head, 8) && !answer(&request, 7));
+    }
+
+    #[test]
+    fn what_a_question_gets_repeats_it_unless_something_is_wrong() {
+        let question = Question { name: name("a.test"), kind: Kind::TXT };
+        let request = question.ask(7, true);
+        let head = |rcode: u8| {
+            let mut head = request[..12].to_vec();
+            (head[2], head[3], head[5]) = (0x81, rcode, 0);
+            head
+        };
+        let taken = |bytes: &[u8]| read(bytes, &question, 7, &request).is_some();
+        assert_eq!([0, 1, 2, 3, 5].map(|rcode| taken(&head(rcode))), [false, true, true, false, true]);
+        assert!(taken(&reply(&request, [0, 0])), "with the question");
     }
 }
