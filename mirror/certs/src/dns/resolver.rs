@@ -1,8 +1,9 @@
 //! What is found out by asking: which name a name stands for, where its zone starts, and who serves that.
 
-use std::net::{IpAddr, SocketAddr};
+use std::fs;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
-use super::{Data, DnsError, Kind, Message, Name, exchange};
+use super::{Data, DnsError, Kind, Message, Name, Record, exchange};
 
 /// The servers that are asked, in their order; none: the machine's own, as they are when they are asked.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -15,8 +16,8 @@ pub struct Resolver {
 pub struct Servers {
     /// The zone.
     pub zone: Name,
-    /// Each with its name and its addresses.
-    pub servers: Vec<(Name, Vec<IpAddr>)>,
+    /// Their names.
+    pub servers: Vec<Name>,
 }
 
 impl Resolver {
@@ -25,13 +26,14 @@ impl Resolver {
         Self { servers: servers.to_vec() }
     }
 
-    /// The answer of the first that has one.
+    /// The answer of the first that has one. Where none has, what one said is told rather than that another was silent.
     pub async fn ask(&self, name: &Name, kind: Kind) -> Result<Message, DnsError> {
-        let servers = if self.servers.is_empty() { system(&read_system().await) } else { self.servers.clone() };
+        let servers = if self.servers.is_empty() { system(&read_system().await, &interface) } else { self.servers.clone() };
         let mut last = None;
         for server in servers {
             match exchange::query(server, name, kind, true).await {
                 Ok(message) => return Ok(message),
+                Err(error) if matches!(last, Some(DnsError::Declined { .. })) => drop(error),
                 Err(error) => last = Some(error),
             }
         }
@@ -61,35 +63,29 @@ impl Resolver {
         Ok(self.ask(name, Kind::CNAME).await?.alias_of(name).cloned())
     }
 
-    /// The zone that `name` is in, with its servers.
+    /// The zone that `name` is in, with the names of its servers.
     pub async fn servers(&self, name: &Name) -> Result<Option<Servers>, DnsError> {
         for zone in name.ancestry() {
             let message = self.ask(&zone, Kind::NS).await?;
-            let names: Vec<Name> = message.answers.iter().filter(|record| record.name == zone).filter_map(server_of).collect();
-            if names.is_empty() {
-                continue;
+            let names = message.answers.iter().filter(|record| record.name == zone).filter_map(server_of);
+            let servers: Vec<Name> = names.take(MOST_SERVERS).collect();
+            if !servers.is_empty() {
+                return Ok(Some(Servers { zone, servers }));
             }
-            let mut servers = Vec::new();
-            for name in names.into_iter().take(MOST_SERVERS) {
-                let addresses = self.addresses(&name).await;
-                servers.push((name, addresses));
-            }
-            return Ok(Some(Servers { zone, servers }));
         }
         Ok(None)
     }
 
-    async fn addresses(&self, name: &Name) -> Vec<IpAddr> {
-        let mut found = Vec::new();
-        for kind in [Kind::A, Kind::AAAA] {
-            let answers = self.ask(name, kind).await.map(|message| message.answers).unwrap_or_default();
-            found.extend(answers.into_iter().filter_map(|record| match record.data {
-                Data::A(address) => Some(IpAddr::from(address)),
-                Data::Aaaa(address) => Some(address.into()),
-                _ => None,
-            }));
-        }
-        found
+    /// Some addresses of `server`; none, where nobody tells any.
+    pub async fn addresses(&self, server: &Name) -> Vec<IpAddr> {
+        let (four, six) = tokio::join!(self.ask(server, Kind::A), self.ask(server, Kind::AAAA));
+        let found = [four, six].into_iter().flat_map(|asked| asked.map(|message| message.answers).unwrap_or_default());
+        let address = |record: Record| match record.data {
+            Data::A(address) => Some(IpAddr::from(address)),
+            Data::Aaaa(address) => Some(address.into()),
+            _ => None,
+        };
+        found.filter_map(address).take(MOST_ADDRESSES).collect()
     }
 }
 
@@ -109,7 +105,7 @@ pub async fn zone_at(server: SocketAddr, name: &Name) -> Result<Option<Name>, Dn
     Ok(None)
 }
 
-fn server_of(record: &super::Record) -> Option<Name> {
+fn server_of(record: &Record) -> Option<Name> {
     match &record.data {
         Data::Ns(name) => Some(name.clone()),
         _ => None,
@@ -122,22 +118,35 @@ async fn read_system() -> String {
 }
 
 /// The `nameserver` lines, as the system's own library takes them (resolv.conf(5)): three at most, and this machine where there is none.
-fn system(text: &str) -> Vec<SocketAddr> {
+fn system(text: &str, interface: &dyn Fn(&str) -> Option<u32>) -> Vec<SocketAddr> {
     let address = |line: &str| {
         let mut words = line.split_whitespace();
         let word = words.next().filter(|word| *word == "nameserver").and_then(|_| words.next())?;
-        word.split('%').next()?.parse::<IpAddr>().ok()
+        match word.split_once('%') {
+            None => Some((word.parse::<IpAddr>().ok()?, PORT).into()),
+            Some((address, scope)) => Some(SocketAddrV6::new(address.parse().ok()?, PORT, 0, interface(scope)?).into()),
+        }
     };
-    let mut found: Vec<SocketAddr> = text.lines().filter_map(address).take(3).map(|address| (address, PORT).into()).collect();
+    let mut found: Vec<SocketAddr> = text.lines().filter_map(address).take(3).collect();
     if found.is_empty() {
         found.push(([127, 0, 0, 1], PORT).into());
     }
     found
 }
 
+/// The number of an interface, by which an address that holds on one network only is reached. It may be given as one.
+fn interface(name: &str) -> Option<u32> {
+    let is_plain = !name.is_empty() && !name.starts_with('.') && !name.contains('/');
+    name.parse()
+        .ok()
+        .or_else(|| fs::read_to_string(format!("/sys/class/net/{}/ifindex", is_plain.then_some(name)?)).ok()?.trim().parse().ok())
+}
+
 /// Where name servers listen.
 pub(super) const PORT: u16 = 53;
 const LONGEST_CHAIN: usize = 8;
+/// A server that does not answer at so many does not answer.
+const MOST_ADDRESSES: usize = 4;
 /// More than any zone has (RFC 1035 has room for thirteen in a datagram).
 const MOST_SERVERS: usize = 13;
 
@@ -147,9 +156,15 @@ mod tests {
 
     #[test]
     fn the_systems_servers_are_read_as_its_own_library_reads_them() {
-        let servers = |text: &str| system(text).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let number = |interface: &str| (interface == "eth0").then_some(7);
+        let servers = |text: &str| system(text, &number).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(servers("# none\nsearch corp\n"), ["127.0.0.1:53"]);
-        assert_eq!(servers("nameserver\t10.0.0.1 # one\nnameserver fe80::1%eth0\nnameservers 1.1.1.1\n"), ["10.0.0.1:53", "[fe80::1]:53"]);
+        assert_eq!(
+            servers("nameserver\t10.0.0.1 # one\nnameserver fe80::1%eth0\nnameservers 1.1.1.1\n"),
+            ["10.0.0.1:53", "[fe80::1%7]:53"]
+        );
+        assert_eq!(servers("nameserver fe80::1%gone0\nnameserver fd00::1\n"), ["[fd00::1]:53"], "nobody could be reached there");
+        assert_eq!((interface("3"), interface("lo"), interface("../lo")), (Some(3), Some(1), None));
         assert_eq!(servers(&"nameserver 10.0.0.1\n".repeat(9)).len(), 3);
     }
 }
