@@ -23,9 +23,17 @@ pub struct DnsProofs {
     changes: Mutex<HashMap<String, String>>,
     resolver: Resolver,
     /// Where each value was put, to be taken away from there whatever the names say then.
-    places: Mutex<HashMap<String, Name>>,
+    places: Mutex<HashMap<String, Place>>,
     wait: Option<Duration>,
     writer: DnsWriter,
+}
+
+/// Where a record belongs.
+#[derive(Clone, Debug)]
+struct Place {
+    /// Why it is not known whether the name leads elsewhere.
+    doubt: Option<String>,
+    name: Name,
 }
 
 /// Who writes TXT records.
@@ -42,6 +50,19 @@ pub enum DnsWriter {
 /// Why a record is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum DnsProofError {
+    /// It failed, perhaps since it was tried in the wrong place.
+    #[error(
+        "it could not be asked ({doubt}) whether {name} is another name (a CNAME) for a place elsewhere, and the record was tried at {name} itself"
+    )]
+    Doubtful {
+        /// Whose.
+        name: Name,
+        /// Why it could not be asked.
+        doubt: String,
+        /// What came of it.
+        #[source]
+        error: Box<Self>,
+    },
     /// Where it belongs.
     #[error("it is not known where the record of {name} belongs")]
     Follow {
@@ -70,6 +91,7 @@ impl DnsProofError {
     pub(super) fn passes(&self) -> bool {
         match self {
             Self::Follow { source, .. } => !matches!(source, DnsError::Circle { .. }),
+            Self::Doubtful { .. } => true, // The resolver answers again, and it is another place.
             Self::Hook(_) | Self::Name(_) => false,
             Self::Rfc2136(error) => matches!(error, Rfc2136Error::Exchange { .. } | Rfc2136Error::Lookup { .. }),
             Self::Route53(error) => error.passes(),
@@ -94,9 +116,13 @@ impl DnsProofs {
         let value = &proof.dns_value;
         match &self.writer {
             DnsWriter::Hook(hook) => hook.present(proof).await?,
-            DnsWriter::Rfc2136(server) => server.add(&self.place(proof).await?, value).await?,
+            DnsWriter::Rfc2136(server) => {
+                let place = self.place(proof).await?;
+                server.add(&place.name, value).await.map_err(|error| place.tell(error))?;
+            }
             DnsWriter::Route53(account) => {
-                let change = account.add(&self.place(proof).await?, value).await?;
+                let place = self.place(proof).await?;
+                let change = account.add(&place.name, value).await.map_err(|error| place.tell(error))?;
                 lock(&self.changes).extend(change.map(|change| (value.clone(), change)));
             }
         }
@@ -107,7 +133,7 @@ impl DnsProofs {
     pub(super) async fn record(&self, proof: &Proof) -> Result<Record, DnsProofError> {
         let place = match &self.writer {
             DnsWriter::Hook(_) => None,
-            DnsWriter::Rfc2136(_) | DnsWriter::Route53(_) => Some(self.place(proof).await?.to_string()),
+            DnsWriter::Rfc2136(_) | DnsWriter::Route53(_) => Some(self.place(proof).await?.name.to_string()),
         };
         Ok(Record { identifier: proof.identifier.clone(), place, token: proof.token.clone(), value: proof.dns_value.clone() })
     }
@@ -115,7 +141,7 @@ impl DnsProofs {
     /// The proof that another process wrote down, as far as it takes to take it away.
     pub(super) fn take_over(&self, record: Record) -> Proof {
         let Record { identifier, place, token, value } = record;
-        let place = place.and_then(|place| place.parse().ok());
+        let place = place.and_then(|place| place.parse().ok()).map(|name| Place { doubt: None, name });
         lock(&self.places).extend(place.map(|place| (value.clone(), place)));
         Proof { digest: Vec::new(), dns_value: value, identifier, key_authorization: String::new(), token, way: Way::Dns }
     }
@@ -126,8 +152,8 @@ impl DnsProofs {
         match (&self.writer, place) {
             (DnsWriter::Hook(hook), _) => hook.withdraw(proof).await?,
             (_, None) => {} // It did not come so far.
-            (DnsWriter::Rfc2136(server), Some(place)) => server.remove(&place, value).await?,
-            (DnsWriter::Route53(account), Some(place)) => account.remove(&place, value).await?,
+            (DnsWriter::Rfc2136(server), Some(place)) => server.remove(&place.name, value).await?,
+            (DnsWriter::Route53(account), Some(place)) => account.remove(&place.name, value).await?,
         }
         Ok(())
     }
@@ -150,8 +176,8 @@ impl DnsProofs {
         for proof in proofs {
             let place = lock(&self.places).get(&proof.dns_value).cloned();
             let place = match place {
-                Some(place) => Ok(place),
-                None => self.follow(&proof.identifier).await, // A script's.
+                Some(place) => Ok(place.name),
+                None => self.follow(&proof.identifier).await.map(|place| place.name), // A script's.
             };
             match place {
                 Ok(place) => records.push((place, proof.dns_value.clone())),
@@ -172,23 +198,28 @@ impl DnsProofs {
 
     /// Whether records for `identifier` can be written, as far as that can be told without writing one. `None`: nobody knows of a script.
     pub async fn try_out(&self, identifier: &Identifier) -> Option<Result<String, DnsProofError>> {
-        let tried = match &self.writer {
+        let place = match &self.writer {
             DnsWriter::Hook(_) => return None,
-            DnsWriter::Rfc2136(server) => match self.follow(identifier).await {
-                Ok(name) => {
-                    server.try_out(&name).await.map(|zone| format!("{} takes {name} in the zone {zone}", server.server)).map_err(Into::into)
-                }
-                Err(error) => Err(error),
-            },
-            DnsWriter::Route53(account) => match self.follow(identifier).await {
-                Ok(name) => account.try_out(&name).await.map(|zone| format!("Route 53 has {name} in the zone {zone}")).map_err(Into::into),
-                Err(error) => Err(error),
-            },
+            DnsWriter::Rfc2136(_) | DnsWriter::Route53(_) => self.follow(identifier).await,
         };
-        Some(tried)
+        Some(match place {
+            Ok(place) => self.try_at(&place).await.map_err(|error| place.tell(error)),
+            Err(error) => Err(error),
+        })
     }
 
-    async fn place(&self, proof: &Proof) -> Result<Name, DnsProofError> {
+    async fn try_at(&self, place: &Place) -> Result<String, DnsProofError> {
+        let name = &place.name;
+        let said = match &self.writer {
+            DnsWriter::Hook(_) => String::new(),
+            DnsWriter::Rfc2136(server) => format!("{} takes {name} in the zone {}", server.server, server.try_out(name).await?),
+            DnsWriter::Route53(account) => format!("Route 53 has {name} in the zone {}", account.try_out(name).await?),
+        };
+        let doubt = place.doubt.as_ref().map(|doubt| format!("; whether it is another name (a CNAME) could not be asked ({doubt})"));
+        Ok(said + &doubt.unwrap_or_default())
+    }
+
+    async fn place(&self, proof: &Proof) -> Result<Place, DnsProofError> {
         if let Some(place) = lock(&self.places).get(&proof.dns_value) {
             return Ok(place.clone()); // As it was written down.
         }
@@ -197,21 +228,37 @@ impl DnsProofs {
         Ok(place)
     }
 
-    /// Resolvers that do not answer, as in a closed network, know of no other name either.
-    async fn follow(&self, identifier: &Identifier) -> Result<Name, DnsProofError> {
+    /// Resolvers that do not answer, as in a closed network, know of no other name either; they are asked twice, since else one lost answer puts the record into
+    /// the zone that was to stay closed.
+    async fn follow(&self, identifier: &Identifier) -> Result<Place, DnsProofError> {
         let name = challenge(identifier)?;
         let first = match &self.writer {
             DnsWriter::Rfc2136(server) => server.address().await.ok(),
             DnsWriter::Hook(_) | DnsWriter::Route53(_) => None,
         };
-        match self.resolver.follow(&name, first).await {
-            Ok(place) => Ok(place),
+        let mut found = self.resolver.follow(&name, first).await;
+        if matches!(&found, Err(error) if !matches!(error, DnsError::Circle { .. })) {
+            tokio::time::sleep(PAUSE).await;
+            found = self.resolver.follow(&name, first).await;
+        }
+        match found {
+            Ok(name) => Ok(Place { doubt: None, name }),
             Err(source @ DnsError::Circle { .. }) => Err(DnsProofError::Follow { name, source }),
             Err(error) => {
-                let error = with_causes(&error);
-                tracing::debug!(dns.name = %name, error, "whether it is another name for something cannot be asked");
-                Ok(name)
+                let doubt = with_causes(&error);
+                tracing::warn!(dns.name = %name, doubt, "whether it is another name (a CNAME) cannot be asked; it is taken for none");
+                Ok(Place { doubt: Some(doubt), name })
             }
+        }
+    }
+}
+
+impl Place {
+    /// Who reads of a failure must not open the wrong zone.
+    fn tell(&self, error: impl Into<DnsProofError>) -> DnsProofError {
+        match &self.doubt {
+            None => error.into(),
+            Some(doubt) => DnsProofError::Doubtful { doubt: doubt.clone(), error: Box::new(error.into()), name: self.name.clone() },
         }
     }
 }
@@ -225,5 +272,60 @@ fn challenge(identifier: &Identifier) -> Result<Name, NameError> {
     match identifier {
         Identifier::Dns(name) => format!("_acme-challenge.{}", name.base()).parse(),
         Identifier::Ip(address) => address.to_string().parse(),
+    }
+}
+
+/// Between two questions about a name.
+const PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use crate::dns::{TsigAlgorithm, TsigKey};
+    use tokio::net::UdpSocket;
+
+    use super::*;
+
+    /// Nobody listens there.
+    async fn nobody() -> SocketAddr {
+        UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port").local_addr().expect("bound")
+    }
+
+    fn proofs(server: String, resolver: SocketAddr) -> DnsProofs {
+        let key = TsigKey::new("chandler".parse().expect("a name"), TsigAlgorithm::HmacSha256, "c2VjcmV0").expect("a key");
+        let writer = DnsWriter::Rfc2136(Rfc2136 { key, server, ttl: 60, zone: Some("corp".parse().expect("a name")) });
+        DnsProofs::new(writer, Resolver::new(&[resolver]), None)
+    }
+
+    #[tokio::test]
+    async fn where_it_could_not_be_asked_whether_a_name_leads_elsewhere_its_failure_says_so() {
+        let (server, resolver) = (nobody().await, nobody().await);
+        let proofs = proofs(server.to_string(), resolver);
+        let tried = proofs.try_out(&"mirror.corp".parse().expect("a name")).await.expect("it is no script");
+        let told = with_causes(&tried.expect_err("nobody is there"));
+        assert!(told.contains("CNAME") && told.contains(&resolver.to_string()) && told.contains("does not reach"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn a_name_is_asked_for_once_more_before_it_is_taken_for_no_other() {
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let resolver = udp.local_addr().expect("bound");
+        tokio::spawn(async move {
+            let mut bytes = [0; 512];
+            for round in 0_u8.. {
+                let (length, from) = udp.recv_from(&mut bytes).await.expect("a question");
+                let mut reply = bytes[..length].to_vec();
+                (reply[2], reply[3]) = (0x81, if round == 0 { 0x82 } else { 0x80 }); // It fails at first.
+                if round == 1 {
+                    reply[7] = 1;
+                    reply.extend_from_slice(b"\xc0\x0c\0\x05\0\x01\0\0\0\x3c\0\x0b\x04open\x04test\0");
+                }
+                udp.send_to(&reply, from).await.expect("sent");
+            }
+        });
+        let place = proofs("nobody.invalid:53".into(), resolver).follow(&"mirror.corp".parse().expect("a name")).await;
+        let place = place.expect("it leads to a place");
+        assert_eq!((place.name, place.doubt), ("open.test".parse().expect("a name"), None));
     }
 }
