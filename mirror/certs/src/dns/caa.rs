@@ -30,7 +30,7 @@ pub struct Request<'a> {
     pub issuers: &'a [String],
     /// For a wildcard.
     pub is_wildcard: bool,
-    /// By which account, as far as it is known.
+    /// By which account, if there is one.
     pub account: Option<&'a str>,
     /// How the name may be proved.
     pub ways: &'a [Way],
@@ -43,6 +43,8 @@ pub enum Verdict {
     Allowed,
     /// The CA is one of those, but not by this account: by that one.
     OtherAccount(String),
+    /// The CA is one of those, but by this account only, and we have none yet: the one that is registered at the first order would be another.
+    NoAccount(String),
     /// The CA is one of those, but not in any of these ways: in those.
     OtherWays(String),
     /// No: only these CAs may.
@@ -125,10 +127,10 @@ impl<'a> Issue<'a> {
     }
 
     fn judge(&self, request: &Request<'_>) -> Verdict {
-        if let (Some(wanted), Some(account)) = (self.said("accounturi"), request.account)
-            && wanted != account
-        {
-            return Verdict::OtherAccount(wanted.to_owned());
+        match (self.said("accounturi"), request.account) {
+            (Some(wanted), Some(account)) if wanted != account => return Verdict::OtherAccount(wanted.to_owned()),
+            (Some(wanted), None) => return Verdict::NoAccount(wanted.to_owned()),
+            _ => {}
         }
         match self.said("validationmethods") {
             Some(methods) if !methods.split(',').any(|method| request.ways.iter().any(|way| way.name() == method.trim())) => {
@@ -202,6 +204,16 @@ mod tests {
         assert_eq!(one("letsencrypt.org; validationmethods=http-01"), Verdict::OtherWays("http-01".into()));
         let two = [("issue", "letsencrypt.org; validationmethods=http-01"), ("issue", "letsencrypt.org")];
         assert_eq!(judge(&two, false), Verdict::Allowed, "one of them suffices");
+
+        let bound = Property { is_critical: false, tag: "issue".into(), value: "letsencrypt.org; accounturi=https://ca/acct/1".into() };
+        let free = Property { value: "letsencrypt.org".into(), ..bound.clone() };
+        let unknown = |properties: &[&Property]| {
+            let policy = Policy { at: "test".parse().expect("a name"), properties: properties.iter().copied().cloned().collect() };
+            let issuers = issuers_of("acme-v02.api.letsencrypt.org");
+            policy.judge(&Request { issuers: &issuers, is_wildcard: false, account: None, ways: &[Way::Dns] })
+        };
+        assert_eq!(unknown(&[&bound]), Verdict::NoAccount("https://ca/acct/1".into()), "the first order would register another");
+        assert_eq!(unknown(&[&bound, &free]), Verdict::Allowed);
     }
 
     #[test]
