@@ -154,7 +154,7 @@ pub(super) const KEYS: &[Key] = &[
         "acme.dns.route53",
         "map, or on",
         "",
-        "Amazon Route 53, with the credentials that AWS's tools would use: environment, `~/.aws/credentials`, container, instance.",
+        "Amazon Route 53, with AWS credentials from the environment, `~/.aws/credentials`, the container or the instance.",
     ),
     key("acme.dns.route53.zone_id", "text", "the longest that fits", "The hosted zone."),
     key("acme.dns.route53.profile", "text", "", "The profile in the credentials file."),

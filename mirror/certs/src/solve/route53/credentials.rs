@@ -1,5 +1,5 @@
 //! Where credentials for AWS are found, in the order in which its own tools look: the environment, the shared credentials file, a container's role, and
-//! the role of the instance (`IMDSv2`). They are looked for anew for each errand, since most of them end within hours.
+//! the role of the instance (`IMDSv2`). Where something asks for others that those tools would take before, that is an error. They are looked for anew for each errand, since most of them end within hours.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -39,6 +39,14 @@ pub enum CredentialsError {
         url: String,
         /// What it says.
         said: String,
+    },
+    /// Such as are not read here. Others in their place would be somebody else's.
+    #[error(
+        "{found} asks for AWS credentials of a kind that chandler does not read: give it keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or in a profile of the shared credentials file, or the role of the container or the instance (in EKS a Pod Identity), and take that away"
+    )]
+    Unread {
+        /// What asks for them.
+        found: String,
     },
     /// A container's service that is not on this machine.
     #[error("AWS_CONTAINER_CREDENTIALS_FULL_URI is {url}, where no credentials are asked for: it is neither https nor on this machine")]
@@ -89,6 +97,11 @@ impl Environment {
         let home = || PathBuf::from(self.get("HOME").unwrap_or("/root")).join(".aws/credentials");
         self.get("AWS_SHARED_CREDENTIALS_FILE").map_or_else(home, PathBuf::from)
     }
+
+    fn config_file(&self) -> PathBuf {
+        let home = || PathBuf::from(self.get("HOME").unwrap_or("/root")).join(".aws/config");
+        self.get("AWS_CONFIG_FILE").map_or_else(home, PathBuf::from)
+    }
 }
 
 impl fmt::Debug for Environment {
@@ -111,6 +124,11 @@ impl Credentials {
         {
             return Ok(found);
         }
+        if profile.is_none()
+            && let Some(found) = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"].into_iter().find(|name| environment.get(name).is_some())
+        {
+            return Err(CredentialsError::Unread { found: found.to_owned() });
+        }
         let (file, named) = (environment.file(), profile.or_else(|| environment.get("AWS_PROFILE")));
         let text = match tokio::fs::read_to_string(&file).await {
             Ok(text) => text,
@@ -121,6 +139,9 @@ impl Credentials {
             (Some(found), _) => return Ok(found),
             (None, Some(profile)) => return Err(CredentialsError::Profile { file, profile: profile.to_owned() }),
             (None, None) => {}
+        }
+        if let Some(found) = unread_in_config(environment).await? {
+            return Err(CredentialsError::Unread { found });
         }
         if let Some(found) = Self::of_container(environment, http).await? {
             return Ok(found);
@@ -187,6 +208,19 @@ impl Credentials {
     }
 }
 
+/// What the configuration of AWS's tools says of the default profile that they would take credentials from, before a container's or an instance's.
+async fn unread_in_config(environment: &Environment) -> Result<Option<String>, CredentialsError> {
+    let file = environment.config_file();
+    let text = match tokio::fs::read_to_string(&file).await {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(CredentialsError::Read { file, source }),
+    };
+    let lines = text.lines().map(str::trim).skip_while(|line| *line != "[default]").skip(1).take_while(|line| !line.starts_with('['));
+    let mut keys = lines.filter_map(|line| Some(line.split_once('=')?.0.trim()));
+    Ok(keys.find(|key| UNREAD.contains(key)).map(|key| format!("{key} in {}", file.display())))
+}
+
 /// Better from a file, which is renewed.
 async fn container_token(environment: &Environment) -> Result<Option<String>, CredentialsError> {
     let Some(file) = environment.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE").map(PathBuf::from) else {
@@ -222,6 +256,9 @@ async fn text(request: RequestBuilder) -> Result<String, String> {
     super::body(answer).await.map_err(|error| crate::acme::with_causes(&error.without_url()))
 }
 
+/// Keys by which AWS's tools get credentials in ways of their own.
+const UNREAD: [&str; 6] =
+    ["aws_access_key_id", "credential_process", "role_arn", "sso_account_id", "sso_session", "web_identity_token_file"];
 /// It is next door, or it is not there.
 const PATIENCE: Duration = Duration::from_secs(2);
 

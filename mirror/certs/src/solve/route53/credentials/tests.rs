@@ -116,3 +116,28 @@ fn what_is_secret_is_not_printed() {
     let environment: Environment = [("AWS_SECRET_ACCESS_KEY", "hidden")].into_iter().collect();
     assert!(!format!("{credentials:?} {environment:?}").contains("hidden"));
 }
+
+#[tokio::test]
+async fn credentials_of_a_kind_that_is_not_read_are_told_and_nobody_elses_are_taken_in_their_place() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let home = folder.path().to_str().expect("text");
+    let (url, heads) = service(|_| (200, GIVEN)).await;
+    let instance = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", url.as_str());
+    for variable in ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"] {
+        let error = find(None, &[("HOME", home), instance, (variable, "/x")]).await.expect_err("it is not read");
+        assert!(error.to_string().starts_with(variable), "{error}");
+        let keys = [("AWS_ACCESS_KEY_ID", "AK"), ("AWS_SECRET_ACCESS_KEY", "x"), (variable, "/x")];
+        assert_eq!(find(None, &keys).await.expect("the environment comes first").access_key, "AK");
+    }
+    let config = folder.path().join("config");
+    for line in ["role_arn = arn:aws:iam::1:role/x", "credential_process=/bin/x", "sso_session = s"] {
+        std::fs::write(&config, format!("[profile x]\nregion = y\n[default]\n{line}\n")).expect("written");
+        let variables = [("HOME", home), ("AWS_CONFIG_FILE", config.to_str().expect("text")), instance];
+        let error = find(None, &variables).await.expect_err("it is not read").to_string();
+        assert!(error.contains("config") && error.contains(line.split(['=', ' ']).next().expect("a key")), "{error}");
+    }
+    assert_eq!(heads.lock().expect("no holder panics").len(), 0, "the instance was not asked");
+    std::fs::write(&config, "[default]\nregion = y\n[profile x]\nrole_arn = z\n").expect("written");
+    let variables = [("HOME", home), ("AWS_CONFIG_FILE", config.to_str().expect("text")), instance];
+    assert_eq!(find(None, &variables).await.expect("it says nothing of ours").access_key, "AKGIVEN");
+}
