@@ -86,7 +86,9 @@ pub enum Route53Error {
         name: Name,
     },
     /// The record set is of a kind that is not ours to change.
-    #[error("the TXT records of {name} have a routing policy, which chandler does not change; remove them, or use another name")]
+    #[error(
+        "the TXT records of {name} have a routing policy or are an alias, which chandler does not change; remove them, or use another name"
+    )]
     Policy {
         /// Which.
         name: Name,

@@ -118,7 +118,7 @@ impl<'a> Account<'a> {
             set.text(&["Type"]) == Some("TXT") && set.text(&["Name"]).is_some_and(|text| text.parse::<Name>().is_ok_and(|one| one == *name))
         };
         match answer.all("ResourceRecordSet").find(is_it) {
-            Some(set) if set.text(&["SetIdentifier"]).is_some() => Err(Route53Error::Policy { name: name.clone() }),
+            Some(set) if !is_plain(set) => Err(Route53Error::Policy { name: name.clone() }),
             Some(set) => Ok(RecordSet::read(set)),
             None => Ok(RecordSet { ttl: TTL, values: Vec::new() }),
         }
@@ -231,6 +231,11 @@ fn judge(call: &Call<'_>, status: u16, text: &str) -> Result<Element, Route53Err
     }
 }
 
+/// A set that is its values, and neither one of several nor another name's.
+fn is_plain(set: &Element) -> bool {
+    set.text(&["SetIdentifier"]).is_none() && set.all("AliasTarget").next().is_none()
+}
+
 /// What an answer that is no success means.
 fn refusal(call: &Call<'_>, status: u16, answer: &Element) -> Route53Error {
     let doing = call.doing;
@@ -277,3 +282,19 @@ pub(super) const CHANGING: &str = "change the records of the zone";
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Of a set that is new, in seconds.
 const TTL: u32 = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_that_is_chosen_by_a_policy_or_is_an_alias_is_not_ours_to_write() {
+        let plain = |more: &str| {
+            let text = format!("<ResourceRecordSet><Name>a.test.</Name><Type>TXT</Type>{more}</ResourceRecordSet>");
+            is_plain(&Element::read(&text).expect("XML"))
+        };
+        assert!(plain("<TTL>60</TTL><ResourceRecords><ResourceRecord><Value>\"v\"</Value></ResourceRecord></ResourceRecords>"));
+        assert!(!plain("<SetIdentifier>one</SetIdentifier><Weight>1</Weight>"));
+        assert!(!plain("<AliasTarget><HostedZoneId>Z</HostedZoneId><DNSName>b.test.</DNSName></AliasTarget>"));
+    }
+}
