@@ -6,12 +6,14 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::json;
 use warp::Filter as _;
@@ -80,9 +82,16 @@ where
                 response
             }));
         }
-        let (mut parts, _) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let origin = parts.extensions.remove::<Origin>().expect("the access log is the outermost layer");
-        Serving::Registry(registry.answer(parts, origin))
+        if parts.version != Version::HTTP_2 || body.is_end_stream() {
+            return Serving::Registry(registry.answer(parts, origin));
+        }
+        let registry = Arc::clone(&registry);
+        Serving::Uploader(Box::pin(async move {
+            read_on(body).await;
+            registry.answer(parts, origin).await
+        }))
     }
 }
 
@@ -95,6 +104,8 @@ pub(crate) enum Serving {
     Page(Page),
     /// The registry's.
     Registry(Answering),
+    /// The registry's to who sends something.
+    Uploader(Pin<Box<dyn Future<Output = Response<RegistryBody>> + Send>>),
 }
 
 impl Future for Serving {
@@ -104,9 +115,28 @@ impl Future for Serving {
         match &mut *self {
             Self::Page(answer) => answer.as_mut().poll(context).map(|response| response.map(SurfaceBody::Page)),
             Self::Registry(answer) => Pin::new(answer).poll(context).map(|response| response.map(SurfaceBody::Registry)),
+            Self::Uploader(answer) => answer.as_mut().poll(context).map(|response| response.map(SurfaceBody::Registry)),
         }
     }
 }
+
+/// Nobody here has a use for it. But a stream of HTTP/2 whose answer comes first is reset, and to curl that is an error in the place of the answer.
+async fn read_on(mut body: Incoming) {
+    let mut came = 0;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            came += frame.data_ref().map_or(0, Bytes::len);
+            if came > PATIENTLY {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(BRIEFLY, reading).await; // Whoever is slower sees the reset.
+}
+
+/// More than any command of a push has, and less than a layer.
+const PATIENTLY: usize = 64 << 10;
+const BRIEFLY: Duration = Duration::from_secs(2);
 
 /// `GET /chandler/receipt/NONCE`: who pulled that canary. The nonce is the right to ask. `GET /`: that something is here.
 fn pages(canaries: Arc<Canaries>) -> BoxedFilter<(warp::reply::Response,)> {

@@ -139,3 +139,22 @@ async fn of_a_wrong_blobs_tail_nothing_comes_and_the_connection_goes_on() {
     setting.hub.faults().remove(rule);
     assert!(setting.get(None).await.2 == setting.bytes, "on the same connection");
 }
+
+/// The word that a connection ends, sent before an answer, is the answer's end to curl.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_with_a_body_hears_why_it_is_refused() {
+    let Some(curl) = tests::tools::require("curl") else { return };
+    let (hub, folder) = (Hub::start(), TempDir::with_prefix("chandler-http2-").expect("a folder"));
+    let files = Files::write(folder.path(), "chain.pem", "key.pem", 1);
+    let pair = ["chain.pem", "key.pem"].map(|name| folder.path().join(name).display().to_string());
+    let listeners = format!("[{{address: \"127.0.0.1:0\", tls: {{certificate: \"{}\", key: \"{}\"}}}}]", pair[0], pair[1]);
+    let mirror = Program::of_hub(&hub.url()).listeners(&listeners).config("access: [{networks: [10.20.0.0/16]}]").start();
+    for _ in 0..5 {
+        let mut command = tokio::process::Command::new(&curl);
+        command.args(["--http2", "--silent", "--show-error", "--insecure", "--max-time", "20", "--output", "/dev/null"]);
+        command.args(["--write-out", "%{http_version} %{http_code}", "--request", "PUT", "--data-binary", "a body"]);
+        let said = command.arg(format!("{}/v2/library/app/manifests/1", mirror.url())).output().await.expect("curl runs");
+        assert_eq!(String::from_utf8_lossy(&said.stdout), "2 405", "{}", String::from_utf8_lossy(&said.stderr));
+    }
+    drop(files);
+}

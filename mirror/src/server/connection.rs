@@ -182,6 +182,10 @@ impl<S> Lane<S> {
         let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
         let outcome = until_cut(line, |cx, drains| {
             if drains {
+                // What is handed over goes out before the word that nothing comes after it.
+                if let Poll::Ready(end) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(end);
+                }
                 connection.as_mut().graceful_shutdown();
             }
             connection.as_mut().poll(cx)

@@ -15,7 +15,17 @@ use super::wire::Turn;
 /// A body that tells its connection when it waits for the client.
 pub(super) struct Outgoing<B> {
     content: Content<B>,
+    /// Nothing comes after it, which its connection is told when all of it is handed over: told before, curl takes the word for the answer's end.
+    last: bool,
     turn: Turn,
+}
+
+impl<B> Drop for Outgoing<B> {
+    fn drop(&mut self) {
+        if self.last {
+            self.turn.last();
+        }
+    }
 }
 
 enum Content<B> {
@@ -34,11 +44,9 @@ impl<B: Body<Data = Bytes, Error = io::Error> + Unpin> Outgoing<B> {
             response.headers_mut().insert(CONTENT_LENGTH, length.into());
         }
         // On HTTP/1.1 hyper sees to it, by the same header.
-        if turn.is_http2() && response.headers_mut().remove(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
-        {
-            turn.last();
-        }
-        response.map(|body| Self { content: if head { Content::Nothing } else { Content::Body(body) }, turn })
+        let closes = |value: HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"close");
+        let last = turn.is_http2() && response.headers_mut().remove(CONNECTION).is_some_and(closes);
+        response.map(|body| Self { content: if head { Content::Nothing } else { Content::Body(body) }, last, turn })
     }
 
     /// The answer of a handler that panicked.
@@ -55,7 +63,8 @@ impl<B: Body<Data = Bytes, Error = io::Error> + Unpin> Outgoing<B> {
 
     fn own(status: StatusCode, text: Bytes, head: bool, turn: Turn) -> Response<Self> {
         let length = text.len();
-        let mut response = Response::new(Self { content: if head { Content::Nothing } else { Content::Text(Some(text)) }, turn });
+        let mut response =
+            Response::new(Self { content: if head { Content::Nothing } else { Content::Text(Some(text)) }, last: false, turn });
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
