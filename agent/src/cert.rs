@@ -11,6 +11,7 @@ mod trial;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use certs::acme::AccountError;
 use certs::store::{CertFolder, CertName, StoreError};
@@ -142,18 +143,22 @@ fn show(config: &Config, args: &StatusArgs) -> Result<String, CertFailure> {
 fn rollback(config: &Config, args: &RollbackArgs) -> Result<String, CertFailure> {
     let names = meant(config, Some(&args.name))?[0];
     let folder = folder(config, names);
-    let _lock = folder.lock()?;
+    let _lock = folder.lock_within(AT_WORK)?;
     let held = folder.current()?.ok_or_else(|| CertFailure::NoneYet(args.name.clone()))?;
     let all = folder.generations()?;
     let listed = all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let before = all.iter().copied().filter(|generation| *generation < held.generation).max();
+    let is_of_use = |generation: &u32| folder.generation(*generation).is_ok_and(|one| one.is_some_and(|one| !one.facts.revoked));
+    let before = all.iter().copied().filter(|generation| *generation < held.generation).filter(is_of_use).max();
     let wanted = args.generation.or(before).unwrap_or_default();
     let back = folder.generation(wanted)?.ok_or_else(|| CertFailure::NoGeneration(args.name.clone(), wanted, listed))?;
+    if back.facts.revoked {
+        return Err(CertFailure::Bad(format!("generation {wanted} of {} is not to be used: its issuer took it back", args.name)));
+    }
     let why_not = |error: certs::BundleError| CertFailure::Bad(format!("generation {wanted} of {} is not to be used: {error}", args.name));
     back.bundle.check(&names.identifiers, SystemClock.now()).map_err(why_not)?;
     folder.point_to(wanted)?;
     Ok(format!(
-        "{}: generation {wanted} is in use, until {}; a mirror that runs shows it from its next start on\n",
+        "{}: generation {wanted} is in use, until {}; a mirror that runs shows it within half a minute\n",
         args.name,
         back.bundle.not_after()
     ))
@@ -184,3 +189,6 @@ fn export(config: &Config, args: &ExportArgs) -> Result<String, CertFailure> {
     let held = folder(config, names).current()?.ok_or_else(|| CertFailure::NoneYet(args.name.clone()))?;
     pair::write(&args.out, &held.bundle)
 }
+
+/// For a mirror that is just at it: the last writes of an order, no more.
+const AT_WORK: Duration = Duration::from_secs(5);

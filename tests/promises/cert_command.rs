@@ -91,6 +91,8 @@ async fn a_person_renews_through_the_mirror_that_runs_and_rolls_back() {
     let said = right(&cert(&config, &["renew"]));
     assert!(said.contains("generation 3"), "one that was taken back is due: {said}");
 
+    let said = wrong(&cert(&config, &["rollback", "mirror.test", "--generation", "2"]), 1);
+    assert!(said.contains("its issuer took it back"), "{said}");
     right(&cert(&config, &["rollback", "mirror.test", "--generation", "1"]));
     assert_eq!(status(&config)["generation"], 1);
     let program = program.crash_and_restart();

@@ -29,6 +29,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -157,6 +158,11 @@ impl CertFolder {
     /// Makes sure that nobody else works on this certificate, in any process of this machine, until the lock is dropped.
     pub fn lock(&self) -> Result<Lock, StoreError> {
         Lock::take(&self.folder.join("lock"), false)
+    }
+
+    /// The same; while somebody else works on it, it is waited for, `patience` at most.
+    pub fn lock_within(&self, patience: Duration) -> Result<Lock, StoreError> {
+        Lock::take_within(&self.folder.join("lock"), patience)
     }
 
     /// Says, until the lock is dropped, that a worker looks after this certificate.

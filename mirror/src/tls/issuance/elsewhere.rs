@@ -85,9 +85,9 @@ fn look(store: &Store, alpn: &AlpnProofs) -> Found {
 /// Between the beginnings of two looks, however many ask: strangers can.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How much longer than itself the time from one look to the next is.
-const SHARE: u32 = 10;
-/// CAs do not wait for ever.
-const LONGEST: Duration = Duration::from_secs(2);
+const SHARE: u32 = 4;
+/// CAs wait for some seconds, and several of them look one after the other.
+const LONGEST: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
