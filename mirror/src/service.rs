@@ -168,12 +168,15 @@ impl Running {
         parts.trusted.replace(&config.trusted_proxies); // Before the rules that are made for them.
         parts.cache.store(Arc::new(cache));
         parts.registry.store(Arc::new(registry));
-        parts.certificates.try_again();
+        let waiting = restart::waiting(&parts.config, config);
+        if !waiting.contains(&"acme") {
+            parts.certificates.try_again(); // With what was mended in `acme` it would fail as before, and count.
+        }
         if let Some(admin) = &config.admin {
             parts.guard.store(Arc::new(guard(admin, self.admin, &parts.lock)));
         }
         observe::warn_of_open_accounts(config, &self.addresses, &parts.readiness);
-        Ok(restart::waiting(&parts.config, config))
+        Ok(waiting)
     }
 
     /// The sockets stay, so a configuration for other ones must not bring its leave to be open with it.

@@ -102,9 +102,17 @@ async fn without_its_ca_the_mirror_starts_and_says_what_is_missing_and_sighup_tr
     let bootstrap = shown(&program, "mirror.test").await;
     assert!(bootstrap.windows(31).any(|text| text == b"chandler has no certificate yet"), "who looks at it learns what is missing");
 
-    is_back.store(true, Ordering::Release);
+    let config = fs::read_to_string(program.config()).expect("it is there");
+    fs::write(program.config(), config.replace("acme: {dir", "acme: {email: ops@example.com, dir")).expect("written");
+    program.signal("HUP");
+    program.wait_for_log("from the next start on only"); // What was mended is not in use: another attempt would fail as the last one did.
+    fs::write(program.config(), config).expect("written");
     program.signal("HUP"); // "It is mended": else the next attempt would be a minute away.
+    operator.wait_for_metric("chandler_acme_failed_attempts_total", 2).await;
+    is_back.store(true, Ordering::Release);
+    program.signal("HUP");
     operator.wait_for_readiness(200).await;
+    assert_eq!(operator.metric("chandler_acme_failed_attempts_total").await, 2, "{}", program.log());
 }
 
 /// "A working certificate of ours is never replaced by a worse one. A valid pair that the operator put there always wins."
