@@ -91,7 +91,7 @@ impl DnsProofError {
     pub(super) fn passes(&self) -> bool {
         match self {
             Self::Follow { source, .. } => !matches!(source, DnsError::Circle { .. }),
-            Self::Doubtful { .. } => true, // The resolver answers again, and it is another place.
+            Self::Doubtful { error, .. } => error.passes(),
             Self::Hook(_) | Self::Name(_) => false,
             Self::Rfc2136(error) => matches!(error, Rfc2136Error::Exchange { .. } | Rfc2136Error::Lookup { .. }),
             Self::Route53(error) => error.passes(),
