@@ -35,12 +35,12 @@ pub fn main() -> ExitCode {
 fn run(invocation: Invocation) -> Result<(), Failure> {
     match invocation {
         Invocation::Acme(args) => {
-            let resolved = Loader::new(args.config.source(), Vec::new()).load()?;
+            let resolved = Loader::without_accounts(args.config.source()).load()?;
             tell(&acme::run(&args.task, &resolved.config)?)
         }
         Invocation::Ca(args) => tell(&ca::run(&args)?),
         Invocation::Cert(args) => {
-            let resolved = Loader::new(args.config.source(), Vec::new()).load()?;
+            let resolved = Loader::without_accounts(args.config.source()).load()?;
             print(&cert::run(&args, &resolved.config)?)
         }
         Invocation::Completions(shell) => {

@@ -41,13 +41,19 @@ fn said_by(named: Option<&str>) -> String {
 /// Makes the configuration, as often as it is asked.
 #[derive(Clone)]
 pub(crate) struct Loader {
+    accounts: bool,
     flags: Vec<Flag>,
     source: Source,
 }
 
 impl Loader {
     pub(crate) fn new(source: Source, flags: Vec<Flag>) -> Self {
-        Self { flags, source }
+        Self { accounts: true, flags, source }
+    }
+
+    /// For work beside the mirror that signs in to no upstream: the variable with an account's password is often in the mirror's environment alone.
+    pub(crate) fn without_accounts(source: Source) -> Self {
+        Self { accounts: false, flags: Vec::new(), source }
     }
 
     /// Reads the file and the environment as they are now.
@@ -55,6 +61,7 @@ impl Loader {
         let environment = environment()?;
         let (drop_in, file) = self.file(&environment)?;
         let sources = Sources {
+            accounts: self.accounts,
             drop_in,
             environment,
             file,

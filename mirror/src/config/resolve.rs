@@ -13,6 +13,8 @@ use super::{Config, registry, rules, show};
 
 /// Everything that a configuration is made of, as values: nothing else is looked at.
 pub struct Sources {
+    /// Somebody will sign in to upstreams, so that a password's variable must be there.
+    pub accounts: bool,
     /// The `registry` image is stood in for: `file` and `REGISTRY_…` variables are read as that image reads them, and its defaults hold.
     pub drop_in: bool,
     /// The environment.
@@ -33,7 +35,7 @@ impl Default for Sources {
     /// Root, no terminal, and nothing said.
     fn default() -> Self {
         let read = |path: &Path| std::fs::read_to_string(path);
-        Self { drop_in: false, environment: Vec::new(), file: None, flags: Vec::new(), read, root: true, terminal: false }
+        Self { accounts: true, drop_in: false, environment: Vec::new(), file: None, flags: Vec::new(), read, root: true, terminal: false }
     }
 }
 

@@ -329,6 +329,18 @@ fn an_account_is_whole_or_not_there() {
 }
 
 #[test]
+fn who_signs_in_to_nothing_needs_no_password_but_a_right_configuration() {
+    let resolved =
+        |text: &str| resolve(&Sources { accounts: false, ..with_environment(&format!("upstreams: [{{account: {text}}}]"), &[]) });
+    for text in ["{user: a, password_env: TOKEN}", "{user: a}"] {
+        assert!(resolved(text).expect(text).config.upstreams[0].account.is_some(), "private images have an account all the same: {text}");
+    }
+    for text in ["{password_env: TOKEN}", "{user: a, password: x, password_file: /p}"] {
+        assert!(resolved(text).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn without_root_content_lies_in_the_users_data_folder() {
     for (variables, root) in [
         (&[("XDG_DATA_HOME", "/data"), ("HOME", "/home/a")][..], "/data/chandler/cache"),

@@ -90,6 +90,7 @@ fn account(reader: &mut Reader<'_>, sources: &Sources, path: &str) -> Option<Acc
             reader.problem(&at(first), format!("{path} has a {first} and no user; name the account in {path}.user"));
             return None;
         }
+        (false, _) if blank && !sources.accounts => return Some(AccountConfig { password: elsewhere(), user }),
         (false, _) if blank => {
             let all = PASSWORD_KEYS.join(", ");
             reader.problem(&at("user"), format!("{path} has a user and no password; add one of {all}"));
@@ -114,6 +115,7 @@ fn password(reader: &mut Reader<'_>, sources: &Sources, path: &str, key: &str) -
             let name = reader.text(&path)?;
             match sources.variable(name).map(|value| value.trim_end_matches(['\r', '\n'])) {
                 Some(value) if !value.is_empty() => return Some(PasswordSource::Value(Secret::new(value))),
+                _ if !sources.accounts => return Some(elsewhere()),
                 Some(_) => reader.problem(&path, format!("{path}: the variable {name} is empty")),
                 None => reader.problem(&path, format!("{path}: the variable {name} is not set")),
             }
@@ -121,6 +123,11 @@ fn password(reader: &mut Reader<'_>, sources: &Sources, path: &str, key: &str) -
         }
         _ => helper(reader, &path).map(PasswordSource::Helper),
     }
+}
+
+/// The mirror's environment has it, and whoever asks here signs in to nothing.
+fn elsewhere() -> PasswordSource {
+    PasswordSource::Value(Secret::new(""))
 }
 
 fn helper(reader: &mut Reader<'_>, path: &str) -> Option<Vec<String>> {
