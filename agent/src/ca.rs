@@ -5,7 +5,6 @@
 mod request;
 mod token;
 
-use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read as _};
@@ -18,9 +17,8 @@ use certs::ca::{
 };
 use certs::store::StoreError;
 use certs::{Clock as _, Moment, SystemClock};
-use mirror::config::{AcmeConfig, Sources};
 
-use crate::cli::ca::{CaArgs, ExportArgs, ImportArgs, InitArgs, IssueArgs, RevokeArgs, RotateArgs, SignArgs, Task};
+use crate::cli::ca::{ExportArgs, ImportArgs, InitArgs, IssueArgs, RevokeArgs, RotateArgs, SignArgs, Task};
 use crate::report::Said;
 
 /// Why `chandler ca` failed.
@@ -54,7 +52,19 @@ pub(crate) enum CaFailure {
 
 impl CaFailure {
     /// What to do about it.
-    pub(crate) fn hint(&self) -> Option<&'static str> {
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Ca(CaError::Missing(folder)) => {
+                let state = folder.parent().unwrap_or(folder).display();
+                Some(format!(
+                    "`chandler ca init --state {state} --permit NAME` makes one there; --config FILE or --state DIR names another folder"
+                ))
+            }
+            _ => self.fixed_hint().map(str::to_owned),
+        }
+    }
+
+    fn fixed_hint(&self) -> Option<&'static str> {
         let error = match self {
             Self::Ca(error) => error,
             Self::Read { .. } => return None,
@@ -69,11 +79,10 @@ impl CaFailure {
         };
         Some(match error {
             CaError::Authority(AuthorityError::Key) => "give the CA's own certificate, beside those above it",
-            CaError::Exists(_) => "`chandler ca rotate` makes the next one; --state names another folder",
+            CaError::Exists(_) => "`chandler ca rotate` makes the next one; --config FILE or --state DIR names another folder",
             CaError::IssuerRevoked => "`chandler ca rotate` makes the next one",
             CaError::Key(KeyError::Encrypted) => "`openssl pkey -in FILE -out PLAIN` takes the passphrase off",
             CaError::KeyAway { .. } => "put the key back for as long as it takes, or name it: --root-key FILE",
-            CaError::Missing(_) => "`chandler ca init --permit NAME` makes one; --state names another folder",
             CaError::NoToken(_) => "`chandler ca token --list` shows those that are out",
             CaError::NoRoot => "have the next root made where the old one was; `chandler ca rotate` makes a request for it to sign",
             CaError::NotSigned | CaError::NothingAsked => {
@@ -97,19 +106,18 @@ impl From<StoreError> for CaFailure {
     }
 }
 
-/// Does it.
-pub(crate) fn run(args: &CaArgs) -> Result<Said, CaFailure> {
-    let folder = args.state.clone().unwrap_or_else(default_state).join("ca");
+/// Does it, with the CA in `folder`.
+pub(crate) fn run(task: &Task, folder: &Path) -> Result<Said, CaFailure> {
     let now = SystemClock.now();
-    match &args.task {
-        Task::Init(args) => init(&folder, args, now),
-        Task::Import(args) => import(&folder, args, now),
-        Task::Issue(args) => issue(&folder, args, now),
-        Task::Sign(args) => sign(&folder, args, now),
-        Task::Rotate(args) => rotate(&folder, args, now),
-        Task::Export(args) => export_files(&folder, args, now),
-        Task::Revoke(args) => revoke(&folder, args, now),
-        Task::Token(args) => token::token(&folder, args, now),
+    match task {
+        Task::Init(args) => init(folder, args, now),
+        Task::Import(args) => import(folder, args, now),
+        Task::Issue(args) => issue(folder, args, now),
+        Task::Sign(args) => sign(folder, args, now),
+        Task::Rotate(args) => rotate(folder, args, now),
+        Task::Export(args) => export_files(folder, args, now),
+        Task::Revoke(args) => revoke(folder, args, now),
+        Task::Token(args) => token::token(folder, args, now),
         Task::Request(args) => request::request(args),
     }
 }
@@ -117,13 +125,6 @@ pub(crate) fn run(args: &CaArgs) -> Result<Said, CaFailure> {
 /// A mirror that gives out certificates works on it for moments only.
 fn open(folder: &Path) -> Result<Ca, CaError> {
     Ca::open_within(folder, PATIENCE)
-}
-
-/// Where the mirror keeps its certificates if nobody says where.
-fn default_state() -> PathBuf {
-    let variable = |name: &str| Some((name.to_owned(), env::var(name).ok()?));
-    let environment = ["XDG_DATA_HOME", "HOME"].into_iter().filter_map(variable).collect();
-    AcmeConfig::default_path(&Sources { environment, root: rustix::process::geteuid().is_root(), ..Sources::default() })
 }
 
 fn init(folder: &Path, args: &InitArgs, now: Moment) -> Result<Said, CaFailure> {

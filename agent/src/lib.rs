@@ -14,6 +14,7 @@ mod mirror;
 mod report;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
@@ -38,7 +39,14 @@ fn run(invocation: Invocation) -> Result<(), Failure> {
             let resolved = Loader::without_accounts(args.config.source()).load()?;
             tell(&acme::run(&args.task, &resolved.config)?)
         }
-        Invocation::Ca(args) => tell(&ca::run(&args)?),
+        Invocation::Ca(args) => {
+            let folder = match &args.state {
+                Some(state) => state.join("ca"),
+                None if args.task.is_elsewhere() => PathBuf::new(),
+                None => Loader::without_accounts(args.config.source()).load()?.config.acme.private_ca(),
+            };
+            tell(&ca::run(&args.task, &folder)?)
+        }
         Invocation::Cert(args) => {
             let resolved = Loader::without_accounts(args.config.source()).load()?;
             print(&cert::run(&args, &resolved.config)?)

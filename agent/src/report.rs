@@ -75,6 +75,7 @@ impl Failure {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Acme(error) => return error.hint(),
+            Self::Ca(failure) => return failure.hint(),
             Self::Cert(error) => return error.hint(),
             Self::Run(RunError::Start(error)) => return error.hint(),
             _ => {}
@@ -84,7 +85,6 @@ impl Failure {
 
     fn fixed_hint(&self) -> Option<&'static str> {
         match self {
-            Self::Ca(failure) => failure.hint(),
             Self::Image(ImageError::Dynamic { .. } | ImageError::Elf { .. }) => Some(
                 "in chandler's sources `cargo image --output FILE` builds a static program and makes the image of it; --binary takes any other",
             ),
@@ -105,7 +105,13 @@ impl Failure {
                 Some("`chandler mirror --print-default-config` shows every key; `chandler mirror --check` tries a change")
             }
             Self::Log(_) => Some("log.level is error, warn, info, debug or trace, or a filter such as info,mirror::upstream=debug"),
-            Self::Acme(_) | Self::Cert(_) | Self::Image(_) | Self::Load(LoadError::Thread(_)) | Self::Print(_) | Self::Run(_) => None,
+            Self::Acme(_)
+            | Self::Ca(_)
+            | Self::Cert(_)
+            | Self::Image(_)
+            | Self::Load(LoadError::Thread(_))
+            | Self::Print(_)
+            | Self::Run(_) => None,
         }
     }
 

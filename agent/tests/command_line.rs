@@ -258,7 +258,7 @@ fn a_ca_that_is_not_there_or_there_already_is_told_with_the_mend() {
     assert_eq!(missing.status.code(), Some(1));
     insta::assert_snapshot!(told(missing), @r"
     error: there is no CA in DIR/ca
-    hint: `chandler ca init --permit NAME` makes one; --state names another folder
+    hint: `chandler ca init --state DIR --permit NAME` makes one there; --config FILE or --state DIR names another folder
     ");
     let made = ca(folder.path(), &["init", "--permit", "ci.test,10.0.0.0/8"]);
     assert_eq!((made.status.code(), text(&made.stdout).lines().count()), (Some(0), 2), "{}", text(&made.stderr));
@@ -266,7 +266,7 @@ fn a_ca_that_is_not_there_or_there_already_is_told_with_the_mend() {
     assert_eq!(again.status.code(), Some(1));
     insta::assert_snapshot!(told(again), @r"
     error: there is a CA in DIR/ca already
-    hint: `chandler ca rotate` makes the next one; --state names another folder
+    hint: `chandler ca rotate` makes the next one; --config FILE or --state DIR names another folder
     ");
     let outside = ca(folder.path(), &["issue", "a.test", "-o", "/nowhere"]);
     assert_eq!(outside.status.code(), Some(1));
@@ -373,4 +373,28 @@ fn a_key_is_never_printed_and_no_device_is_replaced_by_a_file() {
     let device = ca(&folder.path().join("other"), &["init", "--request", "--permit", "ci.test", "-o", "/dev/null"]);
     assert_eq!(device.status.code(), Some(1), "{}", text(&device.stderr));
     assert!(text(&device.stderr).contains("not a file"), "{}", text(&device.stderr));
+}
+
+#[test]
+fn the_private_ca_is_made_where_the_mirror_of_this_configuration_looks_for_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [configured, named] = ["configured", "named"].map(|name| folder.path().join(name).to_str().expect("a plain path").to_owned());
+    // What the mirror's unit has in its environment is not there: nothing is pulled.
+    let upstreams = "upstreams: [{account: {user: a, password_env: HUBPW}}]";
+    let file = file(&format!("acme: {{path: {configured}}}\n{upstreams}\nlisteners: [{{tls: {{private: [ci.test]}}}}]\n"));
+    let config = file.path().to_str().expect("a plain path");
+    let missing = chandler(&["ca", "--config", config, "token", "--list"], &[]);
+    let told = text(&missing.stderr);
+    assert!(told.contains(&format!("`chandler ca init --state {configured} --permit NAME` makes one there")), "{told}");
+    for arguments in [&["--config", config][..], &["--config", config, "--state", &named]] {
+        let made = chandler(&[&["ca"], arguments, &["init", "--permit", "ci.test"]].concat(), &[]);
+        assert!(made.status.success(), "{}", text(&made.stderr));
+    }
+    assert!([configured, named].iter().all(|folder| std::path::Path::new(folder).join("ca").is_dir()), "each in its own place");
+    let listed = chandler(&["ca", "token", "--list"], &[("CHANDLER_CONFIG", config)]);
+    assert!(listed.status.success(), "{}", text(&listed.stderr));
+    let standing = chandler(&["cert", "status"], &[("CHANDLER_CONFIG", config)]);
+    assert!(standing.status.success(), "{}", text(&standing.stderr));
+    let mirror = chandler(&["mirror", "--check"], &[("CHANDLER_CONFIG", config)]);
+    assert!(text(&mirror.stderr).contains("HUBPW is not set"), "the mirror does need it: {}", text(&mirror.stderr));
 }

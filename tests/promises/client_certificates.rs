@@ -271,7 +271,7 @@ fn a_ca_that_is_not_there_is_named_before_the_start() {
     let (hub, desk) = (Hub::start(), Desk::new());
     fs::rename(desk.path("state/ca"), desk.path("state/elsewhere")).expect("ours");
     let missing = desk.path("missing.pem").display().to_string();
-    for (cas, part) in [("[private]", "`chandler ca init` makes it there"), (&*format!("[\"{missing}\"]"), "missing.pem")] {
+    for (cas, part) in [("[private]", "`chandler ca init --state "), (&*format!("[\"{missing}\"]"), "missing.pem")] {
         let builder = desk.mirror(&hub, cas, RULES);
         for arguments in [&["--check"][..], &[]] {
             let output =

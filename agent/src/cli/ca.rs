@@ -7,9 +7,13 @@ use certs::ca::{CaKey, Cause, Founding, Host, Permit, Purpose, TokenId, Validity
 use clap::{Args, Subcommand, ValueEnum};
 use url::Url;
 
+use super::ConfigArgs;
+
 #[derive(Args, Debug)]
 pub(crate) struct CaArgs {
-    /// The folder of certificates, with the CA in its `ca` [default: /var/lib/chandler/certs]
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// The folder of certificates, with the CA in its `ca` [default: the configuration's acme.path, /var/lib/chandler/certs where it says none]
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) state: Option<PathBuf>,
     #[command(subcommand)]
@@ -36,6 +40,13 @@ pub(crate) enum Task {
     Token(TokenArgs),
     /// On a machine: make a key, and get a client's certificate for it with a token
     Request(RequestArgs),
+}
+
+impl Task {
+    /// It is for a machine that has no CA.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Request(_))
+    }
 }
 
 #[derive(Args, Debug)]

@@ -87,7 +87,7 @@ pub enum ClientsError {
         source: AuthorityError,
     },
     /// The private CA.
-    #[error("the private CA in {} (`chandler ca init` makes it there) cannot be read", folder.display())]
+    #[error("the private CA in {} (`chandler ca init --state {}` makes it there) cannot be read", folder.display(), folder.parent().unwrap_or(folder).display())]
     Private {
         /// Where it is looked for.
         folder: PathBuf,

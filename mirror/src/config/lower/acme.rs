@@ -147,7 +147,7 @@ impl AcmeConfig {
     }
 
     /// Where certificates are kept if nobody says where. The image's only volume is the store's: what lies elsewhere is lost with its container.
-    pub fn default_path(sources: &Sources) -> PathBuf {
+    fn default_path(sources: &Sources) -> PathBuf {
         if sources.drop_in { "/var/lib/registry/chandler-certs".into() } else { state_folder(sources, "certs") }
     }
 }
