@@ -18,6 +18,7 @@
 //!   removed. Only a certificate among several is passed over, so that there is one to serve.
 
 mod account;
+mod barred;
 pub(crate) mod files;
 mod inherit;
 mod lock;
@@ -109,6 +110,10 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { doing, path: path.to_owned(), source: barred::explained(path, source) }
+    }
+
     fn damaged(path: &Path, source: impl Error + Send + Sync + 'static) -> Self {
         Self::Damaged { path: path.to_owned(), source: Box::new(source) }
     }
@@ -146,7 +151,7 @@ impl Store {
         let folder = self.folder.join("certs");
         let entries = match fs::read_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(|source| StoreError::Io { doing: "list", path: folder.clone(), source })?,
+            entries => entries.map_err(|source| StoreError::io("list", &folder, source))?,
         };
         let mut names: Vec<CertName> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
         names.sort_unstable();
@@ -299,7 +304,7 @@ impl CertFolder {
     pub fn generations(&self) -> Result<Vec<u32>, StoreError> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(|source| StoreError::Io { doing: "list", path: self.folder.clone(), source })?,
+            entries => entries.map_err(|source| StoreError::io("list", &self.folder, source))?,
         };
         let mut found: Vec<u32> = entries.flatten().filter_map(|entry| number_of(entry.file_name().to_str()?)).collect();
         found.sort_unstable();

@@ -11,7 +11,6 @@ mod settings;
 mod standing;
 mod watch;
 
-use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -30,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Metrics, Resolver};
+use crate::check::chain;
 use crate::config::{AcmeConfig, Issuer, ListenerConfig, Names};
 use crate::telemetry::Readiness;
 use elsewhere::Elsewhere;
@@ -237,7 +237,7 @@ impl Issued {
                 self.load(store);
             }
             Err(error) => {
-                tracing::warn!(tls.certificate = %self.names.name, error = &error as &dyn Error, "no certificate of before can be taken over");
+                tracing::warn!(tls.certificate = %self.names.name, error = chain(&error), "no certificate of before can be taken over");
             }
         }
     }
@@ -250,7 +250,7 @@ impl Issued {
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::error!(tls.certificate = %self.names.name, error = &error as &dyn Error, "the stored certificate cannot be read");
+                tracing::error!(tls.certificate = %self.names.name, error = chain(&error), "the stored certificate cannot be read");
             }
         }
     }

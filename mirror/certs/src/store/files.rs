@@ -35,14 +35,14 @@ pub(crate) fn append<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreEr
         file.write_all(format!("{before}{text}\n").as_bytes())?;
         file.sync_all()
     });
-    written.map_err(|source| StoreError::Io { doing: "write", path: path.to_owned(), source })
+    written.map_err(|source| StoreError::io("write", path, source))
 }
 
 /// A text; `None` where there is none.
 pub(crate) fn read_text(path: &Path) -> Result<Option<String>, StoreError> {
     let bytes = match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        bytes => bytes.map_err(|source| StoreError::Io { doing: "read", path: path.to_owned(), source })?,
+        bytes => bytes.map_err(|source| StoreError::io("read", path, source))?,
     };
     String::from_utf8(bytes).map(Some).map_err(|error| StoreError::damaged(path, error.utf8_error()))
 }
@@ -51,28 +51,28 @@ pub(crate) fn read_text(path: &Path) -> Result<Option<String>, StoreError> {
 pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
     let text = serde_json::to_string_pretty(value).map_err(io::Error::from);
     let written = text.and_then(|text| replace(path, text.as_bytes(), OURS));
-    written.map_err(|source| StoreError::Io { doing: "write", path: path.to_owned(), source })
+    written.map_err(|source| StoreError::io("write", path, source))
 }
 
 /// Writes a text whole and durably.
 pub(crate) fn write_text(path: &Path, text: &str) -> Result<(), StoreError> {
-    replace(path, text.as_bytes(), OURS).map_err(|source| StoreError::Io { doing: "write", path: path.to_owned(), source })
+    replace(path, text.as_bytes(), OURS).map_err(|source| StoreError::io("write", path, source))
 }
 
 /// The same, for all to read, in folders for all to enter where they are made for it.
 pub(crate) fn write_public(path: &Path, text: &str) -> Result<(), StoreError> {
-    replace(path, text.as_bytes(), PUBLIC).map_err(|source| StoreError::Io { doing: "write", path: path.to_owned(), source })
+    replace(path, text.as_bytes(), PUBLIC).map_err(|source| StoreError::io("write", path, source))
 }
 
 /// The same in a folder of somebody else's, for whom it is: 0600, and the folder's owner's where we may give it away, whoever may look into that.
 pub fn put(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    replace(path, bytes, THEIRS).map_err(|source| StoreError::Io { doing: "write", path: path.to_owned(), source })
+    replace(path, bytes, THEIRS).map_err(|source| StoreError::io("write", path, source))
 }
 
 /// Removes a file; one that is not there is removed already.
 pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StoreError::Io { doing: "remove", path: path.to_owned(), source }),
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path, source)),
         _ => Ok(()),
     }
 }
@@ -87,18 +87,18 @@ pub(crate) fn remove_durably(path: &Path) -> Result<(), StoreError> {
 pub(crate) fn sync_folder_of(path: &Path) -> Result<(), StoreError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|source| StoreError::Io { doing: "sync the folder of", path: path.to_owned(), source })
+    synced.map_err(|source| StoreError::io("sync the folder of", path, source))
 }
 
 /// Gives a file another name in its folder.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
     let renamed = fs::rename(from, to).and_then(|()| to.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()));
-    renamed.map_err(|source| StoreError::Io { doing: "rename", path: from.to_owned(), source })
+    renamed.map_err(|source| StoreError::io("rename", from, source))
 }
 
 /// Whether this process may write `path`, a file or a folder, and whether `owner` may, in whose name a service works while root, who may do all, asks. What is not there will be made.
 pub(crate) fn check_writable(path: &Path, owner: u32) -> Result<(), StoreError> {
-    let failed = |source| StoreError::Io { doing: "write", path: path.to_owned(), source };
+    let failed = |source| StoreError::io("write", path, source);
     let file = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         file => file.map_err(failed)?,

@@ -14,7 +14,7 @@ pub struct Lock(File);
 impl Lock {
     /// Takes it at once, or says that somebody else has it. Several can share it, which keeps out whoever wants it alone.
     pub(crate) fn take(path: &Path, shared: bool) -> Result<Self, StoreError> {
-        let failed = |source| StoreError::Io { doing: "lock", path: path.to_owned(), source };
+        let failed = |source| StoreError::io("lock", path, source);
         files::folder_of(path).map_err(failed)?;
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(failed)?;
         files::give_like_its_folder(&file, path).map_err(failed)?;
@@ -42,7 +42,7 @@ impl Lock {
 
     /// Whether somebody has it. Nothing is made for this question.
     pub(crate) fn is_held(path: &Path) -> Result<bool, StoreError> {
-        let failed = |source| StoreError::Io { doing: "look at", path: path.to_owned(), source };
+        let failed = |source| StoreError::io("look at", path, source);
         let file = match File::open(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             file => file.map_err(failed)?,
