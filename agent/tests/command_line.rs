@@ -398,3 +398,36 @@ fn the_private_ca_is_made_where_the_mirror_of_this_configuration_looks_for_it() 
     let mirror = chandler(&["mirror", "--check"], &[("CHANDLER_CONFIG", config)]);
     assert!(text(&mirror.stderr).contains("HUBPW is not set"), "the mirror does need it: {}", text(&mirror.stderr));
 }
+
+/// What `chandler mirror --check` says of this configuration, with its exit code.
+fn checked(text_of: &str) -> (Option<i32>, String) {
+    let file = file(text_of);
+    let path = file.path().to_str().expect("a plain path");
+    let output = chandler(&["mirror", "--check", "--config", path], &[]);
+    (output.status.code(), text(&output.stderr))
+}
+
+#[test]
+fn the_check_says_whether_the_private_ca_will_issue() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().to_str().expect("a plain path");
+    let of = |names: &str| checked(&format!("acme: {{path: {state}}}\nlisteners: [{{tls: {{private: [{names}]}}}}]\n"));
+    let (code, told) = of("a.ci.test");
+    assert!(code == Some(2) && told.contains(&format!("`chandler ca init --state {state} --permit")), "{told}");
+    assert!(ca(folder.path(), &["init", "--permit", "ci.test"]).status.success());
+    assert_eq!(of("a.ci.test"), (Some(0), String::new()));
+    let (code, told) = of("a.ci.test, 10.20.0.7");
+    assert!(code == Some(2) && told.contains("may not issue for 10.20.0.7") && told.contains("`chandler ca rotate --permit"), "{told}");
+}
+
+#[test]
+fn the_check_reads_the_folder_of_certificates_and_makes_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    let of = || checked(&format!("acme: {{path: {}}}\nlisteners: [{{tls: {{acme: [a.test]}}}}]\n", state.display()));
+    assert_eq!(of().0, Some(0));
+    assert!(!state.exists(), "it would be root's");
+    std::fs::create_dir_all(state.join("certs/a.test/current")).expect("room"); // Nobody can read this one, not even root.
+    let (code, told) = of();
+    assert!(code == Some(2) && told.contains("acme.path: cannot read") && told.contains("Is a directory"), "{told}");
+}

@@ -5,11 +5,11 @@
 use std::error::Error;
 use std::fs;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use certs::ca::Ca;
+use certs::ca::{Ca, CaError, Purpose, Refusal, Wanted};
 
-use crate::config::{Issuer, ListenerConfig, PasswordSource, Problem, Problems, Resolved, TlsConfig, UpstreamConfig};
+use crate::config::{Issuer, ListenerConfig, Names, PasswordSource, Problem, Problems, Resolved, TlsConfig, UpstreamConfig};
 use crate::enrolment::Enrolment;
 use crate::tls::{Clients, Pair};
 use crate::upstream::{Metrics, Upstream};
@@ -36,18 +36,51 @@ pub fn check_files(resolved: &Resolved) -> Result<(), Problems> {
     let asks = resolved.config.tokens && clients.is_none(); // Else it is the same trouble once more.
     let tokens = asks.then(|| Enrolment::check(&resolved.config).err()).flatten();
     let tokens = tokens.map(|error| resolved.problem("clients.tokens", format!("no certificate can be issued: {}", chain(&error))));
-    let written = if tokens.is_none() { unwritable(resolved) } else { None };
-    let problems: Vec<Problem> = listeners.chain(clients).chain(tokens).chain(written).chain(acme).chain(upstreams).collect();
+    let stored = if clients.is_none() && tokens.is_none() { unstored(resolved) } else { None };
+    let issued = if clients.is_none() && tokens.is_none() && stored.is_none() { unissued(resolved) } else { Vec::new() };
+    let problems: Vec<Problem> = listeners.chain(clients).chain(tokens).chain(stored).chain(issued).chain(acme).chain(upstreams).collect();
     if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
 }
 
-/// What keeps the private CA from issuing to a listener, though all that it issues with is there. Where there is no CA yet, the mirror waits for one.
-fn unwritable(resolved: &Resolved) -> Option<Problem> {
-    let is_private =
-        |listener: &ListenerConfig| listener.tls.as_ref().and_then(TlsConfig::names).is_some_and(|names| names.issuer == Issuer::Private);
-    let index = resolved.config.listeners.iter().position(is_private)?;
-    let error = Ca::open(&resolved.config.acme.private_ca()).ok()?.can_record().err()?;
-    Some(resolved.problem(&format!("listeners.{index}.tls.private"), format!("no certificate can be issued: {}", chain(&error))))
+/// What keeps certificates that are issued to us from being stored, by whoever runs this: best the mirror's own user.
+fn unstored(resolved: &Resolved) -> Option<Problem> {
+    let config = &resolved.config;
+    let names: Vec<_> = config.certificates().into_iter().map(|names| &names.name).collect();
+    let error = if names.is_empty() { None } else { config.acme.store().examine(&names).err() }?;
+    Some(resolved.problem("acme.path", chain(&error)))
+}
+
+/// What keeps the private CA from issuing to listeners: the mirror would wait for one that is not there yet, and show what nobody trusts.
+fn unissued(resolved: &Resolved) -> Vec<Problem> {
+    let is_private = |listener: &ListenerConfig| {
+        listener.tls.as_ref().and_then(TlsConfig::names).filter(|names| names.issuer == Issuer::Private).cloned()
+    };
+    let wanting: Vec<(usize, Names)> =
+        resolved.config.listeners.iter().enumerate().filter_map(|(index, listener)| Some((index, is_private(listener)?))).collect();
+    let Some((first, _)) = wanting.first() else { return Vec::new() };
+    let folder = resolved.config.acme.private_ca();
+    let problem = |index: usize, text: String| {
+        resolved.problem(&format!("listeners.{index}.tls.private"), format!("no certificate can be issued: {text}"))
+    };
+    let ca = match Ca::open_within(&folder, PATIENCE).and_then(|ca| ca.can_record().map(|()| ca)) {
+        Ok(ca) => ca,
+        Err(error @ CaError::Missing(_)) => {
+            let state = folder.parent().unwrap_or(&folder).display();
+            return vec![problem(*first, format!("{error}; `chandler ca init --state {state} --permit NAME,..` makes it"))];
+        }
+        Err(error) => return vec![problem(*first, chain(&error))],
+    };
+    let refused = |(index, names): &(usize, Names)| {
+        let wanted = Wanted { identifiers: names.identifiers.clone(), life: DAY, purpose: Purpose::Server };
+        let error = ca.would_issue(&wanted, SystemTime::now().into()).err()?;
+        let mend = if matches!(error, CaError::Refused(Refusal::Names { .. })) {
+            "; `chandler ca rotate --permit NAME,..` with all names mends it"
+        } else {
+            ""
+        };
+        Some(problem(*index, format!("{}{mend}", chain(&error))))
+    };
+    wanting.iter().filter_map(refused).collect()
 }
 
 /// The client is made as at a start, and thrown away.
@@ -75,3 +108,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     let causes = std::iter::successors(Some(error), |error| (*error).source()).map(|error| error.to_string().replace("\nhint: ", "; "));
     causes.collect::<Vec<_>>().join(": ")
 }
+
+const DAY: Duration = Duration::from_hours(24);
+/// For whoever else works on the CA.
+const PATIENCE: Duration = Duration::from_secs(5);

@@ -146,6 +146,24 @@ impl Store {
         files::remove(&path)
     }
 
+    /// Whether what is stored of `names` can be read, and more be written. Nothing is made, not even the folder: whoever asks may be another than who will work here.
+    pub fn examine(&self, names: &[&CertName]) -> Result<(), StoreError> {
+        let missing = |one: &&Path| !one.as_os_str().is_empty() && !one.exists();
+        let nearest = self.folder.ancestors().nth(self.folder.ancestors().take_while(missing).count()).unwrap_or(Path::new("."));
+        let owner = fs::metadata(&self.folder).map_or(0, |folder| folder.uid());
+        files::check_writable(nearest, owner).map_err(|error| match error {
+            StoreError::Io { source, .. } if nearest != self.folder => StoreError::io("make", &self.folder, source),
+            error => error,
+        })?;
+        files::check_writable(&self.folder.join("certs"), owner)?;
+        for name in names {
+            let certificate = self.certificate(name);
+            files::check_writable(&certificate.folder, owner)?;
+            certificate.current()?;
+        }
+        Ok(())
+    }
+
     /// Every certificate that has a folder, in their order.
     pub fn names(&self) -> Result<Vec<CertName>, StoreError> {
         let folder = self.folder.join("certs");

@@ -69,6 +69,12 @@ impl Ca {
         Ok(content::leaf(&terms, wanted, new_serial(), now)?)
     }
 
+    /// Whether it would issue this. Nothing is made.
+    pub fn would_issue(&self, wanted: &Wanted, now: Moment) -> Result<(), CaError> {
+        self.key_of(self.signer()?.0)?;
+        self.planned(wanted, now).map(drop)
+    }
+
     /// Whether clients' certificates can be issued, whatever their names.
     pub fn is_able(&self, now: Moment) -> Result<(), CaError> {
         let (signer, above) = self.signer()?;
