@@ -408,6 +408,14 @@ fn checked(text_of: &str) -> (Option<i32>, String) {
 }
 
 #[test]
+fn a_tls_section_that_says_nothing_is_no_plain_http() {
+    for text_of in ["listeners: [{address: ':5443', tls: {}}]", "listeners:\n  - address: :5443\n    tls:\n      # acme: [mirror.test]\n"] {
+        let (code, told) = checked(text_of);
+        assert!(code == Some(2) && told.contains("listeners.0.tls is empty") && told.contains("write names under acme"), "{told}");
+    }
+}
+
+#[test]
 fn the_check_says_whether_the_private_ca_will_issue() {
     let folder = tempfile::tempdir().expect("a folder");
     let state = folder.path().to_str().expect("a plain path");

@@ -70,13 +70,19 @@ fn address(reader: &mut Reader<'_>, path: &str, default: SocketAddr) -> SocketAd
 }
 
 fn tls(reader: &mut Reader<'_>, path: &str) -> Option<TlsConfig> {
+    let before = reader.problems.len();
     reader.section(path);
     let acme = acme::names(reader, &format!("{path}.acme"), Issuer::Acme);
     let private = acme::names(reader, &format!("{path}.private"), Issuer::Private);
     if acme.is_some() && private.is_some() {
         reader.problem(path, format!("{path} has names under acme and under private; a certificate comes from one CA, so leave one out"));
     }
-    match (tls_files(reader, path), acme.or(private)) {
+    let files = tls_files(reader, path);
+    if files.is_none() && acme.is_none() && private.is_none() && reader.tree.at(path).is_some() && reader.problems.len() == before {
+        let mend = "write names under acme or under private, or files as certificate and key; or leave tls out";
+        reader.problem(path, format!("{path} is empty, and without a certificate this would be plain HTTP; {mend}"));
+    }
+    match (files, acme.or(private)) {
         (Some(files), Some(names)) => Some(TlsConfig::FilesOrIssued(files, names)),
         (Some(files), None) => Some(TlsConfig::Files(files)),
         (None, names) => names.map(TlsConfig::Issued),
