@@ -439,3 +439,16 @@ fn the_check_reads_the_folder_of_certificates_and_makes_none() {
     let (code, told) = of();
     assert!(code == Some(2) && told.contains("acme.path: cannot read") && told.contains("Is a directory"), "{told}");
 }
+
+#[test]
+fn a_disk_without_room_for_a_certificate_is_said_to_be_full_before_one_is_due() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    let file = file(&format!("acme: {{path: {}}}\nlisteners: [{{tls: {{private: [a.test]}}}}]\n", state.display()));
+    let config = file.path().to_str().expect("a plain path");
+    let script = r#"trap "" XFSZ; ulimit -f 4; exec "$0" cert check --config "$1""#;
+    let output = Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_chandler"), config]).output().expect("it starts");
+    let told = text(&output.stderr);
+    assert!(told.contains(&format!("bad   {} can be written: cannot write", state.display())) && told.contains("too large"), "{told}");
+    assert_eq!(std::fs::read_dir(&state).expect("it was made").count(), 0, "nothing of the trial stays");
+}

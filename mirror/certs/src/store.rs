@@ -139,10 +139,14 @@ impl Store {
         AccountFolder::new(&self.folder.join("acme"), directory)
     }
 
-    /// Writes a file and takes it away again: whether certificates could be stored.
+    /// Writes a file as large as a certificate with all that belongs to it, and takes it away again: whether one could be stored, also as far as the disk has room.
     pub fn probe(&self) -> Result<(), StoreError> {
         let path = self.folder.join("probe");
-        files::write_text(&path, "")?;
+        let written = files::write_text(&path, &"\n".repeat(PROBE));
+        if written.is_err() {
+            let _ = files::remove(&path.with_added_extension("new")); // What is left of it on a full disk.
+            return written;
+        }
         files::remove(&path)
     }
 
@@ -362,6 +366,8 @@ fn number_of(file: &str) -> Option<u32> {
 const CURRENT: &str = "current";
 /// So many generations stay, to go back to.
 const KEPT: u32 = 3;
+/// Bytes.
+const PROBE: usize = 16 << 10;
 const PENDING: &str = "pending.json";
 
 #[cfg(test)]
