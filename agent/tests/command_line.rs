@@ -452,3 +452,17 @@ fn a_disk_without_room_for_a_certificate_is_said_to_be_full_before_one_is_due() 
     assert!(told.contains(&format!("bad   {} can be written: cannot write", state.display())) && told.contains("too large"), "{told}");
     assert_eq!(std::fs::read_dir(&state).expect("it was made").count(), 0, "nothing of the trial stays");
 }
+
+#[test]
+fn a_certificate_alone_is_imported_with_the_key_that_lies_beside_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [state, from, to] = ["state", "from", "to"].map(|name| folder.path().join(name).to_str().expect("a plain path").to_owned());
+    assert!(ca(state.as_ref(), &["init", "--permit", "ci.test"]).status.success());
+    assert!(ca(state.as_ref(), &["issue", "a.ci.test", "-o", &from]).status.success());
+    let files = file(&format!("listeners: [{{tls: {{certificate: {to}/c.pem, key: {to}/k.pem}}}}]\n"));
+    let config = files.path().to_str().expect("a plain path");
+    let done = chandler(&["cert", "import", "--config", config, "--cert", &format!("{from}/fullchain.pem")], &[]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let read = |path: String| std::fs::read(path).expect("it is there");
+    assert_eq!(read(format!("{to}/k.pem")), read(format!("{from}/privkey.pem")));
+}

@@ -47,8 +47,9 @@ fn behind_links(path: &Path) -> PathBuf {
 }
 
 fn source(args: &ImportArgs) -> Result<TlsFiles, CertFailure> {
-    if let (Some(certificate), Some(key)) = (&args.cert, &args.key) {
-        return Ok(TlsFiles { certificate: certificate.clone(), key: key.clone() });
+    if let Some(certificate) = &args.cert {
+        let key = args.key.clone().unwrap_or_else(|| certificate.with_file_name("privkey.pem"));
+        return Ok(TlsFiles { certificate: certificate.clone(), key });
     }
     let lineage = env::var_os("RENEWED_LINEAGE").filter(|folder| !folder.is_empty()).map(PathBuf::from).ok_or(CertFailure::WhichPair)?;
     Ok(TlsFiles { certificate: lineage.join("fullchain.pem"), key: lineage.join("privkey.pem") })

@@ -112,7 +112,7 @@ pub(crate) struct RollbackArgs {
 #[derive(Args, Debug)]
 pub(crate) struct ImportArgs {
     /// The chain (PEM) [default: fullchain.pem where certbot says `RENEWED_LINEAGE`]
-    #[arg(long, value_name = "FILE", requires = "key")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) cert: Option<PathBuf>,
     /// Its key (PEM) [default: privkey.pem beside it]
     #[arg(long, value_name = "FILE", requires = "cert")]
