@@ -1,6 +1,6 @@
 //! What was tried for one certificate and what came of it. It outlives the process: a crash loop must not forget that it is one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,8 @@ pub struct History {
     pub issued: Vec<Issued>,
     /// When orders were placed.
     pub orders: Vec<Moment>,
+    /// The CAs, of several, that ask for a pause, and until when: the others are asked meanwhile.
+    pub paused: BTreeMap<String, Moment>,
     /// The CAs, of several, that refuse what the setback is about: the others are asked first.
     pub refused: BTreeSet<String>,
     /// Why there is no new certificate yet.
@@ -115,20 +117,48 @@ impl History {
             }
         };
         let remaining = expires.map_or(Duration::ZERO, |expires| expires.since(now));
-        let wait = wait(trouble.class, count, remaining).max(trouble.retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER));
+        // What a CA asks for holds as long as the certificate in hand can bear it: a page for maintenance may ask for years.
+        let bearable = (remaining / 12).clamp(HOUR, LONGEST_RETRY_AFTER);
+        let wait = wait(trouble.class, count, remaining).max(trouble.retry_after.unwrap_or_default().min(bearable));
         self.setback = Some(Setback { class: trouble.class, count, said: trouble.said, since, until: now + wait, wish: wish.clone() });
     }
 
     /// Notes that the last failure was a refusal by the CA at `directory`: one of several does not hold up the others. Once each has refused, the wait is
     /// as long as for one that is the only one, and then each is asked again.
     pub fn refused_by(&mut self, now: Moment, directory: &str) {
-        let Some(setback) = &mut self.setback else { return };
         self.refused.insert(directory.to_owned());
-        if setback.wish.directories.iter().all(|one| self.refused.contains(one)) {
-            self.refused.clear();
-        } else {
-            setback.until = now;
+        self.go_on(now);
+    }
+
+    /// Notes that with the last failure the CA at `directory` asked for the pause that was noted: it binds that CA, and none of the others.
+    pub fn paused_by(&mut self, now: Moment, directory: &str) {
+        if let Some(setback) = &self.setback {
+            self.paused.insert(directory.to_owned(), setback.until);
+            self.go_on(now);
         }
+    }
+
+    /// Not before one of the CAs may be asked that have not refused; where all have, all begins anew after the wait.
+    fn go_on(&mut self, now: Moment) {
+        let Some(setback) = &mut self.setback else { return };
+        let paused = &self.paused;
+        let left = setback.wish.directories.iter().filter(|one| !self.refused.contains(*one));
+        match left.map(|one| paused.get(one).map_or(now, |until| now.max(*until))).min() {
+            Some(until) => setback.until = until,
+            None => self.refused.clear(),
+        }
+    }
+
+    /// Which of the CAs of `wish` is to be asked: each `per_ca` failures in a row lead from one to the next, a refusal and a pause at once. Where all of
+    /// them want a pause, it is the one whose pause ends first.
+    pub fn directory<'a>(&self, now: Moment, wish: &'a Wish, per_ca: usize) -> Option<&'a str> {
+        let failures = self.setback.as_ref().filter(|setback| setback.wish == *wish).map_or(0, |setback| setback.count as usize);
+        // Beyond that it was noted by a clock that was ahead.
+        let pause = |directory: &str| self.paused.get(directory).filter(|until| **until > now && **until <= now + LONGEST_RETRY_AFTER);
+        let asked = wish.directories.iter().map(String::as_str).filter(|directory| failures == 0 || !self.refused.contains(*directory));
+        let free: Vec<&str> = asked.clone().filter(|directory| pause(directory).is_none()).collect();
+        let turn = failures / per_ca.max(1) % free.len().max(1);
+        free.get(turn).copied().or_else(|| asked.min_by_key(|directory| pause(directory)))
     }
 
     /// Somebody has mended what was wrong: the next attempt need not wait, but for a CA that said how long.
@@ -143,6 +173,7 @@ impl History {
         self.issued.retain(|issued| now.since(issued.at) < WEEK);
         self.orders.retain(|at| now.since(*at) < WEEK);
         self.failures.retain(|failure| now.since(failure.at) < WEEK);
+        self.paused.retain(|_, until| *until > now);
     }
 }
 
@@ -175,11 +206,58 @@ mod tests {
 
     use super::*;
 
+    const NAMES: [&str; 2] = ["https://one.test/dir", "https://two.test/dir"];
+
+    fn wish(directories: &[&str]) -> Wish {
+        let directories = directories.iter().map(ToString::to_string).collect();
+        Wish { directories, identifiers: Identifiers::new(), how: String::new(), key: KeyKind::P256, profile: None }
+    }
+
+    fn pause(class: Class, seconds: u64) -> Trouble {
+        Trouble { class, retry_after: Some(Duration::from_secs(seconds)), said: String::new() }
+    }
+
+    #[test]
+    fn a_pause_that_a_ca_asks_for_binds_that_ca_only() {
+        let (wish, mut history, now) = (wish(&NAMES), History::default(), Moment::from_unix(1_000_000));
+        let until = |history: &History| history.setback.as_ref().map(|setback| setback.until);
+        assert_eq!(history.directory(now, &wish, 3), Some(NAMES[0]));
+        history.failed(now, pause(Class::Transient, 99_999_999_999), &wish, None);
+        history.paused_by(now, NAMES[0]);
+        assert_eq!((until(&history), history.directory(now, &wish, 3)), (Some(now), Some(NAMES[1])), "the next is asked at once");
+        history.failed(now, pause(Class::RateLimited, 120), &wish, None);
+        history.paused_by(now, NAMES[1]);
+        assert_eq!(until(&history), Some(now + HOUR), "nobody is asked before a pause is over");
+        let later = now + HOUR;
+        assert_eq!(history.directory(later, &wish, 3), Some(NAMES[0]), "and then the first again");
+        history.failed(later, pause(Class::Transient, 600), &wish, None);
+        history.paused_by(later, NAMES[0]);
+        assert_eq!((until(&history), history.directory(later, &wish, 3)), (Some(later), Some(NAMES[1])));
+        history.failed(later, Trouble { class: Class::Configuration, retry_after: None, said: String::new() }, &wish, None);
+        history.refused_by(later, NAMES[1]);
+        assert!(until(&history) > Some(later), "a refusal by the other one does not end a pause");
+        assert_eq!(until(&history), history.paused.get(NAMES[0]).copied());
+        assert_eq!(history.directory(later, &wish, 3), Some(NAMES[0]));
+    }
+
+    #[test]
+    fn a_pause_is_no_longer_than_the_certificate_in_hand_can_bear() {
+        let (wish, now) = (wish(&NAMES[..1]), Moment::from_unix(1_000_000));
+        let waited = |seconds, days: Option<u32>| {
+            let mut history = History::default();
+            history.failed(now, pause(Class::Transient, seconds), &wish, days.map(|days| now + DAY * days));
+            history.paused_by(now, NAMES[0]);
+            history.setback.map(|setback| setback.until.since(now).as_secs())
+        };
+        let ages = 99_999_999_999;
+        assert_eq!([waited(ages, None), waited(ages, Some(0)), waited(ages, Some(3))], [Some(3600), Some(3600), Some(6 * 3600)]);
+        assert_eq!([waited(ages, Some(365)), waited(90, None), waited(90, Some(30))], [Some(7 * 24 * 3600), Some(90), Some(90)]);
+    }
+
     #[test]
     fn one_of_several_cas_that_refuses_holds_up_nothing_until_all_have() {
-        let names = ["https://one.test/dir", "https://two.test/dir"];
-        let directories = names.map(str::to_owned).to_vec();
-        let wish = Wish { directories, identifiers: Identifiers::new(), how: String::new(), key: KeyKind::P256, profile: None };
+        let names = NAMES;
+        let wish = wish(&NAMES);
         let (mut history, now) = (History::default(), Moment::from_unix(1_000_000));
         for day in 0..2 {
             for (name, wait) in names.into_iter().zip([Duration::ZERO, DAY]) {

@@ -257,7 +257,7 @@ prop_compose! {
                    setback in prop::option::of((a_moment(), a_moment(), any::<u32>()))) -> History {
         let issued = issued.into_iter().map(|(at, replaced)| Issued { at, identifiers: wish().identifiers, replaced }).collect();
         let setback = setback.map(|(since, until, count)| Setback { class: Class::Transient, count, said: String::new(), since, until, wish: wish() });
-        History { failures: Vec::new(), issued, orders, refused: std::collections::BTreeSet::default(), setback }
+        History { failures: Vec::new(), issued, orders, setback, ..History::default() }
     }
 }
 

@@ -216,12 +216,18 @@ impl Worker {
         self.note_unproved(state, error);
         let now = self.clock.now();
         let expires = held.map(|held| held.bundle.not_after());
-        let (said, is_refusal) = (trouble.said.clone(), trouble.class == Class::Configuration && self.wish.directories.len() > 1);
+        let said = trouble.said.clone();
+        // With one CA alone there is nobody else to ask meanwhile.
+        let several = self.wish.directories.len() > 1;
+        let is_refusal = several && trouble.class == Class::Configuration;
+        let is_pause = several && !is_refusal && (trouble.class == Class::RateLimited || trouble.retry_after.is_some());
         let directory = self.directory(state).to_owned();
         state.asked = false; // It was tried; the rest is the plan's.
         state.history.failed(now, trouble, &self.wish, expires);
         if is_refusal {
             state.history.refused_by(now, &directory);
+        } else if is_pause {
+            state.history.paused_by(now, &directory);
         }
         let until = state.history.setback.as_ref().map(|setback| setback.until.to_string());
         tracing::error!(tls.certificate = %self.name, until, "no new certificate: {said}");
@@ -261,15 +267,12 @@ impl Worker {
         state.history.setback.as_ref().filter(|setback| setback.wish == self.wish).map_or(0, |setback| setback.count)
     }
 
-    /// The CAs in their order: each third failure in a row leads to the next one, and a refusal at once.
+    /// The CAs in their order: each third failure in a row leads to the next one; a refusal does at once, and a pause that the CA asks for.
     pub(super) fn directory(&self, state: &State) -> &str {
         if self.ca.is_some() {
             return PRIVATE;
         }
-        let failures = self.failures(state) as usize;
-        let refuses = |directory: &&String| failures > 0 && state.history.refused.contains(*directory);
-        let left: Vec<&String> = self.wish.directories.iter().filter(|directory| !refuses(directory)).collect();
-        left.get(failures / PER_CA % left.len().max(1)).map_or("", |directory| directory.as_str())
+        state.history.directory(self.clock.now(), &self.wish, PER_CA).unwrap_or_default()
     }
 }
 
