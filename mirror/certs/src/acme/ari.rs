@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
-use super::Courier;
 use super::courier::retry_after;
 use super::directory::Directory;
+use super::{Courier, legible};
 use crate::{Moment, Suggestion};
 
 /// What the CA said, or that it did not.
@@ -52,7 +52,7 @@ fn read(text: &[u8], id: &str, wait: Option<Duration>, dice: f64) -> Advice {
         (Ok(start), Ok(end)) => Suggestion::new(id.to_owned(), start, end, dice),
         _ => None,
     };
-    Advice { again_after, explanation: info.explanation_url, suggestion }
+    Advice { again_after, explanation: info.explanation_url.as_deref().map(legible), suggestion }
 }
 
 #[derive(Deserialize)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use instant_acme::Error;
 use serde::Deserialize;
 
-use super::{CaError, Courier, with_causes};
+use super::{CaError, Courier, legible, with_causes};
 
 /// A CA's directory, as far as we read it.
 #[derive(Debug, Default, Deserialize)]
@@ -50,7 +50,11 @@ impl Directory {
 
     /// `None` where it is something else.
     fn read(text: &[u8]) -> Option<Self> {
-        serde_json::from_slice::<Self>(text).ok().filter(|directory| directory.new_order.is_some())
+        let mut directory = serde_json::from_slice::<Self>(text).ok().filter(|directory| directory.new_order.is_some())?;
+        let Meta { caa_identities, profiles, .. } = &mut directory.meta;
+        *caa_identities = caa_identities.iter().map(|name| legible(name)).collect();
+        *profiles = profiles.iter().map(|(name, word)| (legible(name), legible(word))).collect();
+        Some(directory)
     }
 }
 
@@ -81,6 +85,10 @@ mod tests {
             (directory.meta.caa_identities, directory.key_change.as_deref()),
             (vec!["ca.test".to_owned()], Some("https://ca.test/key"))
         );
+        let evil = r#"{"newOrder": "x", "meta": {"caaIdentities": ["a\u001b[2J"], "profiles": {"e\u001b]0;x\u0007": "a\nb"}}}"#;
+        let meta = Directory::read(evil.as_bytes()).expect("a directory").meta;
+        let evil = || meta.profiles.iter().flat_map(|(name, word)| [name, word]).chain(&meta.caa_identities);
+        assert!(evil().count() == 3 && evil().all(|text| !text.contains(char::is_control)), "{meta:?}");
         let little = Directory::read(br#"{"newOrder": "https://ca.test/order"}"#).expect("a directory");
         assert!(!little.meta.external_account_required && little.meta.profiles.is_empty() && little.renewal_info.is_none());
         for other in ["", "<html>", "{}", r#"{"meta": {}}"#, "[]"] {

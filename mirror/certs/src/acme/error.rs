@@ -6,6 +6,7 @@ use http::StatusCode;
 use instant_acme::{Error, Problem};
 
 use super::Seen;
+use super::legible::{legible, legible_at_length};
 use crate::{Class, Identifier, Moment, Trouble};
 
 /// A failed exchange with a CA.
@@ -189,7 +190,8 @@ impl CaError {
     /// With all causes, for people.
     pub fn chain(&self) -> String {
         // An exchange's own text has its causes in it.
-        if matches!(self, Self::Exchange { .. }) { self.to_string() } else { with_causes(self) }
+        let text = if matches!(self, Self::Exchange { .. }) { self.to_string() } else { with_causes(self) };
+        legible_at_length(&text)
     }
 }
 
@@ -219,7 +221,7 @@ fn exchange_class(problem: Option<&Problem>, seen: &Seen) -> Class {
 }
 
 fn said(error: &Error, seen: &Seen) -> String {
-    let mut text = match error {
+    let text = match error {
         Error::Api(problem) => {
             let kind = problem.r#type.as_deref().unwrap_or("a problem without a type");
             format!("{}: {}", kind.strip_prefix(PREFIX).unwrap_or(kind), problem.detail.as_deref().unwrap_or("no detail"))
@@ -229,6 +231,7 @@ fn said(error: &Error, seen: &Seen) -> String {
         Error::Other(error) => with_causes(error.as_ref()),
         other => other.to_string(),
     };
+    let mut text = legible(&text);
     match seen.status.filter(|status| !status.is_success()) {
         Some(status) => {
             text += " (HTTP ";
@@ -331,6 +334,21 @@ mod tests {
         assert!(!problem("rateLimited", "", 429, None).is_refusal(), "asked for less, it would not do it either");
         assert_eq!(remedy("serverInternal", "could not find an order for the given certificate"), Some(Remedy::WithoutReplaces));
         assert_eq!(remedy("unauthorized", "Account is not valid, has status \"deactivated\""), Some(Remedy::Register));
+    }
+
+    #[test]
+    fn what_a_ca_says_reaches_nobody_raw_or_at_any_length() {
+        let words = format!("\u{1b}[31mRED\r\n{{\"level\":\"FAKE\"}}{}", "x".repeat(300_000));
+        let exchange = problem("malformed", &words, 400, None);
+        let name = "mirror.test".parse().expect("a name");
+        let unproved = CaError::Unproved { directory: "https://ca.test/directory".into(), failed: vec![(name, words)] };
+        for error in [exchange, unproved] {
+            for said in [error.chain(), error.trouble(Moment::from_unix(0)).said] {
+                assert!(said.contains("RED  {") && !said.contains(char::is_control), "{said:.200}");
+                assert!(said.chars().count() < 5000, "{} characters", said.chars().count());
+            }
+        }
+        assert!(problem(&"k".repeat(9000), &"x".repeat(9000), 400, None).to_string().chars().count() < 700, "the error alone, too");
     }
 
     #[test]

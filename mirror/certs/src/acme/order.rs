@@ -15,7 +15,7 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use tokio::time::Instant;
 
 use super::error::{ORDERING, with_causes};
-use super::{CaError, Courier, Remedy, has_other_key};
+use super::{CaError, Courier, Remedy, has_other_key, legible};
 use crate::solve::{PresentError, Proof, Solvers, Way};
 use crate::store::{AccountFolder, CertFolder, Pending, Proofs, StoreError};
 use crate::{Bundle, Clock, Identifier, KeyKind, Wish};
@@ -276,7 +276,7 @@ impl Errand<'_> {
     fn way(&self, authorization: &AuthorizationState, identifier: &Identifier) -> Result<Way, String> {
         let offered: Vec<Way> = authorization.challenges.iter().filter_map(|challenge| way_of(&challenge.r#type)).collect();
         let names = || authorization.challenges.iter().map(|challenge| name_of(&challenge.r#type)).collect::<Vec<_>>().join(", ");
-        self.solvers.choose(identifier, &offered, self.attempt).ok_or_else(names)
+        self.solvers.choose(identifier, &offered, self.attempt).ok_or_else(|| legible(&names()))
     }
 
     /// That all proofs are in place. What was read of an authorization is not read again.
@@ -322,7 +322,7 @@ impl Errand<'_> {
             if let Ok(identifier) = authorization.identifier().to_string().parse()
                 && !said.is_empty()
             {
-                failed.push((identifier, said.join(", ")));
+                failed.push((identifier, legible(&said.join(", "))));
             }
         }
         CaError::Unproved { directory: self.directory.to_owned(), failed }
@@ -333,7 +333,7 @@ impl Errand<'_> {
     }
 
     fn other_names(&self, got: &str) -> CaError {
-        CaError::Identifiers { directory: self.directory.to_owned(), got: got.to_owned() }
+        CaError::Identifiers { directory: self.directory.to_owned(), got: legible(got) }
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::rollover::{is_doubtful, settle};
 use super::signed::{AccountKey, Signer};
-use super::{AccountError, CaError, Courier, Directory, wait_for};
+use super::{AccountError, CaError, Courier, Directory, legible, wait_for};
 use crate::store::{AccountFolder, Saved};
 
 /// An account with all that it takes to speak for it.
@@ -92,7 +92,8 @@ impl Registered {
 
     async fn ask(&self, doing: &'static str, payload: &str) -> Result<Known, CaError> {
         let text = self.signer().post(doing, &self.url, payload).await?;
-        serde_json::from_slice(&text).map_err(|error| self.failed(doing, error.into()))
+        let known: Known = serde_json::from_slice(&text).map_err(|error| self.failed(doing, error.into()))?;
+        Ok(Known { contact: known.contact.iter().map(|one| legible(one)).collect(), status: legible(&known.status) })
     }
 
     fn signer(&self) -> Signer<'_> {

@@ -19,6 +19,7 @@ use tokio::process::Command;
 
 use super::Proof;
 use crate::Identifier;
+use crate::acme::legible;
 
 /// A script that writes TXT records.
 #[derive(Debug)]
@@ -147,7 +148,7 @@ fn is_of_the_mirror(name: &OsStr) -> bool {
 fn end_of(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(SAID)..]);
     let text = text.trim();
-    if text.is_empty() { "it said nothing".to_owned() } else { text.replace('\n', " / ") }
+    if text.is_empty() { "it said nothing".to_owned() } else { legible(&text.replace('\n', " / ")) }
 }
 
 /// Bytes of a script's words that are repeated.

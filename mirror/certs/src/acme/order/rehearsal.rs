@@ -5,7 +5,7 @@
 use instant_acme::{AuthorizationStatus, ChallengeStatus, Order, OrderStatus};
 
 use super::words::name_of;
-use super::{Carried, Errand, OrderError};
+use super::{Carried, Errand, OrderError, legible};
 use crate::store::Pending;
 use crate::{Identifier, Moment};
 
@@ -84,7 +84,7 @@ async fn names(order: &mut Order) -> Vec<(Identifier, Proved)> {
             (AuthorizationStatus::Valid, Some(challenge)) => Proved::By(name_of(&challenge.r#type).to_owned()),
             (AuthorizationStatus::Valid, None) => Proved::By("an earlier order".to_owned()),
             _ if refused.is_empty() => Proved::Unasked,
-            _ => Proved::No(refused.join(", ")),
+            _ => Proved::No(legible(&refused.join(", "))),
         };
         names.push((identifier, proved));
     }
