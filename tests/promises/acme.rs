@@ -12,6 +12,7 @@
 //! | an account that the CA has lost, with several certificates | here, `lost` |
 //! | our files lost, torn, garbage, not to be read; no room for them | `lost`, `https_by_acme::endured`, `certs::store` |
 //! | a fault of ours | `broken_off` |
+//! | a stop in the middle, at a CA that is frozen | `stopped` |
 //! | the cause is mended while a failure is waited out | `https_by_acme` (SIGHUP), `cert_command` |
 //! | a proof that is not found, another way, a trial where it costs nothing | here, `odd_proofs`, `certs::solve` |
 //! | a proof that is looked for several times, at any of several mirrors | `https_by_acme::together` |
@@ -37,6 +38,7 @@ pub(super) mod prover;
 mod replacing;
 mod route53;
 mod several_cas;
+mod stopped;
 mod suggestions;
 
 use std::sync::Arc;

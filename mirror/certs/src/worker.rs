@@ -104,7 +104,8 @@ impl Worker {
         self.status.borrow().clone()
     }
 
-    /// Until `cancel`. A look is not torn out of the middle, so that proofs are taken away again; where one panics, that is said, and the next one comes.
+    /// Until `cancel`. A look has a moment then to take its proofs away again; one that hangs at a CA or a name server is left, as by a crash, and neither
+    /// is a failure. Where one panics, that is said, and the next one comes.
     pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
         let (mut said, mut attended) = (None, None);
         while !cancel.is_cancelled() {
@@ -113,13 +114,14 @@ impl Worker {
             }
             let worker = Arc::clone(&self);
             // On a thread for waiting: disks hang, and keys take their time; that must not hold a thread that serves.
-            let (runtime, span, said_before) = (Handle::current(), Span::current(), said.take());
+            let (runtime, span, said_before, stop) = (Handle::current(), Span::current(), said.take(), cancel.clone());
             let look = tokio::task::spawn_blocking(move || {
-                let look = runtime.block_on(async { worker.look().await }.instrument(span));
-                worker.judge(&look, said_before)
+                let look = runtime.block_on(worker.look_or_leave(&stop).instrument(span))?;
+                Some(worker.judge(&look, said_before))
             });
             let pause = match look.await {
-                Ok((pause, now_said)) => {
+                Ok(None) => break,
+                Ok(Some((pause, now_said))) => {
                     said = now_said;
                     pause
                 }
@@ -237,8 +239,24 @@ impl Worker {
         });
     }
 
+    /// `None` where it did not end soon after `stop`. What it has begun is written down.
+    async fn look_or_leave(&self, stop: &CancellationToken) -> Option<Result<Look, StoreError>> {
+        let hangs = async {
+            stop.cancelled().await;
+            tokio::time::sleep(FAREWELL).await;
+        };
+        tokio::select! {
+            look = self.look_until(stop) => Some(look),
+            () = hangs => None,
+        }
+    }
+
     /// Looks once, and does what is due.
     pub async fn look(&self) -> Result<Look, StoreError> {
+        self.look_until(&CancellationToken::new()).await
+    }
+
+    async fn look_until(&self, stop: &CancellationToken) -> Result<Look, StoreError> {
         let folder = self.store.certificate(&self.name);
         let held = self.serve(&folder)?;
         match folder.tidy() {
@@ -265,7 +283,7 @@ impl Worker {
         };
         let (held, mut state) = (self.serve(&folder)?, folder.state()?);
         match self.plan(held.as_ref(), &state) {
-            Action::Obtain { due, replaces } => self.attempt(&folder, held.as_ref(), &mut state, due, replaces).await,
+            Action::Obtain { due, replaces } => self.attempt(&folder, held.as_ref(), &mut state, due, replaces, stop).await,
             action => Ok(Look::Planned(action)),
         }
     }
@@ -341,5 +359,7 @@ pub const PRIVATE: &str = "private";
 const LOOK: Duration = Duration::from_secs(30);
 /// Between two looks at whether somebody else has written something.
 const GLANCE: Duration = Duration::from_secs(1);
+/// For what is to be taken away again, after a stop.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// After something has changed.
 const SOON: Duration = Duration::from_secs(1);

@@ -13,6 +13,7 @@ use std::time::Duration;
 use instant_acme::{Account, AuthorizationState, AuthorizationStatus, ChallengeHandle, NewOrder, Order, OrderStatus};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::error::{ORDERING, with_causes};
 use super::{CaError, Courier, Remedy, has_other_key, legible};
@@ -46,6 +47,8 @@ pub struct Errand<'a> {
     pub replaces: Option<&'a str>,
     /// How names can be proved.
     pub solvers: &'a Solvers,
+    /// Whoever waits for it goes away: proofs are taken away again, and the order goes on another time.
+    pub stop: &'a CancellationToken,
     /// What is wanted.
     pub wish: &'a Wish,
 }
@@ -62,6 +65,9 @@ pub enum OrderError {
     /// The key or the request could not be made.
     #[error("cannot make a key and a request for it")]
     Request(#[from] rcgen::Error),
+    /// It was told to stop, which says nothing about the order: the next attempt goes on with it.
+    #[error("it was told to stop")]
+    Stopped,
     /// In our own files.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -213,12 +219,15 @@ impl Errand<'_> {
     /// Puts a proof for each name in place, and takes all of them away again, however it ends.
     async fn prove(&self, order: &mut Order, pending: &mut Pending) -> Result<(), OrderError> {
         let mut presented = Vec::new();
-        let outcome = self.present(order, pending, &mut presented).await;
-        let withdrawn: Vec<String> = presented.iter().map(|proof| proof.dns_value.clone()).collect();
-        let outcome = match outcome {
-            Ok(()) => Ok(self.until(order, "check the proofs", |status| status != OrderStatus::Pending).await?),
-            failed => failed,
+        let work = async {
+            self.present(order, pending, &mut presented).await?;
+            Ok(self.until(order, "check the proofs", |status| status != OrderStatus::Pending).await?)
         };
+        let outcome = tokio::select! {
+            outcome = work => outcome,
+            () = self.stop.cancelled() => Err(OrderError::Stopped),
+        };
+        let withdrawn: Vec<String> = presented.iter().map(|proof| proof.dns_value.clone()).collect();
         for proof in presented {
             self.solvers.withdraw(proof).await;
         }

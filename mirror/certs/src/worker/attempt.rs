@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use tokio_util::sync::CancellationToken;
+
 use super::{Look, PRIVATE, Worker};
 use crate::acme::{AccountError, CaError, Carried, Errand, OrderError, Remedy, carry, has_other_key, open_account, with_causes};
 use crate::ca::{self, Ca, LEAF_LIFE, Purpose, SecretKey, Wanted};
@@ -43,6 +45,15 @@ impl AttemptError {
         matches!(store, StoreError::Locked(_))
     }
 
+    /// It was told to stop: nothing failed, and the order is there for the next start.
+    fn is_stop(&self) -> bool {
+        match self {
+            Self::Order(OrderError::Stopped) => true,
+            Self::Rehearsal(error) => error.is_stop(),
+            _ => false,
+        }
+    }
+
     /// The order under way came to nothing: nothing was asked for in this attempt yet.
     fn is_over(&self) -> bool {
         match self {
@@ -73,12 +84,13 @@ impl Worker {
         state: &mut State,
         due: Reason,
         replaces: bool,
+        stop: &CancellationToken,
     ) -> Result<Look, StoreError> {
         tracing::info!(tls.certificate = %self.name, reason = due.words(), directory = self.directory(state), "getting a certificate");
         loop {
-            match self.obtain(folder, held, state, due, replaces).await {
+            match self.obtain(folder, held, state, due, replaces, stop).await {
                 Ok(()) => return Ok(Look::Obtained(due)),
-                Err(error) if error.is_locked() => return Ok(Look::Elsewhere),
+                Err(error) if error.is_locked() || error.is_stop() => return Ok(Look::Elsewhere),
                 Err(error) if error.is_over() => {
                     self.note_unproved(state, &error);
                     folder.save_state(state)?;
@@ -127,6 +139,7 @@ impl Worker {
         state: &mut State,
         due: Reason,
         replaces: bool,
+        stop: &CancellationToken,
     ) -> Result<(), AttemptError> {
         if let Some(ca) = &self.ca {
             state.history.ordered(self.clock.now());
@@ -137,12 +150,12 @@ impl Worker {
         let directory = self.directory(state).to_owned();
         if let Some(staging) = self.rehearsal(folder, state)? {
             tracing::info!(tls.certificate = %self.name, directory = staging, "trying at the CA's twin for trials first");
-            self.order(staging, &folder.rehearsal(), state, None).await.map_err(|error| AttemptError::Rehearsal(Box::new(error)))?;
+            self.order(staging, &folder.rehearsal(), state, None, stop).await.map_err(|error| AttemptError::Rehearsal(Box::new(error)))?;
             folder.rehearsal().clear_pending()?;
         }
         // To another CA the old one means nothing.
         let replaced = held.filter(|held| replaces && held.facts.directory == directory).and_then(|held| held.facts.id.as_deref());
-        let carried = self.order(&directory, folder, state, replaced).await?;
+        let carried = self.order(&directory, folder, state, replaced, stop).await?;
         Ok(self.publish(folder, state, &carried, &directory, due)?)
     }
 
@@ -176,6 +189,7 @@ impl Worker {
         folder: &CertFolder,
         state: &mut State,
         mut replaces: Option<&str>,
+        stop: &CancellationToken,
     ) -> Result<Carried, AttemptError> {
         let accounts = self.store.account(directory);
         let attempt = self.failures(state);
@@ -190,7 +204,7 @@ impl Worker {
             let account = open_account(&accounts, directory, &self.account, &self.courier).await?;
             let (clock, courier, solvers, wish) = (&*self.clock, &self.courier, &self.solvers, &self.wish);
             let (account, accounts, count) = (&account, &accounts, &count);
-            let errand = Errand { account, accounts, attempt, clock, count, courier, directory, folder, replaces, solvers, wish };
+            let errand = Errand { account, accounts, attempt, clock, count, courier, directory, folder, replaces, solvers, stop, wish };
             match carry(&errand).await {
                 // A CA that was set up anew does not know us: so does nothing that we replace.
                 Err(OrderError::Ca(error)) if again && error.remedy() == Some(Remedy::Register) => {

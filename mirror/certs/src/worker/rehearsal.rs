@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::Worker;
 use crate::acme::{AccountError, AccountWish, CaError, Errand, OrderError, Proved, Rehearsed, Remedy, open_account, rehearse};
 use crate::store::{CertFolder, StoreError};
@@ -101,6 +103,7 @@ impl Worker {
         Ok(trials)
     }
 
+    /// To its end, or the process's: a person waits for it.
     async fn try_once(&self, folder: &CertFolder, stage: &Stage, attempt: u32) -> Result<Trial, RehearsalError> {
         let directory = stage.directory();
         let accounts = self.store.account(directory);
@@ -112,8 +115,9 @@ impl Worker {
         let mut again = true;
         loop {
             let account = open_account(&accounts, directory, &owner, courier).await?;
-            let (account, accounts, count) = (&account, &accounts, &count);
-            let errand = Errand { account, accounts, attempt, clock, count, courier, directory, folder, replaces: None, solvers, wish };
+            let (account, accounts, count, stop) = (&account, &accounts, &count, &CancellationToken::new());
+            let errand =
+                Errand { account, accounts, attempt, clock, count, courier, directory, folder, replaces: None, solvers, stop, wish };
             match rehearse(&errand, matches!(stage, Stage::Trial(_))).await {
                 // CAs for trials forget accounts now and then.
                 Err(OrderError::Ca(error)) if again && error.remedy() == Some(Remedy::Register) => {
