@@ -4,18 +4,20 @@
 //!   prints is `CERTBOT_AUTH_OUTPUT` of the second.
 //! - lego's (`EXEC_PATH`): called with `present` or `cleanup`, the record's name and its value.
 //!
-//! A script is waited for, but not for ever, and is ended with all that it started when it takes too long.
+//! A script is waited for, but not for ever, and is ended with all that it started when it takes too long, or nobody waits any more. What it leaves behind
+//! when it ends of itself holds up nothing, and of what it prints the end is kept.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::process::Command;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::{Child, Command};
 
 use super::Proof;
 use crate::Identifier;
@@ -27,6 +29,8 @@ pub struct DnsHook {
     cleanup: Option<PathBuf>,
     outputs: Mutex<HashMap<String, String>>,
     present: PathBuf,
+    /// Variables that it does not get.
+    secrets: Vec<String>,
     style: HookStyle,
     timeout: Duration,
 }
@@ -51,7 +55,7 @@ pub enum HookError {
         /// The end of what it said.
         said: String,
         /// How it ended.
-        status: std::process::ExitStatus,
+        status: ExitStatus,
     },
     /// It takes too long.
     #[error("{} did not end within {} s", hook.display(), timeout.as_secs())]
@@ -75,12 +79,18 @@ pub enum HookError {
 impl DnsHook {
     /// `present` puts a record in place; `cleanup`, else the same script, takes it away.
     pub fn new(style: HookStyle, present: &Path, cleanup: Option<&Path>, timeout: Duration) -> Self {
-        Self { cleanup: cleanup.map(Path::to_owned), outputs: Mutex::default(), present: present.to_owned(), style, timeout }
+        let (cleanup, present) = (cleanup.map(Path::to_owned), present.to_owned());
+        Self { cleanup, outputs: Mutex::default(), present, secrets: Vec::new(), style, timeout }
+    }
+
+    /// Without the variables of these names, which hold passwords of the mirror's.
+    pub fn without(self, secrets: &[String]) -> Self {
+        Self { secrets: secrets.to_vec(), ..self }
     }
 
     pub(super) async fn present(&self, proof: &Proof) -> Result<(), HookError> {
         let output = self.run(&self.present, "present", proof, None).await?;
-        let printed = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let printed = String::from_utf8_lossy(&output).trim().to_owned();
         self.outputs.lock().unwrap_or_else(PoisonError::into_inner).insert(proof.dns_value.clone(), printed);
         Ok(())
     }
@@ -96,7 +106,7 @@ impl DnsHook {
         self.run(hook, "cleanup", proof, printed.as_deref()).await.map(drop)
     }
 
-    async fn run(&self, hook: &Path, action: &str, proof: &Proof, printed: Option<&str>) -> Result<Output, HookError> {
+    async fn run(&self, hook: &Path, action: &str, proof: &Proof, printed: Option<&str>) -> Result<Vec<u8>, HookError> {
         let mut command = Command::new(hook);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).process_group(0);
         let domain = base(&proof.identifier);
@@ -113,21 +123,70 @@ impl DnsHook {
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_the_mirror(name)) {
             command.env_remove(name);
         }
-        let child = command.spawn().map_err(|source| HookError::Start { hook: hook.to_owned(), source })?;
-        let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        let output = tokio::time::timeout(self.timeout, child.wait_with_output()).await;
-        let output = output.map_err(|_| {
-            if let Some(group) = group {
-                let _ = kill_process_group(group, Signal::KILL); // With all that it started.
-            }
-            HookError::Late { hook: hook.to_owned(), timeout: self.timeout }
-        })?;
-        let output = output.map_err(|source| HookError::Start { hook: hook.to_owned(), source })?;
-        if output.status.success() {
-            return Ok(output);
+        for name in &self.secrets {
+            command.env_remove(name);
         }
-        let said = end_of(if output.stderr.is_empty() { &output.stdout } else { &output.stderr });
-        Err(HookError::Failed { hook: hook.to_owned(), said, status: output.status })
+        let start = |source| HookError::Start { hook: hook.to_owned(), source };
+        let mut child = command.spawn().map_err(start)?;
+        let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+        let ended = tokio::time::timeout(self.timeout, end(&mut child)).await;
+        let ended = ended.map_err(|_| HookError::Late { hook: hook.to_owned(), timeout: self.timeout })?;
+        group.0 = None; // Its number may be another's by now.
+        let Ended { status, stdout, stderr } = ended.map_err(start)?;
+        if status.success() {
+            return Ok(stdout);
+        }
+        let said = end_of(if stderr.is_empty() { &stdout } else { &stderr });
+        Err(HookError::Failed { hook: hook.to_owned(), said, status })
+    }
+}
+
+/// A script with all that it started: it ends with this.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+/// A script that ended of itself.
+struct Ended {
+    status: ExitStatus,
+    stderr: Vec<u8>,
+    stdout: Vec<u8>,
+}
+
+/// What a script started may hold its output open: after its end nobody waits for that.
+async fn end(child: &mut Child) -> io::Result<Ended> {
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let (from_stdout, from_stderr) = (child.stdout.take(), child.stderr.take());
+    let status = {
+        let mut reading = std::pin::pin!(async { tokio::join!(keep_end(from_stdout, &mut stdout), keep_end(from_stderr, &mut stderr)) });
+        let mut is_read = false;
+        let status = loop {
+            tokio::select! {
+                status = child.wait() => break status?,
+                _ = &mut reading, if !is_read => is_read = true,
+            }
+        };
+        if !is_read {
+            let _ = tokio::time::timeout(LAST_WORDS, reading).await;
+        }
+        status
+    };
+    Ok(Ended { status, stderr, stdout })
+}
+
+/// Reads until nothing comes, and keeps the last [`KEPT`] bytes.
+async fn keep_end(from: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
+    let Some(mut from) = from else { return };
+    let mut piece = vec![0; 8 << 10];
+    while let Ok(read @ 1..) = from.read(&mut piece).await {
+        kept.drain(..(kept.len() + read).saturating_sub(KEPT));
+        kept.extend_from_slice(&piece[..read]);
     }
 }
 
@@ -151,6 +210,10 @@ fn end_of(bytes: &[u8]) -> String {
     if text.is_empty() { "it said nothing".to_owned() } else { legible(&text.replace('\n', " / ")) }
 }
 
+/// Bytes of what a script prints that are kept.
+const KEPT: usize = 64 << 10;
+/// For what a script has printed, after its end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Bytes of a script's words that are repeated.
 const SAID: usize = 400;
 
@@ -229,6 +292,36 @@ mod tests {
         let missing = folder.path().join("missing");
         let error = DnsHook::new(HookStyle::Lego, &missing, None, LONG).present(&proof()).await.expect_err("it is not there");
         assert!(matches!(error, HookError::Start { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn of_what_a_script_prints_the_end_is_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let loud = script(folder.path(), "loud", "head -c 1000000 /dev/zero | tr '\\0' x; echo the end");
+        let output = DnsHook::new(HookStyle::Lego, &loud, None, LONG).run(&loud, "present", &proof(), None).await.expect("it works");
+        assert_eq!(output.len(), KEPT);
+        assert!(output.ends_with(b"xthe end\n"));
+    }
+
+    #[tokio::test]
+    async fn what_a_script_leaves_behind_with_its_output_holds_up_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pid = folder.path().join("pid");
+        let leaves = script(folder.path(), "leaves", &format!("sleep 600 & echo $! > {}; echo record-7", pid.display()));
+        let hook = DnsHook::new(HookStyle::Certbot, &leaves, None, Duration::from_secs(20));
+        hook.present(&proof()).await.expect("it ended");
+        assert_eq!(hook.outputs.lock().expect("no holder panics").get("value").map(String::as_str), Some("record-7"));
+        let left: i32 = std::fs::read_to_string(&pid).expect("it ran").trim().parse().expect("a number");
+        assert!(is_running(left), "it is the script's affair");
+        let _ = rustix::process::kill_process(Pid::from_raw(left).expect("a process"), Signal::KILL);
+    }
+
+    #[tokio::test]
+    async fn a_variable_that_holds_a_password_is_not_shown_to_scripts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tells = script(folder.path(), "tells", "echo ${CARGO_PKG_NAME-nothing}"); // cargo sets it for tests.
+        let hook = DnsHook::new(HookStyle::Lego, &tells, None, LONG).without(&["CARGO_PKG_NAME".to_owned()]);
+        assert_eq!(hook.run(&tells, "present", &proof(), None).await.expect("it works"), b"nothing\n");
     }
 
     /// Not gone, and not waiting to be collected by whoever adopted it.
