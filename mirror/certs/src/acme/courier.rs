@@ -65,7 +65,9 @@ impl Courier {
 
     /// That knows ACME servers by `roots`.
     pub fn new(roots: RootCertStore) -> Result<Self, CourierError> {
-        Ok(Self { client: client(roots)?.build().map_err(CourierError::Client)?, seen: Arc::default() })
+        // A CA's own answers lead to the URLs that are asked: plain HTTP would show what is signed, and lead into our network (RFC 8555 6.1).
+        let client = client(roots)?.https_only(true).build().map_err(CourierError::Client)?;
+        Ok(Self { client, seen: Arc::default() })
     }
 
     /// The same client with a memory of its own: what one certificate's CA answers says nothing about another's.
@@ -187,6 +189,22 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn plain_http_is_not_spoken_wherever_a_ca_leads() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+        server.set_nonblocking(true).expect("a socket can be asynchronous");
+        let url = format!("http://{}/order", server.local_addr().expect("it is bound"));
+        let courier = Courier::new(RootCertStore::empty()).expect("a client");
+        let failed = [courier.get(&url).await.err(), courier.post(&url, "signed".into()).await.err()];
+        for error in failed.into_iter().flatten() {
+            assert!(super::super::with_causes(&error).contains("scheme is not allowed"), "{error:?}");
+        }
+        assert!(courier.nonce(&url).await.is_err());
+        let request = Request::builder().uri(&url).body(BodyWrapper::from(Vec::new())).expect("a request");
+        assert!(courier.clone().carry(request).await.is_err(), "nor for the library");
+        assert!(server.accept().is_err(), "nobody called");
+    }
 
     #[test]
     fn retry_after_is_read_as_seconds_or_as_a_date() {
