@@ -31,6 +31,8 @@ pub struct AcmeConfig {
     pub path: PathBuf,
     /// Which of the CA's profiles.
     pub profile: Option<String>,
+    /// Variables that hold passwords of the mirror's by other names than its own: no script for TXT records gets them.
+    pub secrets: Vec<String>,
     /// How names may be proved; at least one way.
     pub ways: Vec<Way>,
 }

@@ -9,9 +9,11 @@ use certs::solve::Way;
 use certs::{Identifier, KeyKind};
 use url::Url;
 
+use super::super::acme::{DnsConfig, DnsWriterConfig};
 use super::super::acme::{LETS_ENCRYPT, LETS_ENCRYPT_STAGING};
 use super::super::reader::Reader;
 use super::super::resolve::Sources;
+use super::super::tree::{Node, Value};
 use super::super::{AcmeConfig, Issuer, ListenerConfig, Names, Secret, parse};
 use super::{address, state_folder};
 
@@ -30,6 +32,7 @@ pub(super) fn acme(reader: &mut Reader<'_>, sources: &Sources, listeners: &[List
         key: reader.read("acme.key", key_kind).unwrap_or_default(),
         path: reader.read("acme.path", parse::path).unwrap_or_else(|| AcmeConfig::default_path(sources)),
         profile: reader.read("acme.profile", parse::filled::<String>),
+        secrets: secrets(reader, dns.as_ref()),
         ways: ways(reader, dns.is_some(), has_port_443(listeners)),
         dns,
     }
@@ -65,6 +68,19 @@ pub(super) fn share_names(listeners: &mut [ListenerConfig]) {
 fn has_port_443(listeners: &[ListenerConfig]) -> bool {
     let mut wanting = listeners.iter().filter(|listener| listener.tls.as_ref().is_some_and(|tls| tls.names().is_some())).peekable();
     wanting.peek().is_none() || wanting.any(|listener| listener.address.port() == 443)
+}
+
+/// Where there is a script: the variables of `password_env`.
+fn secrets(reader: &Reader<'_>, dns: Option<&DnsConfig>) -> Vec<String> {
+    let has_script = dns.is_some_and(|dns| matches!(dns.writer, DnsWriterConfig::Hook(_)));
+    let Some(upstreams) = reader.tree.at("upstreams").filter(|_| has_script) else { return Vec::new() };
+    let each: Vec<_> = match &upstreams.value {
+        Value::List(items) => items.iter().collect(),
+        Value::Map(entries) => entries.iter().map(|entry| &entry.node).collect(),
+        Value::Null | Value::Text(_) => Vec::new(),
+    };
+    let name = |upstream: &&Node| upstream.at("account.password_env")?.as_text().map(str::to_owned);
+    each.iter().filter_map(name).collect()
 }
 
 fn directories(reader: &mut Reader<'_>) -> Vec<Url> {
@@ -140,6 +156,10 @@ impl AcmeConfig {
             "letsencrypt" => parse::web_url(LETS_ENCRYPT),
             "letsencrypt-staging" => parse::web_url(LETS_ENCRYPT_STAGING),
             text => match parse::web_url(text)? {
+                // It would be in logs, on `/readyz` and in the name of a folder.
+                url if !url.username().is_empty() || url.password().is_some() => {
+                    Err("holds a user or a password, which no ACME server asks for: leave it out (acme.external is for a binding)".into())
+                }
                 url if url.scheme() == "https" => Ok(url),
                 _ => Err("not an ACME directory: it is spoken over https:// only (RFC 8555 6.1)".into()),
             },

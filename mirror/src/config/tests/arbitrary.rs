@@ -207,6 +207,7 @@ fn acme() -> impl Strategy<Value = AcmeConfig> {
         key,
         path: path.into(),
         profile,
+        secrets: Vec::new(),
         ways: vec![Way::TlsAlpn, Way::Http, Way::Dns],
     })
 }

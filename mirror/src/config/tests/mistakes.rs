@@ -118,6 +118,25 @@ fn who_writes_txt_records_is_said_once_and_whole() {
 }
 
 #[test]
+fn a_password_in_the_url_of_a_ca_is_refused_and_not_repeated() {
+    for url in ["https://user:geheim77@ca.example/dir", "https://geheim77@ca.example/dir"] {
+        let said = problems(&format!("acme: {{directories: ['{url}']}}"));
+        assert!(said.contains("a user or a password") && !said.contains("geheim77"), "{said}");
+    }
+}
+
+#[test]
+fn scripts_do_not_get_the_variables_that_hold_passwords() {
+    let upstreams = "upstreams: [{account: {user: a, password_env: HUBPW}}, {name: quay.io, url: 'https://quay.io'}]";
+    let secrets = |acme: &str| {
+        let sources = with_environment(&format!("{upstreams}\n{acme}"), &[("HUBPW", "hubsecret99")]);
+        resolve(&sources).unwrap_or_else(|problems| panic!("{problems}")).config.acme.secrets
+    };
+    assert_eq!(secrets("acme: {dns: {hook: /h}}"), ["HUBPW"]);
+    assert!(secrets("").is_empty(), "there is no script");
+}
+
+#[test]
 fn a_name_servers_key_is_read_from_its_file_and_not_shown() {
     let read = |_: &std::path::Path| Ok("key \"chandler\" {\n\talgorithm hmac-sha512;\n\tsecret \"aHVudGVyMg==\";\n};\n".to_owned());
     let sources = Sources { read, ..Sources::yaml("acme: {dns: {rfc2136: {server: ns1.corp, key_file: /tsig.key}}}") };

@@ -54,7 +54,7 @@ impl AcmeConfig {
 
     /// Changes with whatever could be the mend of a failure.
     fn how(&self) -> String {
-        let Self { ca, directories: _, dns, email, external, http, key: _, path: _, profile: _, ways } = self;
+        let Self { ca, directories: _, dns, email, external, http, key: _, path: _, profile: _, secrets: _, ways } = self;
         let mut hasher = DefaultHasher::new(); // Of another release it may be another: then one attempt comes early.
         format!("{ca:?} {dns:?} {email:?} {http} {ways:?}").hash(&mut hasher);
         external.as_ref().map(|external| (external.kid().to_owned(), external.key())).hash(&mut hasher);
@@ -98,7 +98,10 @@ impl AcmeConfig {
     pub fn dns_proofs(&self) -> Result<Option<DnsProofs>, AcmeError> {
         let Some(dns) = &self.dns else { return Ok(None) };
         let writer = match &dns.writer {
-            DnsWriterConfig::Hook(hook) => DnsWriter::Hook(DnsHook::new(hook.style, &hook.hook, hook.cleanup.as_deref(), hook.timeout)),
+            DnsWriterConfig::Hook(hook) => {
+                let script = DnsHook::new(hook.style, &hook.hook, hook.cleanup.as_deref(), hook.timeout);
+                DnsWriter::Hook(script.without(&self.secrets))
+            }
             DnsWriterConfig::Rfc2136(server) => DnsWriter::Rfc2136(server.clone()),
             DnsWriterConfig::Route53(settings) => {
                 DnsWriter::Route53(Route53::new(settings.clone(), Environment::of_process(), &system_roots())?)
