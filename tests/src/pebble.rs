@@ -6,6 +6,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -194,9 +195,21 @@ impl Drop for Pebble {
 
 impl Ports {
     fn free() -> Self {
-        let sockets = [(); 6].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-        let [api, dns, dns_control, http, management, tls] = sockets.map(|socket| socket.local_addr().expect("an address").port());
+        let [api, dns, dns_control, http, management, tls] = [(); 6].map(|()| free_port());
         Self { api, dns, dns_control, http, management, tls }
+    }
+}
+
+/// One that stays free until it is used, which may be late in a test: it lies below those that the system hands out to whoever asks for any.
+fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Other runs on this machine begin elsewhere.
+        let number = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 20_000 + (number % 10_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 
