@@ -1,0 +1,12 @@
+//! The container engines of one machine: what they are told now, and what must change so that they pull through the mirror.
+//!
+//! [`wish`] is what the operator wants, [`plan`] what would be done for it: values, with no machine behind them. Each engine has a module that looks at the machine
+//! (effects, facts out) and one that plans (facts and wish in, steps out). Nothing here changes a machine: `apply` does, with the plan and nothing else.
+
+pub mod mirror_url;
+pub mod plan;
+pub mod wish;
+
+pub use self::mirror_url::{MirrorUrl, MirrorUrlError};
+pub use self::plan::{Change, Daemon, Finding, Plan, Reload, Step, Weight};
+pub use self::wish::{Engine, Others, Wish};
