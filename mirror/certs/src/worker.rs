@@ -10,6 +10,7 @@ mod advice;
 mod attempt;
 mod rehearsal;
 
+use attempt::Occasion;
 pub use rehearsal::{RehearsalError, Stage, Trial};
 
 use std::path::PathBuf;
@@ -283,7 +284,10 @@ impl Worker {
         };
         let (held, mut state) = (self.serve(&folder)?, folder.state()?);
         match self.plan(held.as_ref(), &state) {
-            Action::Obtain { due, replaces } => self.attempt(&folder, held.as_ref(), &mut state, due, replaces, stop).await,
+            Action::Obtain { due, replaces } => {
+                let occasion = Occasion { due, folder: &folder, held: held.as_ref(), replaces, stop };
+                self.attempt(occasion, &mut state).await
+            }
             action => Ok(Look::Planned(action)),
         }
     }

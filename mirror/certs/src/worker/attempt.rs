@@ -75,20 +75,26 @@ pub(super) enum PrivateError {
     Unusable(#[from] BundleError),
 }
 
+/// Why one is to be got now, and in whose place.
+#[derive(Clone, Copy)]
+pub(super) struct Occasion<'a> {
+    pub(super) due: Reason,
+    /// Its lock is held by whoever has this.
+    pub(super) folder: &'a CertFolder,
+    /// The one in use.
+    pub(super) held: Option<&'a Held>,
+    /// Whether the CA is told which one it replaces.
+    pub(super) replaces: bool,
+    pub(super) stop: &'a CancellationToken,
+}
+
 impl Worker {
-    /// Gets one now, or writes down why not. The caller holds the lock.
-    pub(super) async fn attempt(
-        &self,
-        folder: &CertFolder,
-        held: Option<&Held>,
-        state: &mut State,
-        due: Reason,
-        replaces: bool,
-        stop: &CancellationToken,
-    ) -> Result<Look, StoreError> {
+    /// Gets one now, or writes down why not.
+    pub(super) async fn attempt(&self, occasion: Occasion<'_>, state: &mut State) -> Result<Look, StoreError> {
+        let Occasion { due, folder, held, .. } = occasion;
         tracing::info!(tls.certificate = %self.name, reason = due.words(), directory = self.directory(state), "getting a certificate");
         loop {
-            match self.obtain(folder, held, state, due, replaces, stop).await {
+            match self.obtain(occasion, state).await {
                 Ok(()) => return Ok(Look::Obtained(due)),
                 Err(error) if error.is_locked() || error.is_stop() => return Ok(Look::Elsewhere),
                 Err(error) if error.is_over() => {
@@ -102,7 +108,7 @@ impl Worker {
                 Err(error) => {
                     let trouble = self.trouble(&error);
                     let class = trouble.class;
-                    self.note_failure(folder, held, state, &error, trouble)?;
+                    self.note_failure(&occasion, state, &error, trouble)?;
                     return Ok(Look::Failed(class));
                 }
             }
@@ -132,15 +138,8 @@ impl Worker {
         (state.suggestion, state.next_look) = (None, None);
     }
 
-    async fn obtain(
-        &self,
-        folder: &CertFolder,
-        held: Option<&Held>,
-        state: &mut State,
-        due: Reason,
-        replaces: bool,
-        stop: &CancellationToken,
-    ) -> Result<(), AttemptError> {
+    async fn obtain(&self, occasion: Occasion<'_>, state: &mut State) -> Result<(), AttemptError> {
+        let Occasion { due, folder, held, replaces, stop } = occasion;
         if let Some(ca) = &self.ca {
             state.history.ordered(self.clock.now());
             folder.save_state(state)?;
@@ -219,17 +218,10 @@ impl Worker {
         }
     }
 
-    fn note_failure(
-        &self,
-        folder: &CertFolder,
-        held: Option<&Held>,
-        state: &mut State,
-        error: &AttemptError,
-        trouble: Trouble,
-    ) -> Result<(), StoreError> {
+    fn note_failure(&self, occasion: &Occasion<'_>, state: &mut State, error: &AttemptError, trouble: Trouble) -> Result<(), StoreError> {
         self.note_unproved(state, error);
         let now = self.clock.now();
-        let expires = held.map(|held| held.bundle.not_after());
+        let expires = occasion.held.map(|held| held.bundle.not_after());
         let said = trouble.said.clone();
         // With one CA alone there is nobody else to ask meanwhile.
         let several = self.wish.directories.len() > 1;
@@ -245,7 +237,7 @@ impl Worker {
         }
         let until = state.history.setback.as_ref().map(|setback| setback.until.to_string());
         tracing::error!(tls.certificate = %self.name, until, "no new certificate: {said}");
-        folder.save_state(state)
+        occasion.folder.save_state(state)
     }
 
     fn note_unproved(&self, state: &mut State, error: &AttemptError) {
