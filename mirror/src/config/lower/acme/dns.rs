@@ -7,6 +7,7 @@ use std::time::Duration;
 use certs::dns::{Name, TsigAlgorithm, TsigKey, TsigKeyError};
 use certs::solve::route53::Route53Settings;
 use certs::solve::{HookStyle, Rfc2136};
+use url::{Host, Url};
 
 use super::super::super::acme::{DnsConfig, DnsHookConfig, DnsWriterConfig};
 use super::super::super::parse;
@@ -107,12 +108,25 @@ fn route53(reader: &mut Reader<'_>) -> Option<Route53Settings> {
     } else {
         reader.section(ROUTE53);
     }
-    let endpoint = reader.read("acme.dns.route53.endpoint", parse::web_url);
+    let endpoint = reader.read("acme.dns.route53.endpoint", api);
     Some(Route53Settings {
         endpoint: endpoint.unwrap_or_else(|| ENDPOINT.parse().expect("our own default")),
         profile: reader.read("acme.dns.route53.profile", parse::filled::<String>),
         zone_id: reader.read("acme.dns.route53.zone_id", zone_id),
     })
+}
+
+/// Who listens on the way could change what is asked, or keep a session's token: in plain HTTP only where nobody can, at a stand-in on this machine.
+fn api(text: &str) -> Result<Url, String> {
+    let url = parse::web_url(text)?;
+    let is_here = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    let is_safe = url.scheme() == "https" || is_here;
+    if is_safe { Ok(url) } else { Err("in plain HTTP, by which anybody on the way can read and change it: write https://HOST".into()) }
 }
 
 /// Letters and digits, as AWS gives them; it becomes part of a URL.
