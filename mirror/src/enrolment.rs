@@ -26,14 +26,16 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::check::chain;
-use crate::config::Config;
+use crate::config::{Config, Issuer};
 use crate::server::{FilterBody, Peer};
 use crate::telemetry::{Facts, Origin, Outcome};
 
-/// The two pages, for a private CA.
+/// The two pages, for a private CA. Its roots are shown wherever something here depends on it: a machine that was told their fingerprint takes them from here.
 #[derive(Debug)]
 pub(crate) struct Enrolment {
     folder: PathBuf,
+    /// Certificates are issued by token.
+    issues: bool,
     /// Who reads the roots.
     readers: Arc<Semaphore>,
     /// Whoever has the turn waits for the disk.
@@ -74,9 +76,11 @@ enum Page {
 impl Enrolment {
     /// Where the configuration asks for it.
     pub(crate) fn of(config: &Config) -> Option<Arc<Self>> {
-        config.tokens.then(|| {
+        let issues = config.tokens;
+        let is_server = config.certificates().iter().any(|names| names.issuer == Issuer::Private);
+        (issues || is_server).then(|| {
             let [readers, turn] = [READERS, 1].map(|most| Arc::new(Semaphore::new(most)));
-            Arc::new(Self { folder: config.acme.private_ca(), readers, stuck: Arc::default(), turn })
+            Arc::new(Self { folder: config.acme.private_ca(), issues, readers, stuck: Arc::default(), turn })
         })
     }
 
@@ -89,8 +93,13 @@ impl Enrolment {
     }
 
     /// Whether this request is answered here.
-    pub(crate) fn serves<B>(request: &Request<B>) -> bool {
-        page(request.uri().path()).is_some() && request.extensions().get::<Peer>().is_some_and(|peer| peer.tls)
+    pub(crate) fn serves<B>(&self, request: &Request<B>) -> bool {
+        let is_here = match page(request.uri().path()) {
+            Some(Page::Roots) => true,
+            Some(Page::Certificate) => self.issues,
+            None => false,
+        };
+        is_here && request.extensions().get::<Peer>().is_some_and(|peer| peer.tls)
     }
 
     /// Its answer.

@@ -69,7 +69,7 @@ where
         let registry = self.registry.load();
         if !Registry::serves(request.uri().path()) {
             let is_last = request.extensions().get::<Origin>().is_some_and(|origin| registry.is_strangers(origin));
-            let enrolment = self.enrolment.as_ref().filter(|_| Enrolment::serves(&request));
+            let enrolment = self.enrolment.as_ref().filter(|enrolment| enrolment.serves(&request));
             let answering: Page = match enrolment {
                 Some(enrolment) => Box::pin(Arc::clone(enrolment).answer(request)),
                 None => Box::pin((self.pages)(request)),

@@ -271,16 +271,30 @@ async fn a_token_tells_whether_the_roots_are_those_of_its_ca() {
 
 #[test]
 fn nothing_of_it_is_there_over_plain_http_or_at_other_paths() {
-    let request = |path: &str, tls| {
-        let mut request = Request::post(path).body(()).expect("a request");
-        request.extensions_mut().insert(Peer { address: ([127, 0, 0, 1], 1).into(), certificate: None, tls, unnamed: false });
-        request
-    };
+    let fixture = Fixture::new();
+    let serves = |path: &str, tls| fixture.enrolment.serves(&over(path, tls));
     for path in ["/chandler/certificate", "/chandler/ca.pem"] {
-        assert!(Enrolment::serves(&request(path, true)) && !Enrolment::serves(&request(path, false)), "{path}");
+        assert!(serves(path, true) && !serves(path, false), "{path}");
     }
     for path in ["/", "/chandler", "/chandler/certificate/", "/chandler/receipt/certificate", "/v2/chandler/certificate"] {
-        assert!(!Enrolment::serves(&request(path, true)), "{path}");
+        assert!(!serves(path, true), "{path}");
     }
-    assert!(!Enrolment::serves(&Request::post("/chandler/certificate").body(()).expect("a request")), "it is not known whence it comes");
+    let unknown = Request::post("/chandler/certificate").body(()).expect("a request");
+    assert!(!fixture.enrolment.serves(&unknown), "it is not known whence it comes");
+}
+
+#[test]
+fn the_roots_are_shown_wherever_the_private_ca_issues_and_certificates_only_where_tokens_are_taken() {
+    let config = |text: &str| resolve(&Sources::yaml(text)).expect("a configuration").config;
+    let listener = config("{listeners: [{address: ':443', tls: {private: [mirror.ci.test]}}], access: open}");
+    let shown = Enrolment::of(&listener).expect("its certificate is by the private CA");
+    assert!(shown.serves(&over("/chandler/ca.pem", true)));
+    assert!(!shown.serves(&over("/chandler/certificate", true)));
+    assert!(Enrolment::of(&config("{}")).is_none());
+}
+
+fn over(path: &str, tls: bool) -> Request<()> {
+    let mut request = Request::post(path).body(()).expect("a request");
+    request.extensions_mut().insert(Peer { address: ([127, 0, 0, 1], 1).into(), certificate: None, tls, unnamed: false });
+    request
 }
