@@ -46,7 +46,7 @@ impl MirrorUrl {
         self.port.unwrap_or(if self.secure { 443 } else { 80 })
     }
 
-    /// `host:port`, or the host alone where the port is the scheme's own: how `certs.d`, Podman and BuildKit name it.
+    /// `host:port`, or the host alone where the port is the scheme's own: how `certs.d`, Podman and buildkitd name it.
     pub fn authority(&self) -> String {
         match self.port {
             Some(port) => format!("{}:{port}", self.host),
