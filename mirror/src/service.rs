@@ -34,7 +34,7 @@ use crate::server::{Server, TrustedProxies, serve_filter};
 use crate::store::Store;
 use crate::surface::{self, Serve as _, surface};
 use crate::telemetry::{self, AccessLog, Admin, Guard, Lines, Output, Readiness, Writer};
-use crate::tls::{Certificates, Clients, Telling, watch_private_ca};
+use crate::tls::{Certificates, Clients, Telling, watch_cert_folder, watch_private_ca};
 use crate::upstream::{self, Upstream};
 use crate::via::Pseudonym;
 
@@ -121,6 +121,7 @@ impl Mirror {
         tracker.spawn(watch.run(cancel.clone()));
         let telling = Telling { metrics: server.tls_metrics().clone(), readiness: parts.readiness.clone() };
         tracker.spawn(watch_private_ca(parts.config.clone(), telling.clone(), cancel.clone()));
+        tracker.spawn(watch_cert_folder(parts.config.clone(), telling.clone(), cancel.clone()));
         certificates.spawn(&parts.config.acme, &ways, &shown, &telling, tracker, cancel);
         let enrolment = Enrolment::of(&parts.config);
         let service = Arc::new(surface(parts.registry.clone(), parts.canaries.clone(), Arc::clone(&certificates), enrolment));

@@ -6,6 +6,7 @@
 //!
 //! Invariant: a working pair is never replaced by one that [`Pair::load`] refuses.
 
+mod cert_folder;
 mod clients;
 mod handshakes;
 mod issuance;
@@ -15,6 +16,7 @@ mod private_ca;
 mod resolver;
 mod watch;
 
+pub(crate) use cert_folder::watch as watch_cert_folder;
 pub use clients::{ClientCertificate, Clients, ClientsError, Unusable, watch as watch_clients};
 pub use handshakes::Handshakes;
 pub(crate) use issuance::Telling;
