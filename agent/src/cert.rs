@@ -3,6 +3,7 @@
 //! It works on the files that the mirror works on, under the same locks. While a mirror runs, that one does the work, and this waits for what comes of it.
 
 mod check;
+mod files;
 mod pair;
 mod renew;
 mod status;
@@ -19,6 +20,7 @@ use certs::worker::PRIVATE;
 use certs::{Clock as _, SystemClock};
 use mirror::config::{Config, Names};
 
+use self::files::Placed;
 use crate::cli::cert::{CertArgs, ExportArgs, RevokeArgs, RollbackArgs, StatusArgs, Task};
 
 /// Why `chandler cert` failed.
@@ -30,7 +32,9 @@ pub(crate) enum CertFailure {
     Acme(#[from] mirror::tls::AcmeError),
     #[error("{0}")]
     Bad(String),
-    #[error("the configuration has no listener with names under tls.acme, so no certificate is got")]
+    #[error(
+        "the configuration has no listener with a certificate: none has names under tls.acme or tls.private, or files under tls.certificate"
+    )]
     NoCertificates,
     #[error("no listener with files under tls.certificate and tls.key has the address {0}: {1}")]
     NoListener(SocketAddr, String),
@@ -135,9 +139,18 @@ fn folder(config: &Config, names: &Names) -> CertFolder {
 
 fn show(config: &Config, args: &StatusArgs) -> Result<String, CertFailure> {
     let now = SystemClock.now();
-    let standings =
-        meant(config, args.name.as_ref())?.into_iter().map(|names| status::look(config, names, now)).collect::<Result<Vec<_>, _>>()?;
-    Ok(if args.json { status::json(&standings) } else { status::text(&standings, now) })
+    let placed = if args.name.is_none() { files::look(config) } else { Vec::new() };
+    let wanted = if placed.is_empty() { meant(config, args.name.as_ref())? } else { config.certificates() };
+    let standings = wanted.into_iter().map(|names| status::look(config, names, now)).collect::<Result<Vec<_>, _>>()?;
+    if args.json {
+        let all: serde_json::Value = status::json(&standings).into_iter().chain(placed.iter().map(Placed::json)).collect();
+        return Ok(format!("{all:#}\n"));
+    }
+    let mut out = status::text(&standings, now);
+    for placed in &placed {
+        placed.text(&mut out, now);
+    }
+    Ok(out)
 }
 
 fn rollback(config: &Config, args: &RollbackArgs) -> Result<String, CertFailure> {

@@ -104,7 +104,7 @@ fn first_line(path: &Path) -> std::io::Result<String> {
 }
 
 /// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
+pub fn chain(error: &dyn Error) -> String {
     let causes = std::iter::successors(Some(error), |error| (*error).source()).map(|error| error.to_string().replace("\nhint: ", "; "));
     causes.collect::<Vec<_>>().join(": ")
 }

@@ -26,5 +26,5 @@ pub mod tls;
 pub mod upstream;
 pub mod via;
 
-pub use check::check_files;
+pub use check::{chain, check_files};
 pub use service::{Mirror, Running, StartError, obtain, rehearse};

@@ -1,4 +1,4 @@
-//! `chandler cert check`: whether certificates can be got, before anything is asked of a CA that counts.
+//! `chandler cert check`: whether certificates that are there are of use, and others can be got, before anything is asked of a CA that counts.
 
 mod dns;
 mod ports;
@@ -12,20 +12,43 @@ use certs::ca::{Authority, Ca};
 use certs::plan::WORST_SKEW;
 use certs::solve::Way;
 use certs::{Clock as _, Identifier, Identifiers, SystemClock};
-use mirror::config::{Config, Issuer};
+use mirror::config::{Config, Issuer, Names};
+use tokio::runtime::Runtime;
 
+use super::files::{self, Placed};
 use super::{CertFailure, meant};
 
 /// What was looked at, and what is wrong with it.
-struct Finding {
+pub(super) struct Finding {
     fault: Option<String>,
     subject: String,
 }
 
 /// Looks at everything, and fails if anything is wrong.
 pub(super) fn check(config: &Config) -> Result<String, CertFailure> {
-    let wanted = meant(config, None)?;
+    let placed = files::look(config);
+    let wanted = if placed.is_empty() { meant(config, None)? } else { config.certificates() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CertFailure::Runtime)?;
+    let mut findings: Vec<Finding> = placed.iter().map(Placed::finding).collect();
+    if !wanted.is_empty() {
+        findings.extend(got(config, &wanted, &runtime)?);
+    }
+    let mut out = String::new();
+    for Finding { fault, subject } in &findings {
+        let _ = match fault {
+            Some(fault) => writeln!(out, "bad   {subject}: {fault}"),
+            None => writeln!(out, "good  {subject}"),
+        };
+    }
+    if findings.iter().any(|finding| finding.fault.is_some()) {
+        Err(CertFailure::Bad(format!("not all is well\n{}", out.trim_end())))
+    } else {
+        Ok(out)
+    }
+}
+
+/// Whether those can be got that nobody puts there.
+fn got(config: &Config, wanted: &[&Names], runtime: &Runtime) -> Result<Vec<Finding>, CertFailure> {
     let mut findings: Vec<Finding> = config.acme.faults().into_iter().map(|(key, error)| bad(key, error)).collect();
     let by_acme = wanted.iter().filter(|names| names.issuer == Issuer::Acme);
     let all: Identifiers = by_acme.flat_map(|names| names.identifiers.iter().cloned()).collect();
@@ -41,25 +64,14 @@ pub(super) fn check(config: &Config) -> Result<String, CertFailure> {
     }
     findings.extend(runtime.block_on(dns::caa(config, &all, courier.as_ref())));
     findings.extend(runtime.block_on(dns::records(config, &all)));
-    let mut out = String::new();
-    for Finding { fault, subject } in &findings {
-        let _ = match fault {
-            Some(fault) => writeln!(out, "bad   {subject}: {fault}"),
-            None => writeln!(out, "good  {subject}"),
-        };
-    }
-    if findings.iter().any(|finding| finding.fault.is_some()) {
-        Err(CertFailure::Bad(format!("not all is well\n{}", out.trim_end())))
-    } else {
-        Ok(out)
-    }
+    Ok(findings)
 }
 
-fn bad(subject: impl Into<String>, fault: impl std::fmt::Display) -> Finding {
+pub(super) fn bad(subject: impl Into<String>, fault: impl std::fmt::Display) -> Finding {
     Finding { fault: Some(fault.to_string()), subject: subject.into() }
 }
 
-fn good(subject: impl Into<String>) -> Finding {
+pub(super) fn good(subject: impl Into<String>) -> Finding {
     Finding { fault: None, subject: subject.into() }
 }
 

@@ -86,7 +86,7 @@ pub(super) fn text(standings: &[Standing], now: Moment) -> String {
 }
 
 /// For programs.
-pub(super) fn json(standings: &[Standing]) -> String {
+pub(super) fn json(standings: &[Standing]) -> Vec<serde_json::Value> {
     let one = |standing: &Standing| {
         let facts = standing.held.as_ref().map(|held| &held.facts);
         json!({
@@ -103,10 +103,11 @@ pub(super) fn json(standings: &[Standing]) -> String {
             "attended": standing.attended,
         })
     };
-    format!("{:#}\n", standings.iter().map(one).collect::<serde_json::Value>())
+    standings.iter().map(one).collect()
 }
 
-fn line(out: &mut String, what: &str, text: &str) {
+/// One fact of a certificate.
+pub(super) fn line(out: &mut String, what: &str, text: &str) {
     let _ = writeln!(out, "  {what:<8} {text}");
 }
 
@@ -114,7 +115,8 @@ fn listed(names: &Names) -> String {
     names.identifiers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn left(now: Moment, until: Moment) -> String {
+/// Of its life.
+pub(super) fn left(now: Moment, until: Moment) -> String {
     if until <= now {
         return "which is over".into();
     }
