@@ -8,6 +8,7 @@ mod ca;
 mod cert;
 mod cli;
 pub mod engines;
+pub mod host;
 mod image;
 mod load;
 mod logging;
