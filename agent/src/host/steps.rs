@@ -4,7 +4,7 @@
 pub(crate) fn before(_what: &str) {}
 
 #[cfg(test)]
-pub(crate) use self::watched::{before, crash_at};
+pub(crate) use self::watched::{before, crash_at, crash_points};
 
 /// What tests do at these moments.
 #[cfg(test)]
@@ -25,6 +25,17 @@ mod watched {
             watcher(what);
             WATCHER.replace(Some(watcher));
         }
+    }
+
+    /// All moments of `work`, which is done to its end.
+    pub(crate) fn crash_points<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
+        let seen = std::rc::Rc::new(RefCell::new(Vec::new()));
+        let noted = std::rc::Rc::clone(&seen);
+        WATCHER.replace(Some(Box::new(move |what| noted.borrow_mut().push(what.to_owned()))));
+        let done = work();
+        WATCHER.take();
+        let seen = seen.take();
+        (done, seen)
     }
 
     /// Does `work` up to the moment `at`, from 0, and there `end`s it; `None`: it was ended. Nothing on the way cleans up as it unwinds, so that what is left is

@@ -90,6 +90,20 @@ impl Root {
         remove_leftover(&self.on_disk(&left)).map_err(|source| self.refused("remove", &left, source))
     }
 
+    /// A folder of our own, which nobody else looks into, with what is missing above it.
+    pub(crate) fn make_private_folder(&self, real: &Path) -> Result<(), HostError> {
+        for folder in self.missing_folders(real) {
+            self.make_folder(&folder, FOLDER)?;
+        }
+        self.make_folder(real, PRIVATE_FOLDER)
+    }
+
+    /// Removes a file of our own, whatever it holds; one that is not there is removed already.
+    pub(crate) fn discard(&self, real: &Path) -> Result<(), HostError> {
+        let disk = self.on_disk(real);
+        remove_leftover(&disk).and_then(|()| sync_folder_of(&disk)).map_err(|source| self.refused("remove", real, source))
+    }
+
     fn make_folder(&self, real: &Path, mode: u32) -> Result<(), HostError> {
         let disk = self.on_disk(real);
         if disk.is_dir() {
@@ -211,5 +225,6 @@ fn sync_folder_of(disk: &Path) -> io::Result<()> {
 
 /// Engines of whoever runs them look into it.
 const FOLDER: u32 = 0o755;
+const PRIVATE_FOLDER: u32 = 0o700;
 /// A folder hands it down to those in it.
 const SET_GROUP: u32 = 0o2000;
