@@ -209,7 +209,8 @@ impl<'a> Object<'a> {
     fn list(&self, strings: &[String], spread: bool, indent: &str) -> String {
         let items: Vec<String> = strings.iter().map(|string| quoted(string)).collect();
         if items.is_empty() || !spread {
-            let comma = if self.text.contains(", ") || self.text.contains(": ") || !self.text.contains(':') { ", " } else { "," };
+            let compact = self.text.contains(':') && !self.text.contains([' ', '\n']);
+            let comma = if compact { "," } else { ", " };
             return format!("[{}]", items.join(comma));
         }
         let newline = newline(self.text);

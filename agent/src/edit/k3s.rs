@@ -35,7 +35,8 @@ pub fn put_behind(
 ) -> Result<String, Misread> {
     let mut text = text.unwrap_or_default().to_owned();
     let urls: Vec<MirrorUrl> = ours.iter().map(|mirror| mirror.url.clone()).collect();
-    let stale: Vec<MirrorUrl> = previous.iter().filter(|url| !urls.contains(url)).cloned().collect();
+    let is_used = |url: &MirrorUrl| urls.iter().any(|one| one.authority() == url.authority());
+    let stale: Vec<MirrorUrl> = previous.iter().filter(|url| !is_used(url)).cloned().collect();
     for registry in mirrored(&text)?.into_iter().filter(|registry| !registries.contains(registry)) {
         text = unlisted(&text, &registry, previous)?;
     }

@@ -214,11 +214,12 @@ pub(super) fn list(strings: &[String]) -> String {
 pub(super) fn appended(text: &str, block: &str) -> String {
     let newline = newline(text);
     let block = block.replace('\n', newline);
-    let gap: &str = match text {
-        "" => "",
-        _ if text.trim().is_empty() || text.ends_with(&newline.repeat(2)) => "",
-        _ if text.ends_with('\n') => newline,
-        _ => &newline.repeat(2),
+    // Also behind empty lines: a cut takes one away again.
+    let gap = match text {
+        "" => 0,
+        _ if text.ends_with('\n') => 1,
+        _ => 2,
     };
+    let gap = newline.repeat(gap);
     format!("{text}{gap}{block}")
 }

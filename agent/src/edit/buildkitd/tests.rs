@@ -95,12 +95,12 @@ fn a_registry_within_a_line_is_edited_where_it_can_be_and_refused_where_not() {
     let after = put_behind(Some(text), &hub(), &[mirror("https://m")], &[], Others::Keep).expect("valid");
     assert_eq!(after, "registry = { \"docker.io\" = { mirrors = [\"m\", \"site.corp\"] } }\n");
     let refused = |text: &str| put_behind(Some(text), &hub(), &[mirror("http://m")], &[], Others::Keep).expect_err(text).to_string();
-    insta::assert_snapshot!(refused("[registry]\n\"docker.io\" = { http = true }\n"), @"");
-    insta::assert_snapshot!(refused("registry.\"docker.io\".http = true\n"), @"");
-    insta::assert_snapshot!(refused("[registry.\"docker.io\"]\nmirrors = \"m\"\n"), @"");
-    insta::assert_snapshot!(refused("registry = 1\n"), @"");
-    insta::assert_snapshot!(refused("[registry]\n\"docker.io\" = 1\n"), @"");
-    insta::assert_snapshot!(refused(&format!("{text}x = \n")), @"");
+    insta::assert_snapshot!(refused("[registry]\n\"docker.io\" = { http = true }\n"), @r#"line 2, column 15: a registry that is not written as a table of its own; add to it by hand: mirrors = ["m"]"#);
+    insta::assert_snapshot!(refused("registry.\"docker.io\".http = true\n"), @r#"line 1, column 10: a registry that is not written as a table of its own; add to it by hand: mirrors = ["m"]"#);
+    insta::assert_snapshot!(refused("[registry.\"docker.io\"]\nmirrors = \"m\"\n"), @r#"line 2, column 11: `mirrors` is no list of strings, and must be one: ["…"]"#);
+    insta::assert_snapshot!(refused("registry = 1\n"), @r#"line 1, column 12: `registry` is no table; write [registry."docker.io"]"#);
+    insta::assert_snapshot!(refused("[registry]\n\"docker.io\" = 1\n"), @r#"line 2, column 15: the registry `docker.io` is no table; write [registry."docker.io"] and its keys below"#);
+    insta::assert_snapshot!(refused(&format!("{text}x = \n")), @"line 2, column 5: not TOML: string values must be quoted, expected literal string");
 }
 
 fn some_document() -> impl Strategy<Value = String> {

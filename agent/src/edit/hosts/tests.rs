@@ -67,7 +67,16 @@ fn ours_come_first_and_those_of_others_stay() {
 fn ours_can_be_taken_out_to_the_byte() {
     let ours = [host("http://10.0.0.7:5000"), host("https://second.example")];
     let urls: Vec<MirrorUrl> = ours.iter().map(|host| host.url.clone()).collect();
-    for text in [THEIRS, &THEIRS.replace('\n', "\r\n"), "", "server = \"https://x\"\n", "# only words\n", "[header]\n  a = 1\n"] {
+    for text in [
+        THEIRS,
+        &THEIRS.replace('\n', "\r\n"),
+        "",
+        "server = \"https://x\"\n",
+        "# only words\n",
+        "[header]\n  a = 1\n",
+        "[header]\n\n\n",
+        "\n",
+    ] {
         assert_eq!(without_ours(&put(text, &ours), &urls).as_deref(), Ok(text));
     }
 }
@@ -97,12 +106,12 @@ fn those_of_an_earlier_apply_give_way_and_what_was_added_to_ours_stays() {
 #[test]
 fn a_host_in_another_form_is_refused_with_its_place() {
     let refused = |text: &str| put_first(Some(text), "ghcr.io", &[host("http://m")], &[], Others::Keep).expect_err(text).to_string();
-    insta::assert_snapshot!(refused("server = \"x\"\nhost = { \"http://a\" = {} }\n"), @"");
-    insta::assert_snapshot!(refused("host.\"http://a\".ca = \"x\"\n"), @"");
-    insta::assert_snapshot!(refused("[host]\n\"http://a\" = { ca = \"x\" }\n"), @"");
-    insta::assert_snapshot!(refused("[host]\n\"http://a\".ca = \"x\"\n"), @"");
-    insta::assert_snapshot!(refused("[[host]]\n"), @"");
-    insta::assert_snapshot!(refused("[host.\"a\"\n"), @"");
+    insta::assert_snapshot!(refused("server = \"x\"\nhost = { \"http://a\" = {} }\n"), @r#"line 2, column 8: a host that is not written as a table of its own: the engine would not see it in its order; write [host."https://…"] on a line, and its keys below"#);
+    insta::assert_snapshot!(refused("host.\"http://a\".ca = \"x\"\n"), @r#"line 1, column 1: a host that is not written as a table of its own: the engine would not see it in its order; write [host."https://…"] on a line, and its keys below"#);
+    insta::assert_snapshot!(refused("[host]\n\"http://a\" = { ca = \"x\" }\n"), @r#"line 2, column 1: a host that is not written as a table of its own: the engine would not see it in its order; write [host."https://…"] on a line, and its keys below"#);
+    insta::assert_snapshot!(refused("[host]\n\"http://a\".ca = \"x\"\n"), @r#"line 2, column 1: a host that is not written as a table of its own: the engine would not see it in its order; write [host."https://…"] on a line, and its keys below"#);
+    insta::assert_snapshot!(refused("[[host]]\n"), @r#"line 1, column 1: a host that is not written as a table of its own: the engine would not see it in its order; write [host."https://…"] on a line, and its keys below"#);
+    insta::assert_snapshot!(refused("[host.\"a\"\n"), @"line 1, column 10: not TOML: unclosed table, expected `]`");
 }
 
 fn some_document() -> impl Strategy<Value = String> {

@@ -265,7 +265,9 @@ proptest! {
         chars[at] = slip;
         let text = chars.concat();
         // Go takes half a pair, serde_json does not.
-        prop_assume!(!text.to_lowercase().contains("\\ud"));
+        if text.to_lowercase().contains("\\ud") {
+            return Ok(());
+        }
         let serde = serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(&text).is_ok();
         prop_assert_eq!(Object::parse(&text).is_ok(), serde, "{}", text);
     }

@@ -94,11 +94,12 @@ fn those_of_an_earlier_apply_give_way() {
 #[test]
 fn a_file_of_an_odd_form_is_refused_with_what_to_write() {
     let refused = |text: &str| put_behind(Some(text), &hub(), &[mirror("http://m")], &[], Others::Keep).expect_err(text).to_string();
-    insta::assert_snapshot!(refused("mirrors:\n  docker.io: &hub\n    rewrite: {a: b}\n"), @"");
-    insta::assert_snapshot!(refused("mirrors:\n  docker.io:\n    endpoint: https://m\n"), @"");
-    insta::assert_snapshot!(refused("mirrors:\n  - docker.io\n"), @"");
-    insta::assert_snapshot!(refused("mirrors:\n  docker.io:\n    endpoint:\n      - &a https://x\n      -\n        https://y\n      - {}\n"), @"");
-    insta::assert_snapshot!(refused("mirrors: [\n"), @"");
+    insta::assert_snapshot!(refused("mirrors:\n  docker.io: &hub\n    rewrite: {a: b}\n"), @r#"line 2, column 14: YAML of a form that is not edited for `mirrors.docker.io.endpoint`; write there by hand: {"endpoint": ["http://m"]}"#);
+    insta::assert_snapshot!(refused("mirrors:\n  docker.io:\n    endpoint: https://m\n"), @"line 3, column 15: `mirrors.docker.io.endpoint` must be a list of texts: lines that begin with `- `");
+    insta::assert_snapshot!(refused("mirrors:\n  - docker.io\n"), @r#"line 2, column 3: a map of keys is expected here, with `docker.io` in it; write there by hand: {"docker.io": {"endpoint": ["http://m"]}}"#);
+    insta::assert_snapshot!(refused("mirrors:\n  docker.io:\n    endpoint:\n      - &a https://x\n      -\n        https://y\n      - {}\n"), @"line 4, column 7: `mirrors.docker.io.endpoint` must be a list of texts: lines that begin with `- `");
+    insta::assert_snapshot!(refused("mirrors:\n  docker.io:\n    endpoint:\n      -\n        https://x\n      - http://m\n"), @"line 5, column 1: YAML of a form that is not edited for `mirrors.docker.io.endpoint`; write it in lines of its own, without anchors, tags or merge keys");
+    insta::assert_snapshot!(refused("mirrors: [\n"), @"line 2, column 1: not YAML: while parsing a node, did not find expected node content");
 }
 
 fn some_document() -> impl Strategy<Value = String> {

@@ -107,19 +107,19 @@ fn entries_are_read_as_podman_reads_them() {
 fn the_old_form_is_known_as_such() {
     let old = "[registries.search]\nregistries = ['docker.io']\n\n[registries.insecure]\nregistries = []\n";
     assert_eq!(read(old).expect("valid"), File { registries: Vec::new(), v1: Some((1, 1)) });
-    insta::assert_snapshot!(refused(&format!("[[registry]]\nlocation = \"a\"\n\n{old}")), @"");
+    insta::assert_snapshot!(refused(&format!("[[registry]]\nlocation = \"a\"\n\n{old}")), @"line 4, column 1: the old form ([registries.…]) and the new one ([[registry]]) in one file: Podman refuses both together");
 }
 
 #[test]
 fn what_podman_would_refuse_is_refused_with_its_place() {
-    insta::assert_snapshot!(refused("[[registry]]\nprefix = \"docker.io\"\n"), @"");
-    insta::assert_snapshot!(refused("[[registry]]\nlocation = \"https://m\"\n"), @"");
-    insta::assert_snapshot!(refused("[registry]\nlocation = \"m\"\n"), @"");
-    insta::assert_snapshot!(refused("[[registry]]\nlocation = \"m\"\ninsecure = \"yes\"\n"), @"");
-    insta::assert_snapshot!(refused("[[registry]]\nlocation = \"m\"\npull-from-mirror = \"all\"\n"), @"");
-    insta::assert_snapshot!(refused("[[registry]]\nlocation = \"m\"\n[[registry.mirror]]\ninsecure = true\n"), @"");
-    insta::assert_snapshot!(refused("[[registry]]\nlocation = \"m\"\n[[registry.mirror]]\nlocation = \"n\"\npull-from-mirror = \"some\"\n"), @"");
-    insta::assert_snapshot!(refused("[[registry]]\nlocation = \"m\n"), @"");
+    insta::assert_snapshot!(refused("[[registry]]\nprefix = \"docker.io\"\n"), @"line 1, column 1: a [[registry]] without `location`, which Podman refuses");
+    insta::assert_snapshot!(refused("[[registry]]\nlocation = \"https://m\"\n"), @"line 2, column 12: `location` with a scheme, which Podman refuses; write host[:port][/path], and insecure = true for http");
+    insta::assert_snapshot!(refused("[registry]\nlocation = \"m\"\n"), @"line 1, column 1: this must be a list of tables: write [[registry]]");
+    insta::assert_snapshot!(refused("[[registry]]\nlocation = \"m\"\ninsecure = \"yes\"\n"), @"line 3, column 12: `insecure` must be true or false");
+    insta::assert_snapshot!(refused("[[registry]]\nlocation = \"m\"\npull-from-mirror = \"all\"\n"), @"line 3, column 20: `pull-from-mirror` belongs to a [[registry.mirror]], and Podman refuses it here");
+    insta::assert_snapshot!(refused("[[registry]]\nlocation = \"m\"\n[[registry.mirror]]\ninsecure = true\n"), @"line 3, column 1: a [[registry.mirror]] without `location`, which Podman refuses");
+    insta::assert_snapshot!(refused("[[registry]]\nlocation = \"m\"\n[[registry.mirror]]\nlocation = \"n\"\npull-from-mirror = \"some\"\n"), @"line 3, column 1: `pull-from-mirror` must be all, digest-only or tag-only");
+    insta::assert_snapshot!(refused("[[registry]]\nlocation = \"m\n"), @r#"line 2, column 14: not TOML: invalid basic string, expected `"`"#);
 }
 
 #[test]

@@ -14,7 +14,7 @@ impl Yaml<'_> {
         wanted.set(path, value.clone());
         let edit = match &self.root {
             None => self.appended(&nested(path, value)),
-            Some(root) => self.put_below(root, path, value)?,
+            Some(root) => self.put_below(root, path, 0, value)?,
         };
         self.checked(path, vec![edit], &wanted)
     }
@@ -70,12 +70,12 @@ impl Yaml<'_> {
         self.checked(path, vec![(span, String::new())], &wanted)
     }
 
-    fn put_below(&self, node: &Node, path: &[&str], value: &Tree) -> Result<(Range<usize>, String), Misread> {
-        let by_hand = || format!("write there by hand: {}", nested(path, value).flow());
+    fn put_below(&self, node: &Node, path: &[&str], depth: usize, value: &Tree) -> Result<(Range<usize>, String), Misread> {
+        let by_hand = || format!("write there by hand: {}", nested(&path[depth..], value).flow());
         if node.odd {
             return Err(self.odd(node.span.start, path, &by_hand()));
         }
-        let Some((key, rest)) = path.split_first() else { return self.replaced(node, value) };
+        let Some((key, rest)) = path[depth..].split_first() else { return self.replaced(node, path, value) };
         let Kind::Map { flow, entries } = &node.kind else {
             return Err(self.error(node.span.start, format!("a map of keys is expected here, with `{key}` in it; {}", by_hand())));
         };
@@ -83,7 +83,7 @@ impl Yaml<'_> {
             (Some(entry), _) if matches!(entry.value.kind, Kind::Null) && !entry.value.odd => {
                 Ok(self.filled(entry, *flow, &nested(rest, value)))
             }
-            (Some(entry), _) => self.put_below(&entry.value, rest, value),
+            (Some(entry), _) => self.put_below(&entry.value, path, depth + 1, value),
             (None, Some(last)) if *flow => {
                 let end = whole(last).end;
                 Ok((end..end, format!(", {}: {}", super::quoted(key), nested(rest, value).flow())))
@@ -96,10 +96,10 @@ impl Yaml<'_> {
     }
 
     /// A value that is there gives way to another.
-    fn replaced(&self, node: &Node, value: &Tree) -> Result<(Range<usize>, String), Misread> {
+    fn replaced(&self, node: &Node, path: &[&str], value: &Tree) -> Result<(Range<usize>, String), Misread> {
         match &node.kind {
             Kind::Map { flow: false, .. } | Kind::List { flow: false, .. } => {
-                Err(self.odd(node.span.start, &[], &format!("write {}", value.flow())))
+                Err(self.odd(node.span.start, path, &format!("write {}", value.flow())))
             }
             _ => Ok((node.span.clone(), value.flow())),
         }
@@ -169,8 +169,7 @@ impl Yaml<'_> {
     }
 
     fn odd(&self, at: usize, path: &[&str], mend: &str) -> Misread {
-        let whose = if path.is_empty() { String::new() } else { format!(" for `{}`", path.join(".")) };
-        self.error(at, format!("YAML of a form that is not edited{whose}; {mend}"))
+        self.error(at, format!("YAML of a form that is not edited for `{}`; {mend}", path.join(".")))
     }
 }
 

@@ -61,6 +61,10 @@ impl Reader<'_> {
         let flow = |sign: u8| self.text.as_bytes().get(span.start) == Some(&sign);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
+                let span = match style {
+                    ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => quoted(self.text, span),
+                    _ => span,
+                };
                 let null = *style == ScalarStyle::Plain && matches!(&**text, "" | "~" | "null" | "Null" | "NULL");
                 let kind = if null { Kind::Null } else { Kind::Text(text.to_string()) };
                 self.add(Node { span, kind, odd: *anchor != 0 || tag.is_some() })
@@ -137,6 +141,22 @@ impl Reader<'_> {
     fn byte(&self, index: usize) -> usize {
         self.bytes.get(index).copied().unwrap_or(self.text.len())
     }
+}
+
+/// The span of a text in quotes, which the parser gives up to what follows.
+fn quoted(text: &str, span: Range<usize>) -> Range<usize> {
+    let bytes = text.as_bytes();
+    let quote = bytes[span.start];
+    let mut at = span.start + 1;
+    while at < span.end {
+        match bytes[at] {
+            b'\\' if quote == b'"' => at += 2,
+            c if c == quote && c == b'\'' && bytes.get(at + 1) == Some(&c) => at += 2,
+            c if c == quote => return span.start..at + 1,
+            _ => at += 1,
+        }
+    }
+    span
 }
 
 /// No such file is deeper; recursion over a tree is bounded by it.

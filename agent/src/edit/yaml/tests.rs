@@ -50,19 +50,19 @@ fn an_entry_goes_with_what_it_leaves_empty() {
 #[test]
 fn what_is_no_yaml_or_of_an_odd_form_is_refused_with_its_place() {
     let refused = |text: &str| Yaml::parse(text).err().expect("refused").to_string();
-    insta::assert_snapshot!(refused("a: 1\n\tb: 2\n"), @"");
-    insta::assert_snapshot!(refused("a: [1\n"), @"");
-    insta::assert_snapshot!(refused("- a\n"), @"");
-    insta::assert_snapshot!(refused("a: 1\na: 2\n"), @"");
-    insta::assert_snapshot!(refused("a: 1\n---\nb: 2\n"), @"");
-    insta::assert_snapshot!(refused("[a]: 1\n"), @"");
-    insta::assert_snapshot!(refused("\u{feff}a: 1\n"), @"");
+    insta::assert_snapshot!(refused("a: 1\n\tb: 2\n"), @"line 1, column 4: not YAML: while scanning a plain scalar, found a tab; indent with spaces");
+    insta::assert_snapshot!(refused("a: [1\n"), @"line 2, column 1: not YAML: while parsing a flow sequence, expected ',' or ']'");
+    insta::assert_snapshot!(refused("- a\n"), @"line 1, column 1: the file is no map of keys; write `key: value` lines");
+    insta::assert_snapshot!(refused("a: 1\na: 2\n"), @"line 2, column 1: `a` is said twice; keep one of them");
+    insta::assert_snapshot!(refused("a: 1\n---\nb: 2\n"), @"line 3, column 1: a second document; one file holds one, so remove the `---` and what follows");
+    insta::assert_snapshot!(refused("[a]: 1\n"), @"line 1, column 1: a key that is no plain word; write it out, in quotes if need be");
+    insta::assert_snapshot!(refused("\u{feff}a: 1\n"), @"line 1, column 1: a byte order mark; save the file as UTF-8 without it");
     let odd = |before: &str| yaml(before).put(&["a", "b"], &text("v")).expect_err(before).to_string();
-    insta::assert_snapshot!(odd("a: &x\n  c: 1\n"), @"");
-    insta::assert_snapshot!(odd("x: &x {c: 1}\na: *x\n"), @"");
-    insta::assert_snapshot!(odd("a: !t\n  c: 1\n"), @"");
-    insta::assert_snapshot!(odd("a: word\n"), @"");
-    insta::assert_snapshot!(odd("a:\n  b:\n    - 1\n"), @"");
+    insta::assert_snapshot!(odd("a: &x\n  c: 1\n"), @r#"line 1, column 4: YAML of a form that is not edited for `a.b`; write there by hand: {"b": "v"}"#);
+    insta::assert_snapshot!(odd("x: &x {c: 1}\na: *x\n"), @r#"line 2, column 4: YAML of a form that is not edited for `a.b`; write there by hand: {"b": "v"}"#);
+    insta::assert_snapshot!(odd("a: !t\n  c: 1\n"), @r#"line 1, column 4: YAML of a form that is not edited for `a.b`; write there by hand: {"b": "v"}"#);
+    insta::assert_snapshot!(odd("a: word\n"), @r#"line 1, column 4: a map of keys is expected here, with `b` in it; write there by hand: {"b": "v"}"#);
+    insta::assert_snapshot!(odd("a:\n  b:\n    - 1\n"), @r#"line 3, column 5: YAML of a form that is not edited for `a.b`; write "v""#);
 }
 
 #[test]
