@@ -7,6 +7,7 @@ mod acme;
 mod ca;
 mod cert;
 mod cli;
+pub mod edit;
 pub mod engines;
 mod image;
 mod load;
