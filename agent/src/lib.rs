@@ -8,6 +8,7 @@ pub mod apply;
 mod ca;
 mod cert;
 mod cli;
+pub mod edit;
 pub mod engines;
 pub mod host;
 mod image;
