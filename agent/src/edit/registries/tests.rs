@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -177,6 +179,24 @@ proptest! {
             // The entry taken over again, as by a second apply that reads the same files, is the same text.
             prop_assert_eq!(render(&names(&["docker.io"]), &urls(&["http://mine:5000", "https://two"]), &theirs, Others::Keep).expect("valid"), text);
         }
+    }
+
+    #[test]
+    fn what_is_read_is_what_the_text_says(registries in prop::collection::vec(entry(), 0..4), crlf in any::<bool>()) {
+        let mut text = String::new();
+        for one in &registries {
+            let _ = write!(text, "[[ registry ]] # one\n  blocked={}\n\tlocation = '{}'\nprefix=\"{}\"\n", one.blocked, one.location, one.prefix);
+            let _ = write!(text, "\"insecure\" = {}\nmirror-by-digest-only = {}\nunknown = {{ a = 1 }}\n", one.insecure, one.by_digest_only);
+            for mirror in &one.mirrors {
+                let _ = write!(text, "\n[[registry.mirror]]\ninsecure={}\n'location' = \"{}\"\n", mirror.insecure, mirror.location);
+                if let Some(word) = &mirror.pull_from {
+                    let _ = writeln!(text, "pull-from-mirror = '''{word}'''");
+                }
+            }
+        }
+        let text = if crlf { text.replace('\n', "\r\n") } else { text };
+        let read: Vec<Registry> = entries(&text).expect("valid").into_iter().map(|it| Registry { line: 0, column: 0, ..it }).collect();
+        prop_assert_eq!(read, registries);
     }
 
     #[test]
