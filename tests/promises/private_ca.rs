@@ -107,7 +107,8 @@ async fn the_mirror_has_its_certificate_issued_and_renews_it_by_itself() {
     let operator = Operator::of(&mirror);
     let said = operator.wait_for_readiness(503).await;
     assert!(said.contains("certificate mirror.test: there is no certificate yet"), "{said}");
-    mirror.wait_for_log("there is no CA in");
+    let mend = format!("`chandler ca init --state {} --permit NAME` makes one there", desk.path("state").display());
+    assert!(mirror.wait_for_log("there is no CA in").contains(&mend), "{}", mirror.log());
 
     let check =
         || Command::new(program_path()).args(["cert", "check", "--config"]).arg(mirror.config()).env_clear().output().expect("it starts");

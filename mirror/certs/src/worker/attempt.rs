@@ -254,15 +254,17 @@ impl Worker {
                 Trouble { class, retry_after: None, said: format!("(at its twin for trials) {said}") }
             }
             AttemptError::Account(AccountError::Ca(error)) | AttemptError::Order(OrderError::Ca(error)) => error.trouble(self.clock.now()),
-            AttemptError::Private(PrivateError::Ca(ca::CaError::Missing(folder))) => {
-                let said = format!("there is no CA in {}: `chandler ca init --permit …` makes one", folder.display());
-                Trouble { class: Class::Transient, retry_after: None, said }
-            }
-            AttemptError::Private(PrivateError::Ca(ca::CaError::Refused(refusal))) => {
-                let said = format!(
-                    "the private CA does not issue it: {refusal}; `chandler ca rotate` (with --permit for other names) makes one that does"
-                );
-                Trouble { class: Class::Configuration, retry_after: None, said }
+            AttemptError::Private(PrivateError::Ca(error)) => {
+                let said = match (error, error.mend(), &self.ca) {
+                    (ca::CaError::Refused(refusal), _, Some(ca)) => format!(
+                        "the private CA does not issue it: {refusal}; `chandler ca rotate --state {}` (with --permit for other names) makes one that does",
+                        ca::state(ca).display()
+                    ),
+                    (_, Some(mend), _) => format!("{error}; {mend}"),
+                    _ => with_causes(error),
+                };
+                let class = if matches!(error, ca::CaError::Refused(_)) { Class::Configuration } else { Class::Transient };
+                Trouble { class, retry_after: None, said }
             }
             // A disk that is full or ill: it passes, and nothing was lost, since it is asked before the CA is.
             other => Trouble { class: Class::Transient, retry_after: None, said: with_causes(other) },
