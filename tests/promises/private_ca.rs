@@ -115,8 +115,7 @@ async fn the_mirror_has_its_certificate_issued_and_renews_it_by_itself() {
     assert!(fails("check", &check()).contains("there is no CA in"));
     desk.ca("init --permit mirror.test,127.0.0.0/8");
     assert!(succeeds("check", check()).contains("issues until"), "names and ports are nothing to a CA of one's own");
-    mirror.signal("HUP");
-    operator.wait_for_readiness(200).await;
+    operator.wait_for_readiness(200).await; // Nobody has to say that it is there now.
     let first = tests::anybody::shown(mirror.host(), "mirror.test").await;
     desk.ca(&format!("export {} --out trust", mirror.host()));
     let root = reqwest::Certificate::from_pem(&fs::read(desk.path("trust/ca.pem")).expect("it was exported")).expect("a certificate");

@@ -138,9 +138,10 @@ impl Worker {
     async fn obtain(&self, occasion: Occasion<'_>, directory: &str, state: &mut State) -> Result<(), AttemptError> {
         let Occasion { due, folder, held, replaces, stop } = occasion;
         if let Some(ca) = &self.ca {
+            let (ca, wanted) = self.ready(ca)?; // What is not even asked for counts nowhere.
             state.history.ordered(self.clock.now());
             folder.save_state(state)?;
-            let bundle = self.issue(ca)?;
+            let bundle = self.issue(&ca, &wanted)?;
             return Ok(self.publish(folder, state, &Carried { bundle, replaced: false }, PRIVATE, due)?);
         }
         if let Some(staging) = self.rehearsal(folder, directory, state)? {
@@ -154,10 +155,16 @@ impl Worker {
         Ok(self.publish(folder, state, &carried, directory, due)?)
     }
 
-    /// By the private CA, which nobody else works on meanwhile.
-    fn issue(&self, ca: &Path) -> Result<Bundle, PrivateError> {
+    /// The private CA, which nobody else works on meanwhile, and what it would issue.
+    fn ready(&self, folder: &Path) -> Result<(Ca, Wanted), PrivateError> {
         let wanted = Wanted { identifiers: self.wish.identifiers.clone(), life: LEAF_LIFE, purpose: Purpose::Server };
-        let issued = Ca::open(ca)?.issue(&wanted, self.wish.key, self.clock.now())?;
+        let ca = Ca::open(folder)?;
+        ca.would_issue(&wanted, self.clock.now())?;
+        Ok((ca, wanted))
+    }
+
+    fn issue(&self, ca: &Ca, wanted: &Wanted) -> Result<Bundle, PrivateError> {
+        let issued = ca.issue(wanted, self.wish.key, self.clock.now())?;
         let key = issued.key.as_ref().map_or("", SecretKey::pem);
         Ok(Bundle::join(key, &issued.chain)?)
     }
@@ -226,6 +233,7 @@ impl Worker {
         let is_refusal = is_its && class == Class::Configuration;
         let asks_for_a_pause = class == Class::RateLimited || trouble.retry_after.is_some();
         let is_pause = is_its && !is_refusal && asks_for_a_pause && !is_under_way(occasion.folder, directory)?;
+        let was_said = class == Class::Local && state.history.setback.as_ref().is_some_and(|before| before.said == said);
         state.asked = false; // It was tried; the rest is the plan's.
         state.history.failed(now, trouble, &self.wish, expires);
         if is_refusal {
@@ -234,7 +242,11 @@ impl Worker {
             state.history.paused_by(now, directory);
         }
         let until = state.history.setback.as_ref().map(|setback| setback.until.to_string());
-        tracing::error!(tls.certificate = %self.name, until, "no new certificate: {said}");
+        if was_said {
+            tracing::debug!(tls.certificate = %self.name, until, "no new certificate: {said}"); // Each minute anew would fill the log.
+        } else {
+            tracing::error!(tls.certificate = %self.name, until, "no new certificate: {said}");
+        }
         occasion.folder.save_state(state)?;
         Ok(class)
     }
@@ -263,8 +275,7 @@ impl Worker {
                     (_, Some(mend), _) => format!("{error}; {mend}"),
                     _ => with_causes(error),
                 };
-                let class = if matches!(error, ca::CaError::Refused(_)) { Class::Configuration } else { Class::Transient };
-                Trouble { class, retry_after: None, said }
+                Trouble { class: Class::Local, retry_after: None, said }
             }
             // A disk that is full or ill: it passes, and nothing was lost, since it is asked before the CA is.
             other => Trouble { class: Class::Transient, retry_after: None, said: with_causes(other) },
