@@ -24,20 +24,20 @@ fn key() -> TsigKey {
 }
 
 /// Updates at `named`, and a wait for its zone's servers.
-fn updates(named: &Named, change: impl FnOnce(&mut Rfc2136)) -> Solvers {
+pub(super) fn updates(named: &Named, change: impl FnOnce(&mut Rfc2136)) -> Solvers {
     let mut server = Rfc2136 { key: key(), server: named.socket().to_string(), ttl: 5, zone: None };
     change(&mut server);
     let proofs = DnsProofs::new(DnsWriter::Rfc2136(server), Resolver::new(&[named.socket()]), Some(Duration::from_secs(20)));
     Solvers { dns: Some(Arc::new(proofs)), ..Solvers::default() }
 }
 
-fn pebble_at(named: &Named) -> Option<Pebble> {
+pub(super) fn pebble_at(named: &Named) -> Option<Pebble> {
     Pebble::start(Settings { dns: Some(named.socket()), ..Settings::default() })
 }
 
 type Change = fn(&mut Rfc2136);
 
-const PLACE: &str = "_acme-challenge.mirror.test";
+pub(super) const PLACE: &str = "_acme-challenge.mirror.test";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wildcard_and_its_own_name_are_proved_by_signed_updates_that_leave_nothing_behind() {
