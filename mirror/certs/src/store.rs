@@ -6,6 +6,7 @@
 //! certs/NAME/current           {"generation": 7}: the one in use
 //! certs/NAME/state.json        what was tried, and what the CA suggests
 //! certs/NAME/pending.json      the order under way, with its key, what CAs are to find as its proofs, and its TXT records
+//! certs/NAME/left.json         TXT records of orders that are over, which could not be taken away yet
 //! certs/NAME/trial/…           the same of an order at a CA's twin for trials
 //! certs/NAME/attended          held, by as many as like, while a worker looks after it
 //! certs/NAME/lock              held by whoever works on this certificate
@@ -21,6 +22,7 @@ mod account;
 mod barred;
 pub(crate) mod files;
 mod inherit;
+mod left;
 mod lock;
 mod name;
 mod pending;
@@ -36,6 +38,7 @@ use serde::{Deserialize, Serialize};
 
 pub use account::{AccountFolder, Saved};
 pub use files::put;
+pub use left::Left;
 pub use lock::Lock;
 pub use name::{CertName, CertNameError};
 pub use pending::{Pending, Proofs, Record};
@@ -278,6 +281,7 @@ impl CertFolder {
         errors.extend(self.state().err());
         errors.extend(self.pending().err());
         errors.extend(self.rehearsal().pending().err());
+        errors.extend(self.left().err().into_iter().chain(self.rehearsal().left().err()));
         let damaged = |error| match error {
             StoreError::Damaged { path, source } => Some((path, source.to_string())),
             _ => None, // Whoever needs that file says so.

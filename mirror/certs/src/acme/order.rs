@@ -233,13 +233,14 @@ impl Errand<'_> {
         };
         let stay = is_told.into_inner() && matches!(outcome, Err(OrderError::Stopped));
         presented.retain(|proof| !(stay && proof.way == Way::Dns));
-        let withdrawn: Vec<String> = presented.iter().map(|proof| proof.dns_value.clone()).collect();
+        let (mut gone, mut left) = (Vec::new(), Vec::new());
         for proof in presented {
-            self.solvers.withdraw(proof).await;
+            let value = proof.dns_value.clone();
+            if self.solvers.withdraw(proof).await { &mut gone } else { &mut left }.push(value);
         }
-        let forgotten = self.forget_records(pending, &withdrawn);
+        let noted = self.forget_records(pending, &gone).and_then(|()| self.leave_records(pending, &left));
         outcome?;
-        forgotten?;
+        noted?;
         if order.state().status == OrderStatus::Invalid { Err(self.unproved(order).await.into()) } else { Ok(()) }
     }
 
