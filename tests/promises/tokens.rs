@@ -299,6 +299,23 @@ fn is_taken(file: &Path) -> bool {
     !grant["taken"].is_null()
 }
 
+/// Over HTTP/2, where an answer that comes before the request's end is an error to curl.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_in_a_wrong_way_hears_it_though_more_was_sent_than_is_read() {
+    let Some(curl) = tools::require("curl") else { return };
+    let (hub, desk) = (hub(), Desk::new());
+    let mirror = desk.mirror(&hub, TOKENS, RULES).start();
+    fs::write(desk.path("body"), vec![b'x'; 32 << 10]).expect("ours");
+    let asked = [("PUT", "certificate", "2 405"), ("POST", "certificate", "2 403"), ("PUT", "ca.pem", "2 200")];
+    for (method, page, expected) in asked.into_iter().cycle().take(12) {
+        let mut command = Command::new(&curl);
+        command.args(["--http2", "--silent", "--show-error", "--insecure", "--max-time", "20", "--output", "/dev/null"]);
+        command.args(["--write-out", "%{http_version} %{http_code}", "--request", method, "--data-binary", "@body"]);
+        let output = command.arg(format!("{}/chandler/{page}", mirror.url())).current_dir(desk.path("")).output().expect("curl runs");
+        assert_eq!((text(&output.stdout).as_str(), text(&output.stderr).as_str()), (expected, ""), "{method} {page}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn over_plain_http_or_unasked_there_is_no_such_page() {
     let (hub, desk) = (hub(), Desk::new());
