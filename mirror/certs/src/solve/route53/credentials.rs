@@ -124,10 +124,9 @@ impl Credentials {
         {
             return Ok(found);
         }
-        if profile.is_none()
-            && let Some(found) = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"].into_iter().find(|name| environment.get(name).is_some())
-        {
-            return Err(CredentialsError::Unread { found: found.to_owned() });
+        // AWS_ROLE_ARN beside it says which role; alone it says nothing, to those tools as to us.
+        if profile.is_none() && environment.get(TOKEN_FILE).is_some() {
+            return Err(CredentialsError::Unread { found: TOKEN_FILE.to_owned() });
         }
         let (file, named) = (environment.file(), profile.or_else(|| environment.get("AWS_PROFILE")));
         let text = match tokio::fs::read_to_string(&file).await {
@@ -259,6 +258,8 @@ async fn text(request: RequestBuilder) -> Result<String, String> {
 /// Keys by which AWS's tools get credentials in ways of their own.
 const UNREAD: [&str; 6] =
     ["aws_access_key_id", "credential_process", "role_arn", "sso_account_id", "sso_session", "web_identity_token_file"];
+/// The variable that stands for a role that is assumed by a token.
+const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
 /// It is next door, or it is not there.
 const PATIENCE: Duration = Duration::from_secs(2);
 
