@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use certs::ca::{Ca, CaError, Purpose, Refusal, Wanted};
+use certs::store::StoreError;
 
 use crate::config::{Issuer, ListenerConfig, Names, PasswordSource, Problem, Problems, Resolved, TlsConfig, UpstreamConfig};
 use crate::enrolment::Enrolment;
@@ -64,6 +65,7 @@ fn unissued(resolved: &Resolved) -> Vec<Problem> {
     };
     let ca = match Ca::open_within(&folder, PATIENCE).and_then(|ca| ca.can_record().map(|()| ca)) {
         Ok(ca) => ca,
+        Err(CaError::Store(StoreError::Locked(_))) => return Vec::new(), // Somebody is at work on it.
         Err(error) => return vec![problem(*first, error.mend().map_or_else(|| chain(&error), |mend| format!("{error}; {mend}")))],
     };
     let refused = |(index, names): &(usize, Names)| {
