@@ -162,9 +162,10 @@ async fn a_machine_gets_key_certificate_and_roots_by_one_command_that_can_be_run
     fs::rename(desk.path("etc/client.key"), desk.path("etc/client.key.pending")).expect("ours");
     fs::write(desk.path("etc/client.key"), &first.key).expect("ours");
     desk.ca(&format!("token --cancel {} --state state", renewal.split('.').nth(1).expect("the second part")));
-    wrong(&desk.machine(&mirror, "etc"));
+    let told = right(&desk.machine(&mirror, "etc"));
     let finished = desk.written("etc");
-    assert_eq!((finished.chain, finished.key), (second.chain, second.key), "the pair is whole all the same");
+    assert_eq!((finished.chain, finished.key), (second.chain, second.key), "the pair is whole, and nothing was asked for: {told}");
+    wrong(&desk.machine(&mirror, "etc"));
     assert_untold(&mirror, &[&token, &renewal]);
 }
 

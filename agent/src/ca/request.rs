@@ -9,13 +9,15 @@
 //! DIR/ca.crt, client.cert, client.key
 //! ```
 //!
-//! Killed anywhere, the next run goes on with the same key, for which the same token gets the same certificate. Killed where certificate and key take their names, it finishes without one.
+//! Killed anywhere, the next run goes on with the same key, for which the same token gets the same certificate. Killed where certificate and key take their names, it finishes that, and neither token
+//! nor mirror is asked.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use certs::ca::{CaError, Received, ReceivedError, SecretKey, Token, concealed, output, seal};
+use certs::{Clock as _, SystemClock};
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Certificate, Client, RequestBuilder, StatusCode};
 use url::Url;
@@ -85,7 +87,10 @@ pub(super) fn request(args: &RequestArgs) -> Result<Said, CaFailure> {
         return Err(CaFailure::TokenItself);
     }
     let files = Files::of(&args.out);
-    files.finish()?;
+    if let Some(received) = files.finish()?.filter(|received| received.not_after > SystemClock.now()) {
+        let before = "the run before was ended when all was there but a file's name: it is finished, and nothing was asked for; run it again for another certificate";
+        return Ok(files.said(None, &received, vec![before.to_owned()]));
+    }
     let word = read_text(&args.token)?;
     let token: Token = word.trim().parse().map_err(|source| CaFailure::Token { path: args.token.clone(), source })?;
     let key = files.pending_key(args.key_type)?;
@@ -187,15 +192,13 @@ impl Files {
     }
 
     /// What a run that was killed between the two names left to do: until then engines have a pair that does not fit.
-    fn finish(&self) -> Result<(), CaFailure> {
-        let Some(key) = key_in(&self.pending)? else { return Ok(()) };
-        match read_text(&self.chain) {
-            Ok(chain) if Received::read(&chain, &key).is_ok() => {
-                output::write_secret(&self.key, key.pem())?;
-                Ok(output::remove(&self.pending)?)
-            }
-            _ => Ok(()), // It is not for this key, or there is none: the key waits for its own.
-        }
+    fn finish(&self) -> Result<Option<Received>, CaFailure> {
+        let Some(key) = key_in(&self.pending)? else { return Ok(None) };
+        // Where it is not for this key, or there is none, the key waits for its own.
+        let Some(received) = read_text(&self.chain).ok().and_then(|chain| Received::read(&chain, &key).ok()) else { return Ok(None) };
+        output::write_secret(&self.key, key.pem())?;
+        output::remove(&self.pending)?;
+        Ok(Some(received))
     }
 
     fn last_key(&self) -> Result<Option<SecretKey>, CaFailure> {
@@ -209,9 +212,14 @@ impl Files {
         }
         output::replace_pair((&self.chain, &received.chain), (&self.key, key.pem()))?;
         output::remove(&self.pending)?;
+        Ok(self.said(roots, received, Vec::new()))
+    }
+
+    fn said(&self, roots: Option<&str>, received: &Received, mut notes: Vec<String>) -> Said {
         let written = roots.map(|_| &self.authority).into_iter().chain([&self.chain, &self.key]);
         let data: Vec<String> = written.map(|path| path.display().to_string()).collect();
-        Ok(Said { data: data.join("\n") + "\n", notes: vec![format!("serial {}, until {}", received.serial, received.not_after)] })
+        notes.push(format!("serial {}, until {}", received.serial, received.not_after));
+        Said { data: data.join("\n") + "\n", notes }
     }
 }
 
