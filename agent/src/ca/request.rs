@@ -140,7 +140,7 @@ impl Desk {
         let anybody = Client::builder().tls_danger_accept_invalid_certs(true).https_only(true).redirect(reqwest::redirect::Policy::none());
         let anybody = anybody.timeout(PATIENCE).build().map_err(RequestFailure::Client)?;
         let url = at(url, "/chandler/ca.pem");
-        let (status, roots) = answer(&url, anybody.get(url.clone())).await?;
+        let (status, roots) = patiently(&PAUSES, || answer(&url, anybody.get(url.clone()))).await?;
         match status {
             StatusCode::OK if token.knows(&roots) => Ok(roots),
             StatusCode::OK => Err(RequestFailure::OtherRoots(url)),
@@ -151,14 +151,7 @@ impl Desk {
     async fn certify(&self, token: &Token, key: &SecretKey) -> Result<Received, CaFailure> {
         let (url, request) = (at(&self.url, "/chandler/certificate"), seal::bare_request(key).map_err(CaError::from)?);
         let ask = || self.client.post(url.clone()).header(AUTHORIZATION, format!("Bearer {}", token.word())).body(request.clone());
-        let (mut status, mut said) = answer(&url, ask()).await?;
-        for pause in PAUSES {
-            if status != StatusCode::SERVICE_UNAVAILABLE {
-                break;
-            }
-            tokio::time::sleep(pause).await; // A whole rack may have been switched on.
-            (status, said) = answer(&url, ask()).await?;
-        }
+        let (status, said) = patiently(&PAUSES, || answer(&url, ask())).await?;
         match status {
             StatusCode::CREATED => Ok(Received::read(&said, key).map_err(|source| RequestFailure::Unfit { url, source })?),
             StatusCode::FORBIDDEN if said.contains("\"TOKEN_USED\"") => Err(RequestFailure::Used(message(&said)).into()),
@@ -237,6 +230,22 @@ fn at(mirror: &Url, path: &str) -> Url {
     url
 }
 
+/// Asks again, while the mirror is busy: a whole rack may have been switched on.
+async fn patiently<F>(pauses: &[Duration], ask: impl Fn() -> F) -> F::Output
+where
+    F: Future<Output = Result<(StatusCode, String), RequestFailure>>,
+{
+    let mut answered = ask().await?;
+    for pause in pauses {
+        if answered.0 != StatusCode::SERVICE_UNAVAILABLE {
+            break;
+        }
+        tokio::time::sleep(*pause).await;
+        answered = ask().await?;
+    }
+    Ok(answered)
+}
+
 /// Status and text, of which there is little from a mirror, and no more is read from anybody.
 async fn answer(url: &Url, request: RequestBuilder) -> Result<(StatusCode, String), RequestFailure> {
     let failed = |source: reqwest::Error| RequestFailure::Ask { url: url.clone(), source: source.without_url() };
@@ -265,3 +274,24 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Between tries, while the CA is busy.
 const PAUSES: [Duration; 5] =
     [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_mirror_that_is_busy_is_asked_again_and_one_that_stays_so_is_believed() {
+        for (busy, status, asked) in [(0, 200, 1), (2, 200, 3), (9, 503, 4)] {
+            let count = Cell::new(0);
+            let ask = || {
+                count.set(count.get() + 1);
+                let status = if count.get() > busy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                std::future::ready(Ok((status, String::new())))
+            };
+            let answered = patiently(&[Duration::ZERO; 3], ask).await.expect("an answer");
+            assert_eq!((answered.0.as_u16(), count.get()), (status, asked));
+        }
+    }
+}
