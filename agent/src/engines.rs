@@ -4,10 +4,14 @@
 //! (effects, facts out) and one that plans (facts and wish in, steps out). Nothing here changes a machine: `apply` does, with the plan and nothing else.
 
 pub mod canary;
+pub mod certs_d;
 pub mod docker;
+pub mod files;
 pub mod mirror_url;
 pub mod plan;
+pub mod podman;
 pub mod process;
+pub mod program;
 pub mod wish;
 
 pub use self::mirror_url::{MirrorUrl, MirrorUrlError};
