@@ -5,6 +5,7 @@
 
 pub mod canary;
 pub mod certs_d;
+pub mod containerd;
 pub mod docker;
 pub mod files;
 pub mod mirror_url;
