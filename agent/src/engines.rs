@@ -7,6 +7,7 @@ pub mod buildkit;
 pub mod canary;
 pub mod certs_d;
 pub mod containerd;
+pub mod contents;
 pub mod docker;
 pub mod files;
 pub mod mirror_url;
