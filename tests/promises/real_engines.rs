@@ -14,6 +14,7 @@ mod client;
 mod exported;
 mod fall_over;
 mod foreign;
+mod put_behind;
 mod secure;
 mod spellings;
 
