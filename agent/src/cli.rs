@@ -5,6 +5,7 @@
 pub(crate) mod acme;
 pub(crate) mod ca;
 pub(crate) mod cert;
+pub(crate) mod machine;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -43,6 +44,16 @@ enum Command {
     Cert(cert::CertArgs),
     /// The account that orders the mirror's certificates, and what its CA offers
     Acme(acme::AcmeArgs),
+    /// Show what would put this machine's container engines behind the mirror, and change nothing
+    Plan(machine::PlanArgs),
+    /// Put this machine's container engines behind the mirror; whatever runs goes on
+    Apply(machine::ApplyArgs),
+    /// Prove by a pull that this machine's engines use the mirror
+    Verify(machine::VerifyArgs),
+    /// Take this machine's engines out again: every file as it was, to the byte
+    Undo(machine::UndoArgs),
+    /// Find what keeps this machine's engines from using the mirror
+    Doctor(machine::VerifyArgs),
     /// Print a completion script
     Completions {
         /// For this shell
@@ -146,6 +157,7 @@ pub(crate) enum Invocation {
     DefaultConfig,
     Help,
     Image(Order),
+    Machine(Box<machine::Task>),
     Mirror(Run),
 }
 
@@ -165,6 +177,11 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Inv
         (Some(Command::Acme(args)), _) => Ok(Invocation::Acme(Box::new(args))),
         (Some(Command::Ca(args)), _) => Ok(Invocation::Ca(Box::new(args))),
         (Some(Command::Cert(args)), _) => Ok(Invocation::Cert(Box::new(args))),
+        (Some(Command::Plan(args)), _) => Ok(on_machine(machine::Task::Plan(args))),
+        (Some(Command::Apply(args)), _) => Ok(on_machine(machine::Task::Apply(args))),
+        (Some(Command::Verify(args)), _) => Ok(on_machine(machine::Task::Verify(args))),
+        (Some(Command::Undo(args)), _) => Ok(on_machine(machine::Task::Undo(args))),
+        (Some(Command::Doctor(args)), _) => Ok(on_machine(machine::Task::Doctor(args))),
         (Some(Command::Completions { shell }), _) => Ok(Invocation::Completions(shell)),
         (Some(Command::Image(args)), _) => Ok(Invocation::Image(order(args))),
         (Some(Command::Mirror(args)), _) => {
@@ -179,6 +196,10 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Inv
         (None, Some(file)) => Ok(stand_in(Some(file))),
         (None, None) => Ok(bare(crate::load::is_drop_in())),
     }
+}
+
+fn on_machine(task: machine::Task) -> Invocation {
+    Invocation::Machine(Box::new(task))
 }
 
 /// Without any argument: the container image's start, or a person who wants to know.

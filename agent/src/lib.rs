@@ -1,7 +1,7 @@
 //! chandler: the command line.
 //!
 //! `cli` says what may be written, `load` finds and resolves the configuration, `logging` starts the log, `mirror` runs the service, `image`
-//! makes the container image, `ca` is the private CA, `cert` a person's word about certificates, `acme` about the account that orders them, `report` is the one place that prints an error. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration.
+//! makes the container image, `ca` is the private CA, `cert` a person's word about certificates, `acme` about the account that orders them, `machine` puts engines behind the mirror and takes them out (by `engines`, `edit`, `host`, `record` and `apply`), `report` is the one place that prints an error. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration, 3 `--check` found changes to make.
 
 mod acme;
 pub mod apply;
@@ -14,9 +14,13 @@ pub mod host;
 mod image;
 mod load;
 mod logging;
+mod machine;
 mod mirror;
+mod reach;
 pub mod record;
 mod report;
+mod settings;
+mod trust;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -24,6 +28,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 
+use crate::cli::machine::Task;
 use crate::cli::{Cli, Invocation};
 use crate::load::{LoadError, Loader};
 use crate::report::{Failure, Said};
@@ -33,13 +38,22 @@ pub fn main() -> ExitCode {
     // Once for the whole process; an embedding test may have done it already, with the same provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match cli::parse(std::env::args_os()) {
+        Ok(Invocation::Machine(task)) => machine(&task).unwrap_or_else(|failure| failure.report()),
         Ok(invocation) => run(invocation).map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS),
         Err(error) => report::usage(&error),
     }
 }
 
+/// On the machine's engines; 3: `--check` found changes to make.
+fn machine(task: &Task) -> Result<ExitCode, Failure> {
+    let answer = machine::run(task)?;
+    tell(&answer.said)?;
+    Ok(if answer.has_changes { ExitCode::from(3) } else { ExitCode::SUCCESS })
+}
+
 fn run(invocation: Invocation) -> Result<(), Failure> {
     match invocation {
+        Invocation::Machine(task) => machine(&task).map(|_| ()),
         Invocation::Acme(args) => {
             let resolved = Loader::without_accounts(args.config.source()).load()?;
             tell(&acme::run(&args.task, &resolved.config)?)

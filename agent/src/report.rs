@@ -14,6 +14,7 @@ use crate::cert::CertFailure;
 use crate::image::ImageError;
 use crate::load::LoadError;
 use crate::logging::LogError;
+use crate::machine::MachineFailure;
 use crate::mirror::RunError;
 
 /// What is printed: data, and notes beside it.
@@ -38,6 +39,8 @@ pub(crate) enum Failure {
     Load(#[from] LoadError),
     #[error(transparent)]
     Log(#[from] LogError),
+    #[error(transparent)]
+    Machine(#[from] MachineFailure),
     #[error("cannot write to standard output")]
     Print(#[source] io::Error),
     #[error(transparent)]
@@ -69,7 +72,8 @@ impl Failure {
             | Self::Image(ImageError::Terminal)
             | Self::Load(_)
             | Self::Log(_) => 2,
-            Self::Acme(_) | Self::Ca(_) | Self::Cert(_) | Self::Image(_) | Self::Print(_) | Self::Run(_) => 1,
+            Self::Machine(failure) if failure.is_usage() => 2,
+            Self::Acme(_) | Self::Ca(_) | Self::Cert(_) | Self::Image(_) | Self::Machine(_) | Self::Print(_) | Self::Run(_) => 1,
         }
     }
 
@@ -78,6 +82,7 @@ impl Failure {
             Self::Acme(error) => return error.hint(),
             Self::Ca(failure) => return failure.hint(),
             Self::Cert(error) => return error.hint(),
+            Self::Machine(error) => return error.hint().map(str::to_owned),
             Self::Run(RunError::Start(error)) => return error.hint(),
             _ => {}
         }
@@ -111,6 +116,7 @@ impl Failure {
             | Self::Cert(_)
             | Self::Image(_)
             | Self::Load(LoadError::Thread(_))
+            | Self::Machine(_)
             | Self::Print(_)
             | Self::Run(_) => None,
         }

@@ -30,7 +30,7 @@ async fn podman_is_put_behind_the_mirror_and_taken_out_to_the_byte() {
     let Some(podman) = Podman::start(MachineConfig::default()).await else { return };
     let files = Copy::of(podman.machine(), &["/etc/containers"]);
     let wish = site.wish();
-    let plan = podman::plan(&podman::look(&files.root(), &root(), &wish).await.expect("it can be looked at"), &wish);
+    let plan = podman::plan(&podman::look(&files.root(), &root(), &wish, false).await.expect("it can be looked at"), &wish);
     files.apply(&plan);
 
     podman.pull("docker.io/acme/secret:1").await.expect_success();
@@ -41,7 +41,7 @@ async fn podman_is_put_behind_the_mirror_and_taken_out_to_the_byte() {
     let left = podman.podman(["images", "--all", "--format", "{{.Names}}"]).await.expect_success();
     assert!(left.contains("acme/secret") && !left.contains("canary"), "{left}");
 
-    let again = podman::plan(&podman::look(&files.root(), &root(), &wish).await.expect("it can be looked at"), &wish);
+    let again = podman::plan(&podman::look(&files.root(), &root(), &wish, false).await.expect("it can be looked at"), &wish);
     assert_eq!(again.steps, []);
     files.undo(&plan);
     podman.rmi("docker.io/acme/secret:1").await.expect_success();
@@ -61,7 +61,7 @@ async fn a_service_of_podman_has_the_mirror_after_a_signal_and_is_the_same_proce
 
     let files = Copy::of(podman.machine(), &["/etc/containers"]);
     let wish = site.wish();
-    let facts = podman::look(&files.root(), &root(), &wish).await.expect("it can be looked at");
+    let facts = podman::look(&files.root(), &root(), &wish, false).await.expect("it can be looked at");
     files.apply(&podman::plan(&facts, &wish));
     assert_eq!(service::reported(&socket).await, Some(Vec::new()), "it keeps what it has read");
     hang_up(&socket);
@@ -77,7 +77,7 @@ async fn containerd_is_put_behind_the_mirror_and_taken_out_to_the_byte() {
     let files = Copy::of(containerd.machine(), &["/etc/containerd"]);
     files.write("/usr/bin/containerd", b"");
     let wish = site.wish();
-    let plan = containerd::plan(&containerd::look(&files.root(), &wish).await.expect("it can be looked at"), &wish, &[]);
+    let plan = containerd::plan(&containerd::look(&files.root(), &wish, false).await.expect("it can be looked at"), &wish, &[]);
     assert_eq!(plan.findings, [], "nothing waits for a restart");
     files.apply(&plan);
 
@@ -90,7 +90,7 @@ async fn containerd_is_put_behind_the_mirror_and_taken_out_to_the_byte() {
     let left = containerd.ctr(["namespaces", "list", "--quiet"]).await.expect_success();
     assert!(!left.contains("canary"), "{left}");
 
-    let again = containerd::look(&files.root(), &wish).await.expect("it can be looked at");
+    let again = containerd::look(&files.root(), &wish, false).await.expect("it can be looked at");
     assert_eq!(containerd::plan(&again, &wish, &wish.mirrors), Plan::default());
     files.undo(&plan);
     containerd.rmi("docker.io/acme/secret:1").await.expect_success();
@@ -117,9 +117,9 @@ async fn buildkitd_is_put_behind_the_mirror_and_its_file_taken_out_to_the_byte()
     let buildkit = BuildKit::start_after(MachineConfig::default(), |machine| {
         let files = Copy::of(machine, &["/etc/buildkit"]);
         files.write("/usr/bin/buildkitd", b"");
-        let plan = buildkit::plan(&buildkit::look(&files.root(), &root(), &wish).expect("it can be looked at"), &wish, &[]);
+        let plan = buildkit::plan(&buildkit::look(&files.root(), &root(), &wish, false).expect("it can be looked at"), &wish, &[]);
         files.apply(&plan);
-        let again = buildkit::look(&files.root(), &root(), &wish).expect("it can be looked at");
+        let again = buildkit::look(&files.root(), &root(), &wish, false).expect("it can be looked at");
         assert_eq!(buildkit::plan(&again, &wish, &wish.mirrors), Plan::default());
         planned = Some((plan, files.folder));
     });
@@ -147,7 +147,7 @@ async fn over_https_each_engine_knows_the_mirror_by_the_certificate_that_was_put
 
     let Some(podman) = Podman::start(MachineConfig::default()).await else { return };
     let files = Copy::of(podman.machine(), &["/etc/containers"]);
-    let plan = podman::plan(&podman::look(&files.root(), &root(), &wish).await.expect("it can be looked at"), &wish);
+    let plan = podman::plan(&podman::look(&files.root(), &root(), &wish, false).await.expect("it can be looked at"), &wish);
     files.apply(&plan);
     podman.pull("docker.io/acme/secret:1").await.expect_success();
     files.undo(&plan);
@@ -155,7 +155,7 @@ async fn over_https_each_engine_knows_the_mirror_by_the_certificate_that_was_put
     let Some(containerd) = Containerd::start(MachineConfig::default()).await else { return };
     let files = Copy::of(containerd.machine(), &["/etc/containerd"]);
     files.write("/usr/bin/containerd", b"");
-    let plan = containerd::plan(&containerd::look(&files.root(), &wish).await.expect("it can be looked at"), &wish, &[]);
+    let plan = containerd::plan(&containerd::look(&files.root(), &wish, false).await.expect("it can be looked at"), &wish, &[]);
     files.apply(&plan);
     containerd.pull("docker.io/acme/secret:1").await.expect_success();
     files.undo(&plan);
@@ -163,7 +163,7 @@ async fn over_https_each_engine_knows_the_mirror_by_the_certificate_that_was_put
     let buildkit = BuildKit::start_after(MachineConfig::default(), |machine| {
         let files = Copy::of(machine, &["/etc/buildkit"]);
         files.write("/usr/bin/buildkitd", b"");
-        files.apply(&buildkit::plan(&buildkit::look(&files.root(), &root(), &wish).expect("it can be looked at"), &wish, &[]));
+        files.apply(&buildkit::plan(&buildkit::look(&files.root(), &root(), &wish, false).expect("it can be looked at"), &wish, &[]));
     });
     let Some(buildkit) = buildkit.await else { return };
     copies_from(&buildkit, "acme/secret:1").await;

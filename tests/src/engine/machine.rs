@@ -1,4 +1,4 @@
-//! A private machine for one engine: namespaces with an own `/etc`, `/run`, process tree and, if asked for, network.
+//! A private machine for one engine: namespaces with an own `/etc`, `/run`, `/var/lib`, process tree and, if asked for, network.
 //!
 //! Its first process is a shell that waits on a pipe from the test, so that it ends with the test program even when that is killed, and the
 //! kernel then ends every process of the machine and takes its mounts away. Nothing on the real machine changes.
@@ -322,7 +322,10 @@ mount -t tmpfs tmpfs "$1/etc"
 mkdir "$1/etc/upper" "$1/etc/work"
 mount -t tmpfs tmpfs "$1/store"
 mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/etc/upper,workdir=$1/etc/work" /etc
+mkdir "$1/etc/var" "$1/etc/var-work"
+mount -t overlay overlay -o "lowerdir=/var/lib,upperdir=$1/etc/var,workdir=$1/etc/var-work" /var/lib
 rm -rf /etc/docker /etc/containers /etc/containerd /etc/cni /etc/buildkit
+rm -rf /var/lib/chandler
 mkdir /etc/docker /etc/containers
 [ ! -e /sys/class/net/lo ] || ip link set lo up
 echo "$pid"

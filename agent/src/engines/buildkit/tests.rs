@@ -159,7 +159,7 @@ fn a_look_finds_the_program_its_file_and_builders_of_root_and_users() {
         fs::write(file, text).expect("it can be written");
     }
     let root = Root::below(folder.path()).expect("a tree");
-    let facts = look(&root, &Asker { uid: 0, home: "/root".into() }, &one()).expect("it can be looked at");
+    let facts = look(&root, &Asker { uid: 0, home: "/root".into() }, &one(), false).expect("it can be looked at");
     assert_eq!(facts.daemons, [Daemon { pid: None, address: None, config: CONFIG.into(), is_behind: false }]);
     assert_eq!(facts.files.get(Path::new(CONFIG)), Some(&b"debug = true\n"[..]));
     let files: Vec<PathBuf> = facts.builders.into_iter().map(|builder| builder.file).collect();

@@ -41,16 +41,16 @@ pub struct Daemon {
     pub settings: Result<Settings, Misread>,
 }
 
-/// Looks at the machine.
-pub async fn look(root: &Root, wish: &Wish) -> Result<Facts, LookError> {
+/// Looks at the machine. `supposed`: it counts as there, and may come later.
+pub async fn look(root: &Root, wish: &Wish, supposed: bool) -> Result<Facts, LookError> {
     let processes = running(root, "containerd")?;
     let mut facts = Facts { distributions: kubernetes::look(root)?, ..Facts::default() };
     let own = processes.iter().find(|process| !is_anothers(process));
-    if own.is_some() || (processes.is_empty() && !found(root, &["containerd"]).is_empty()) {
+    if own.is_some() || (processes.is_empty() && (supposed || !found(root, &["containerd"]).is_empty())) {
         let daemon = daemon(root, own).await?;
         let is_dockers = daemon.settings.as_ref().is_ok_and(|settings| settings.without_cri);
         let has_docker = !found(root, &["dockerd"]).is_empty() && found(root, &["nerdctl"]).is_empty();
-        facts.daemon = Some(daemon).filter(|_| !(is_dockers && has_docker));
+        facts.daemon = Some(daemon).filter(|_| supposed || !(is_dockers && has_docker));
     }
     let folders: Vec<PathBuf> = facts.daemon.iter().flat_map(Daemon::folders).collect();
     for folder in &folders {

@@ -219,7 +219,7 @@ fn tree(files: &[(&str, &str)]) -> TempDir {
 async fn seen(files: &[(&str, &str)]) -> Facts {
     let tree = tree(files);
     let root = Root::below(tree.path()).expect("a tree");
-    look(&root, &one()).await.expect("it can be looked at")
+    look(&root, &one(), false).await.expect("it can be looked at")
 }
 
 #[tokio::test]

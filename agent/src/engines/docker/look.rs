@@ -61,8 +61,8 @@ pub enum LookError {
     Read(#[from] HostError),
 }
 
-/// All Docker engines: those that run, and the machine's own if it is installed and does not run.
-pub async fn look(tree: &(dyn Tree + Sync)) -> Result<Vec<Facts>, LookError> {
+/// All Docker engines: those that run, and the machine's own if it is installed and does not run, or if it is `supposed` to come.
+pub async fn look(tree: &(dyn Tree + Sync), supposed: bool) -> Result<Vec<Facts>, LookError> {
     let machine = Seen { tree, start: Start::of_machine(tree), site: Site::machine() };
     let mut found = Vec::new();
     if tree.is_this_machine() {
@@ -74,7 +74,7 @@ pub async fn look(tree: &(dyn Tree + Sync)) -> Result<Vec<Facts>, LookError> {
         }
     }
     let has_own = found.iter().any(|facts: &Facts| facts.owner == Owner::Machine);
-    if !has_own && INSTALLED.iter().any(|path| tree.exists(Path::new(path))) {
+    if !has_own && (supposed || INSTALLED.iter().any(|path| tree.exists(Path::new(path)))) {
         found.insert(0, machine.facts(None).await?);
     }
     Ok(found)

@@ -98,12 +98,12 @@ impl Service {
     }
 }
 
-/// Looks at the machine.
-pub async fn look(root: &Root, asker: &Asker, wish: &Wish) -> Result<Facts, LookError> {
+/// Looks at the machine. `supposed`: it counts as there, and may come later.
+pub async fn look(root: &Root, asker: &Asker, wish: &Wish, supposed: bool) -> Result<Facts, LookError> {
     let certs_d = if asker.uid == 0 { PathBuf::from(CERTS_D) } else { asker.home.join(".config/containers/certs.d") };
     let mut facts = Facts {
         programs: found(root, &PROGRAMS),
-        folder: root.is_folder(Path::new("/etc/containers"))?,
+        folder: supposed || root.is_folder(Path::new("/etc/containers"))?,
         system: (asker.uid == 0).then(Place::system),
         own: Some(Place::of_home(&asker.home)),
         others: if asker.uid == 0 { others(root, asker)? } else { Vec::new() },

@@ -372,7 +372,7 @@ fn tree(files: &[(&str, &str)]) -> TempDir {
 
 async fn seen(folder: &TempDir, uid: u32, home: &str) -> Facts {
     let root = Root::below(folder.path()).expect("a tree");
-    look(&root, &Asker { uid, home: home.into() }, &wish(&["https://m.example"])).await.expect("it can be looked at")
+    look(&root, &Asker { uid, home: home.into() }, &wish(&["https://m.example"]), false).await.expect("it can be looked at")
 }
 
 #[tokio::test]

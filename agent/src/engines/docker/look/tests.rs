@@ -20,7 +20,7 @@ async fn what_an_image_under_construction_would_start_is_read_from_its_files() {
         ("/etc/docker/certs.d/mirror:5000/ca.crt", "PEM"),
         ("/etc/docker/certs.d/mirror:5000/README", "no"),
     ]);
-    let found = look(&tree).await.expect("it can be read");
+    let found = look(&tree, false).await.expect("it can be read");
     let [facts] = &found[..] else { panic!("one engine: {found:?}") };
     assert_eq!((&facts.owner, facts.running.is_none(), &facts.config_file), (&Owner::Machine, true, &PathBuf::from("/etc/other.json")));
     assert!(facts.daemon_json.is_some());
@@ -43,7 +43,7 @@ async fn what_an_image_under_construction_would_start_is_read_from_its_files() {
 #[tokio::test]
 async fn without_a_unit_the_options_file_counts() {
     let tree = Files::of(&[("/usr/bin/dockerd", ""), ("/etc/default/docker", "#\nDOCKER_OPTS=\"-D --registry-mirror http://old\"\n")]);
-    let found = look(&tree).await.expect("it can be read");
+    let found = look(&tree, false).await.expect("it can be read");
     assert!(found[0].idle_flags.is_empty());
     assert_eq!(found[0].flags.last().map(|flag| flag.place.to_string()).as_deref(), Some("/etc/default/docker:2"));
     assert_eq!(found[0].config_file, PathBuf::from("/etc/docker/daemon.json"));
@@ -51,7 +51,7 @@ async fn without_a_unit_the_options_file_counts() {
 
 #[tokio::test]
 async fn where_no_docker_is_there_is_none() {
-    assert!(look(&Files::of(&[("/etc/default/docker", "DOCKER_OPTS=-D")])).await.expect("it can be read").is_empty());
+    assert!(look(&Files::of(&[("/etc/default/docker", "DOCKER_OPTS=-D")]), false).await.expect("it can be read").is_empty());
 }
 
 #[test]
