@@ -1,0 +1,85 @@
+//! Servers that are not what they should be, on ports of their own; the real mirror and TLS are the promises' subject.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::thread;
+
+use super::*;
+use crate::engines::Others;
+
+/// Gives each connection the next of these answers.
+fn server(answers: &'static [&'static str]) -> MirrorUrl {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    thread::spawn(move || {
+        for answer in answers {
+            let Ok((mut client, _)) = listener.accept() else { return };
+            let mut head = [0; 4096];
+            let _ = client.read(&mut head);
+            let _ = client.write_all(answer.as_bytes());
+        }
+    });
+    format!("http://{address}").parse().expect("a mirror's URL")
+}
+
+async fn seen(mirror: MirrorUrl) -> Verdict {
+    let wish = Wish { mirrors: vec![mirror], anchors: None, client: None, registries: Vec::new(), others: Others::Keep };
+    look(&wish, "0123456789abcdef0123456789abcdef").await.remove(0).verdict
+}
+
+const PING: &str = "HTTP/1.1 200 OK\r\ndocker-distribution-api-version: registry/2.0\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+const FOUND: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+const DENIED: &str = "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+const MISSING: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+const FAILED: &str = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+const TLS_PORT: &str =
+    "HTTP/1.1 400 Bad Request\r\ncontent-length: 48\r\nconnection: close\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+
+#[tokio::test]
+async fn what_answers_is_told_apart() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    assert_eq!(seen(server(&[PING, FOUND])).await, Verdict::Serves);
+    assert_eq!(seen(server(&[PING, DENIED])).await, Verdict::Denied);
+    assert_eq!(seen(server(&[DENIED])).await, Verdict::Denied);
+    assert!(matches!(seen(server(&[PING, MISSING])).await, Verdict::Other(what) if what.contains("canary")));
+    assert!(matches!(seen(server(&[FOUND])).await, Verdict::Other(what) if what.contains("registry's header")));
+    assert_eq!(seen(server(&[FAILED])).await, Verdict::Fails(StatusCode::BAD_GATEWAY));
+    assert_eq!(seen(server(&[TLS_PORT])).await, Verdict::Tls(TlsFault::TlsThere));
+    let secure = server(&[FOUND]).to_string().replace("http://", "https://").parse().expect("a URL");
+    assert_eq!(seen(secure).await, Verdict::Tls(TlsFault::PlainThere));
+}
+
+#[tokio::test]
+async fn who_is_not_there_is_told_apart() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let nobody = {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        format!("http://{}", listener.local_addr().expect("bound"))
+    };
+    assert_eq!(seen(nobody.parse().expect("a URL")).await, Verdict::Refused);
+    assert!(matches!(seen("http://mirror.invalid:5000".parse().expect("a URL")).await, Verdict::NoAddress(_)));
+}
+
+#[test]
+fn every_verdict_says_what_to_do() {
+    let mirror: MirrorUrl = "https://mirror.example".parse().expect("a URL");
+    let faults = [TlsFault::PlainThere, TlsFault::TlsThere, TlsFault::UnknownCa, TlsFault::OtherName, TlsFault::NotNow, TlsFault::Client];
+    let verdicts = [
+        Verdict::Denied,
+        Verdict::Fails(StatusCode::SERVICE_UNAVAILABLE),
+        Verdict::NoAddress("no such name".into()),
+        Verdict::Other("it answers 404 to /v2/".into()),
+        Verdict::Refused,
+        Verdict::Silent,
+        Verdict::Broken("reset".into()),
+    ];
+    let all = verdicts.into_iter().chain(faults.into_iter().map(Verdict::Tls));
+    let told = all.map(|verdict| {
+        let (what, mend) = Seen { mirror: mirror.clone(), skew: None, verdict }.trouble().expect("it is one");
+        format!("{what}\n    {mend}")
+    });
+    insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"));
+    let seen = |skew| Seen { mirror: mirror.clone(), skew: Some(Duration::from_secs(skew)), verdict: Verdict::Serves };
+    assert_eq!(seen(300).trouble(), None);
+    assert!(seen(301).trouble().is_some_and(|(what, _)| what.contains("301 s")));
+}
