@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod command_line;
+pub mod contents;
 pub mod engine;
 pub mod facts;
 pub mod look;

@@ -1,0 +1,140 @@
+//! What is to be done on a machine that chandler may have changed before.
+//!
+//! Each engine is planned as if chandler had never been here: every file of ours is first taken for what it would be without us. So a second apply finds nothing to do, another
+//! mirror takes the first one's place, and what is no longer needed goes back to what it was.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::look::{Machine, blocked};
+use crate::apply::{ApplyError, Editor, End, Undoing, base};
+use crate::engines::{Change, Daemon, Engine, Plan, Step, Weight, Wish};
+use crate::record::{Entry, Record};
+
+/// Two plans, run one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    /// What the wish needs.
+    pub(crate) plan: Plan,
+    /// Files of ours that it no longer needs.
+    pub(crate) rest: Undoing,
+}
+
+impl Draft {
+    /// Whether anything would be done.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.plan.steps.is_empty() && self.rest.plan.steps.is_empty()
+    }
+
+    /// Both, as a person reads them.
+    pub(crate) fn whole(&self) -> Plan {
+        let mut whole = self.plan.clone();
+        whole.extend(self.rest.plan.clone());
+        whole
+    }
+
+    /// Engines that are left as they are until somebody mends something.
+    pub(crate) fn blocked(&self) -> bool {
+        self.plan.findings.iter().any(|finding| finding.weight == Weight::Blocks)
+    }
+}
+
+/// Makes it for these engines.
+pub(crate) fn draft(machine: &Machine, engines: &[Engine], wish: &Wish, record: &Record) -> Result<Draft, ApplyError> {
+    let mut draft = Draft::default();
+    for engine in engines {
+        let (plan, rest) = One { engine: *engine, machine, record }.draft(wish)?;
+        draft.plan.extend(plan);
+        draft.rest.plan.extend(rest.plan);
+        draft.rest.ends.extend(rest.ends);
+    }
+    Ok(draft)
+}
+
+struct One<'a> {
+    engine: Engine,
+    machine: &'a Machine,
+    record: &'a Record,
+}
+
+impl One<'_> {
+    fn draft(&self, wish: &Wish) -> Result<(Plan, Undoing), ApplyError> {
+        let mut supposed = self.machine.clone();
+        for entry in self.entries() {
+            match self.base(entry)? {
+                Ok(base) => supposed.suppose_file(self.engine, &entry.path, base),
+                Err(why) => return Ok((self.unreadable(&entry.path, &why), Undoing::default())),
+            }
+        }
+        let mut plan = supposed.plan(self.engine, wish);
+        if plan.findings.iter().any(|finding| finding.weight == Weight::Blocks) {
+            return Ok((plan, Undoing::default()));
+        }
+        let wanted: BTreeSet<PathBuf> = plan.steps.iter().filter_map(Step::change).map(|change| change.path.clone()).collect();
+        plan.steps = self.needed(plan.steps)?;
+        Ok((plan, self.rest(&wanted)?))
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.record.entries().iter().filter(|entry| entry.engine == self.engine)
+    }
+
+    /// What is not so yet, from what the files hold now.
+    fn needed(&self, steps: Vec<Step>) -> Result<Vec<Step>, ApplyError> {
+        let mut needed = Vec::new();
+        for step in steps {
+            match step {
+                Step::Write(change) => {
+                    let before = if self.is_ours(&change.path) { self.now(&change.path)? } else { change.before.clone() };
+                    if before != change.after {
+                        needed.push(Step::Write(Change { before, ..change }));
+                    }
+                }
+                Step::Reload(reload) => needed.push(Step::Reload(reload)),
+            }
+        }
+        let writes = needed.iter().any(|step| step.change().is_some());
+        // One that does not say what it works by is told when a file changes, and not each time.
+        needed.retain(|step| writes || !matches!(step, Step::Reload(reload) if self.keeps_silent(&reload.daemon)));
+        Ok(needed)
+    }
+
+    /// Of a file that is not in the record, the plan knows what it holds.
+    fn is_ours(&self, path: &Path) -> bool {
+        self.record.entry(path).is_some()
+    }
+
+    fn keeps_silent(&self, daemon: &Daemon) -> bool {
+        self.machine.podman.services.iter().any(|service| service.daemon == *daemon && service.reported.is_none())
+    }
+
+    /// Files of ours that the plan does not name go back to what they were.
+    fn rest(&self, wanted: &BTreeSet<PathBuf>) -> Result<Undoing, ApplyError> {
+        let mut rest = Undoing::default();
+        for entry in self.entries().filter(|entry| !wanted.contains(&entry.path)) {
+            let Ok(after) = self.base(entry)? else { continue };
+            let before = self.now(&entry.path)?;
+            let mode = entry.original.nature().map_or(0o644, |nature| nature.mode);
+            let change = Change { engine: self.engine, path: entry.path.clone(), before, after, mode, secret: entry.secret };
+            rest.plan.steps.extend((change.before != change.after).then_some(Step::Write(change)));
+            rest.ends.push(End { engine: self.engine, path: entry.path.clone() });
+        }
+        Ok(rest)
+    }
+
+    fn base(&self, entry: &Entry) -> Result<Result<Option<Vec<u8>>, String>, ApplyError> {
+        let place = self.record.root().resolve(&entry.path)?;
+        let real = place.real.clone();
+        let now = self.record.root().read_at(place)?.map(|found| found.bytes);
+        Ok(base(self.record, self.machine as &dyn Editor, &entry.path, &real, now.as_deref()))
+    }
+
+    fn now(&self, path: &Path) -> Result<Option<Vec<u8>>, ApplyError> {
+        Ok(self.record.root().read(path)?.map(|found| found.bytes))
+    }
+
+    fn unreadable(&self, path: &Path, why: &str) -> Plan {
+        let what = format!("{} was edited since chandler changed it, and cannot be understood: {why}", path.display());
+        Plan { steps: Vec::new(), findings: vec![blocked(self.engine, what, "mend the file, and run this again")] }
+    }
+}
