@@ -59,6 +59,11 @@ pub fn put_behind(
         text = listed(&text, registry, &names)?;
     }
     for mirror in ours {
+        let name = mirror.url.authority();
+        if previous.iter().any(|url| url.authority() == name) && !says(&text, mirror)? {
+            // What an earlier apply said and this one would not, such as a CA, goes with its table.
+            text = without_reach(&text, &[name])?;
+        }
         text = reached(&text, mirror)?;
     }
     Ok(text)
@@ -116,6 +121,16 @@ fn listed(text: &str, registry: &str, names: &[String]) -> Result<String, Misrea
         }
         (None, item) => Err(odd(&toml, item, &format!("{MIRRORS} = {}", list(names)))),
     }
+}
+
+/// Whether the table of a mirror's name says of it what we would, and no more of that.
+fn says(text: &str, mirror: &Mirror) -> Result<bool, Misread> {
+    let toml = Toml::parse(text)?;
+    let item = toml.item(&["registry", &mirror.url.authority()]);
+    let table = item.and_then(Item::as_table_like);
+    let http = table.and_then(|table| table.get("http")).and_then(Item::as_bool).unwrap_or_default();
+    let ca = item.map(|item| toml.strings(item, "ca")).transpose()?.flatten().unwrap_or_default();
+    Ok(http != mirror.url.is_secure() && ca == mirror.ca && table.and_then(keypair) == mirror.client)
 }
 
 /// How a mirror is reached, said in the table of its name.

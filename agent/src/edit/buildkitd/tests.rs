@@ -81,6 +81,13 @@ fn a_mirror_that_learns_tls_says_so() {
 }
 
 #[test]
+fn a_ca_that_is_no_longer_needed_goes() {
+    let text = put(THEIRS, &[secure()]);
+    let now = put_behind(Some(&text), &hub(), &[mirror("https://mine.test:5000")], &[secure().url], Others::Keep).expect("valid");
+    assert_eq!(now, put(THEIRS, &[mirror("https://mine.test:5000")]));
+}
+
+#[test]
 fn those_of_an_earlier_apply_give_way_everywhere() {
     let text =
         put_behind(Some(THEIRS), &[hub(), vec!["ghcr.io".into()]].concat(), &[mirror("http://old:1")], &[], Others::Keep).expect("valid");
