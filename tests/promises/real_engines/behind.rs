@@ -51,6 +51,8 @@ async fn is_put_behind_and_back(release: Release) {
     fs::write(folder.join("original"), &before).expect("it can be written");
     let back = agent(&docker, &["set", &folder.join("original").display().to_string()]).await.expect_success();
     assert!(back.contains("shows []"), "{back}");
+    let hosts = docker.machine().inside("/etc/docker/certs.d/docker.io/hosts.toml");
+    assert_eq!(fs::remove_file(hosts).is_ok(), release == Release::V29, "only the newer one is told of its mirrors there");
     assert_eq!(daemon_json(&docker), before);
     let proof = agent(&docker, &["verify", &mirror]).await.expect_success();
     assert!(proof.contains("Failed"), "there is no mirror any more: {proof}");
@@ -178,6 +180,21 @@ async fn a_mirror_that_is_gone_proves_nothing_though_pulls_go_on() {
     let proof = agent(&docker, &["verify", &url]).await.expect_success();
     assert!(proof.contains("Failed") && proof.contains("refused"), "{proof}");
     docker.pull("library/plain:1").await.expect_success();
+}
+
+/// By `registry-mirrors` alone it would not: there one client serves the mirror, which on loopback may have any certificate, and the Hub.
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_29_behind_a_mirror_on_loopback_still_asks_whose_certificate_the_hub_has() {
+    let (near, stranger) = (Hub::start(), Hub::builder().tls().name("registry-1.docker.io").start().expect("loopback has free ports"));
+    stranger.set(|settings| (settings.auth, settings.redirects) = (Auth::Open, false));
+    stranger.image("library/plain").tag("1").push();
+    let config = MachineConfig { hub: Some(stranger.address(Host::Registry)), ..MachineConfig::default() };
+    let Some(docker) = Dockerd::start(Release::V29, config).await else { return };
+    let mirror = Program::of_hub(&near.url()).start();
+    agent(&docker, &["apply", mirror.url()]).await.expect_success();
+    docker.pull("library/plain:1").await.expect_failure();
+    assert!(docker.machine().log().contains("registry-1.docker.io/v2/library/plain/manifests/1\\\": tls: failed to verify certificate"));
+    assert!(stranger.count().all().is_empty(), "{}", stranger.count().summary());
 }
 
 /// Runs the library's parts on the engine's machine.
