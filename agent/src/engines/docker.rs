@@ -1,6 +1,6 @@
 //! Docker: the machine's dockerd, and users' rootless ones.
 //!
-//! [`look`] gathers [`Facts`], [`plan`] makes steps of them and of a wish (pure), [`reload`] has a running daemon read its file and sees that it did, [`verify`] proves by a pull that it uses the mirror.
+//! [`look()`] gathers [`Facts`], [`plan()`] makes steps of them and of a wish (pure), [`reload()`] has a running daemon read its file and sees that it did, [`verify()`] proves by a pull that it uses the mirror.
 //! Beside them: `command_line`, `unit` and `proxy` read what a daemon is told by others than its file (pure), `api` is what it is asked.
 
 pub mod api;

@@ -49,6 +49,7 @@ async fn is_put_behind_and_back(release: Release) {
     chandler(&docker, &["doctor", "--mirror", &mirror]).await.expect_success();
 
     chandler(&docker, &["undo"]).await.expect_success();
+    assert!(!docker.machine().inside("/etc/docker/certs.d/docker.io/hosts.toml").exists());
     assert_eq!(daemon_json(&docker), before);
     assert!(!docker.machine().inside("/var/lib/chandler/agent/record.json").exists(), "nothing of ours is left");
     let said = chandler(&docker, &["verify", "--mirror", &mirror]).await.expect_failure();
@@ -175,6 +176,21 @@ async fn a_mirror_that_is_gone_proves_nothing_though_pulls_go_on() {
         assert!(said.contains("the mirror is not used") && said.contains("nobody listens at"), "{said}");
     }
     docker.pull("library/plain:1").await.expect_success();
+}
+
+/// By `registry-mirrors` alone it would not: there one client serves the mirror, which on loopback may have any certificate, and the Hub.
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_29_behind_a_mirror_on_loopback_still_asks_whose_certificate_the_hub_has() {
+    let (near, stranger) = (Hub::start(), Hub::builder().tls().name("registry-1.docker.io").start().expect("loopback has free ports"));
+    stranger.set(|settings| (settings.auth, settings.redirects) = (Auth::Open, false));
+    stranger.image("library/plain").tag("1").push();
+    let config = MachineConfig { hub: Some(stranger.address(Host::Registry)), ..MachineConfig::default() };
+    let Some(docker) = Dockerd::start(Release::V29, config).await else { return };
+    let mirror = Program::of_hub(&near.url()).start();
+    chandler(&docker, &["apply", "--mirror", mirror.url()]).await.expect_success();
+    docker.pull("library/plain:1").await.expect_failure();
+    assert!(docker.machine().log().contains("registry-1.docker.io/v2/library/plain/manifests/1\\\": tls: failed to verify certificate"));
+    assert!(stranger.count().all().is_empty(), "{}", stranger.count().summary());
 }
 
 /// The real program on the engine's machine.

@@ -10,9 +10,10 @@
 //!
 //! Trust comes before what needs it, and goes after. Files of our own name stand beside what others have in the same folder, since Docker reads all of it.
 //!
-//! Docker 28 and newer ask mirrors of `registry-mirrors` with the certificates of `certs.d/docker.io`, for the `BuildKit` inside and the containerd store: a mirror with a private CA, or one that
-//! wants a client certificate, is not to be reached so. There, and where somebody made one already, `hosts.toml` names the mirrors: all that `registry-mirrors` names, which Docker then does not
-//! look at, in the same order. So it matters to nobody which of the two an engine reads.
+//! Docker 28 and newer ask the Hub and the mirrors of `registry-mirrors` through one and the same TLS client, for the `BuildKit` inside and the containerd store. It knows the certificates of
+//! `certs.d/docker.io` only, so a mirror with a private CA, or one that wants a client certificate, is not to be reached; and beside a mirror on loopback, which may have any certificate, the
+//! Hub may have any as well. There, and where somebody made one already, `hosts.toml` names the mirrors, each with a client of its own: all that `registry-mirrors` names, which Docker then does
+//! not look at, in the same order. So it matters to nobody which of the two an engine reads.
 
 mod findings;
 #[cfg(test)]
@@ -160,9 +161,10 @@ impl Planner<'_> {
         Ok(steps)
     }
 
+    /// Where `registry-mirrors` is not enough, or takes the Hub's certificate unseen.
     fn hub_needs_hosts(&self) -> bool {
         let is_there = self.facts.trusted(&self.facts.folder("docker.io").join(HOSTS)).is_some();
-        let is_needed = self.wish.mirrors.iter().any(|mirror| needs_trust(mirror, self.wish));
+        let is_needed = self.wish.mirrors.iter().any(|mirror| mirror.is_loopback() || needs_trust(mirror, self.wish));
         self.facts.reads_hosts() != Some(false) && (is_there || is_needed)
     }
 

@@ -12,6 +12,12 @@ use crate::engines::wish::ClientPair;
 #[test]
 fn a_machine_with_nothing_gets_one_key_and_a_reload() {
     insta::assert_snapshot!(shown(&plan(&facts(None, V29), &wish(&["http://127.0.0.1:5000"]), &[])), @r#"
+    write /etc/docker/certs.d/docker.io/hosts.toml 644
+      server = "https://registry-1.docker.io"
+      
+      [host."http://127.0.0.1:5000"]
+        capabilities = ["pull", "resolve"]
+        dial_timeout = "2s"
     write /etc/docker/daemon.json 644
       {
         "registry-mirrors": ["http://127.0.0.1:5000"]
@@ -112,6 +118,12 @@ fn newer_engines_are_told_of_them_in_hosts_toml_too() {
 fn other_registries_are_told_of_where_the_engine_reads_it() {
     let wish = Wish { registries: vec!["ghcr.io".to_owned()], ..wish(&["http://127.0.0.1:5000"]) };
     insta::assert_snapshot!(shown(&plan(&facts(Some("{}"), V29), &wish, &[])), @r#"
+    write /etc/docker/certs.d/docker.io/hosts.toml 644
+      server = "https://registry-1.docker.io"
+      
+      [host."http://127.0.0.1:5000"]
+        capabilities = ["pull", "resolve"]
+        dial_timeout = "2s"
     write /etc/docker/certs.d/ghcr.io/hosts.toml 644
       server = "https://ghcr.io"
       
@@ -275,6 +287,12 @@ fn misspelt_keys_and_an_empty_file_are_named() {
     insta::assert_snapshot!(shown(&plan(&facts(Some("{\"registry-mirror\": [\"http://x\"]}"), V29), &wish(&["http://127.0.0.1:5000"]), &[])), @r#"
     Warns: /etc/docker/daemon.json:1:2: `registry-mirror` is no key of dockerd, which ignores it; registry-mirrors is one
         rename it to registry-mirrors, or take it out
+    write /etc/docker/certs.d/docker.io/hosts.toml 644
+      server = "https://registry-1.docker.io"
+      
+      [host."http://127.0.0.1:5000"]
+        capabilities = ["pull", "resolve"]
+        dial_timeout = "2s"
     write /etc/docker/daemon.json 644
       {"registry-mirror": ["http://x"], "registry-mirrors": ["http://127.0.0.1:5000"]}
     reload 7: ["http://127.0.0.1:5000/"] []
@@ -286,6 +304,12 @@ fn misspelt_keys_and_an_empty_file_are_named() {
     insta::assert_snapshot!(shown(&plan(&facts(Some("\n"), V29), &wish(&["http://127.0.0.1:5000"]), &[])), @r#"
     Warns: /etc/docker/daemon.json is empty: dockerd before 23.0 does not start with it
         nothing: chandler writes it anew; an undo makes it empty again
+    write /etc/docker/certs.d/docker.io/hosts.toml 644
+      server = "https://registry-1.docker.io"
+      
+      [host."http://127.0.0.1:5000"]
+        capabilities = ["pull", "resolve"]
+        dial_timeout = "2s"
     write /etc/docker/daemon.json 644
       {
         "registry-mirrors": ["http://127.0.0.1:5000"]
@@ -301,6 +325,12 @@ fn an_engine_that_does_not_run_or_cannot_be_asked_gets_its_files_and_no_reload()
     insta::assert_snapshot!(shown(&plan(&facts, &wish(&["http://127.0.0.1:5000"]), &[])), @r#"
     Restart: Docker (process 7) cannot be asked: it listens on no Unix socket, only on tcp://0.0.0.0:2375
         the files are written, and `kill -HUP 7` has it read them, unseen by chandler
+    write /etc/docker/certs.d/docker.io/hosts.toml 644
+      server = "https://registry-1.docker.io"
+      
+      [host."http://127.0.0.1:5000"]
+        capabilities = ["pull", "resolve"]
+        dial_timeout = "2s"
     write /etc/docker/daemon.json 644
       {
         "registry-mirrors": ["http://127.0.0.1:5000"]
@@ -310,6 +340,12 @@ fn an_engine_that_does_not_run_or_cannot_be_asked_gets_its_files_and_no_reload()
     insta::assert_snapshot!(shown(&plan(&facts, &wish(&["http://127.0.0.1:5000"]), &[])), @r#"
     Warns: Docker does not run: nothing is reloaded, it reads its files when it starts
         `chandler verify` once it runs
+    write /etc/docker/certs.d/docker.io/hosts.toml 644
+      server = "https://registry-1.docker.io"
+      
+      [host."http://127.0.0.1:5000"]
+        capabilities = ["pull", "resolve"]
+        dial_timeout = "2s"
     write /etc/docker/daemon.json 644
       {
         "registry-mirrors": ["http://127.0.0.1:5000"]
