@@ -242,7 +242,19 @@ mod tests {
                 "mirrors: http://a",
             ]
             .map(told)
-            .join("\n")
+            .join("\n"),
+            @r#"
+        no mirror is named
+        no mirror is named
+        agent.yaml is not understood: unknown field `mirror`, expected one of `mirrors`, `ca`, `client`, `engines`, `registries`, `others` at line 1 column 2
+        agent.yaml: mirrors: `mirror:5000` lacks its scheme: write http://HOST:PORT or https://HOST[:PORT]
+        agent.yaml: others: `keep` is neither prepend nor replace
+        Docker Hub is always pulled through the mirror; registries names others
+        `ghcr.io/x` is no registry: write a host, and its port where it has one, such as ghcr.io or registry.corp:5000
+        agent.yaml: ca: no fingerprint: write sha256: and 64 hexadecimal digits, as `chandler ca export` prints it
+        a CA by its fingerprint is fetched from a mirror over HTTPS, and none is named by https://
+        agent.yaml is not understood: mirrors: invalid type: string "http://a", expected a sequence at line 1 column 10
+        "#
         );
     }
 }

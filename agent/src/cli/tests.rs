@@ -123,6 +123,12 @@ fn help_says_what_may_be_written() {
       ca           A CA of your own: for the mirror's certificate, and for clients'
       cert         The mirror's certificates: how they stand, renew, roll back, import, export
       acme         The account that orders the mirror's certificates, and what its CA offers
+      plan         Show what would put this machine's container engines behind the mirror, and change
+                   nothing
+      apply        Put this machine's container engines behind the mirror; whatever runs goes on
+      verify       Prove by a pull that this machine's engines use the mirror
+      undo         Take this machine's engines out again: every file as it was, to the byte
+      doctor       Find what keeps this machine's engines from using the mirror
       completions  Print a completion script
 
     Arguments:

@@ -78,7 +78,34 @@ fn every_verdict_says_what_to_do() {
         let (what, mend) = Seen { mirror: mirror.clone(), skew: None, verdict }.trouble().expect("it is one");
         format!("{what}\n    {mend}")
     });
-    insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"));
+    insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"), @r#"
+    https://mirror.example refuses this machine (403)
+        `access` in the mirror's configuration says who may read: add this machine's network, or give it a client certificate (--client-cert)
+    https://mirror.example answers 503 Service Unavailable
+        its log and its /readyz say why; until then engines go to the Hub
+    the name mirror.example leads nowhere from this machine (no such name)
+        look at /etc/resolv.conf and /etc/hosts, or name the mirror by its address
+    what answers at https://mirror.example is no chandler mirror: it answers 404 to /v2/
+        is it the right port? Another program or a proxy may stand there
+    nobody listens at mirror.example (connection refused)
+        is the mirror running, and is this the port of one of its listeners? By itself it listens on 127.0.0.1:5000 only
+    mirror.example does not answer within 10 s
+        a firewall on the way, or a mirror that hangs: let this machine reach port 443
+    the connection to mirror.example broke: reset
+        a proxy, a firewall, or a mirror that is restarting
+    https://mirror.example: plain HTTP is spoken there, not HTTPS
+        write http://mirror.example, or let the listener serve HTTPS (listeners[].tls)
+    https://mirror.example: HTTPS is spoken there, not plain HTTP
+        write https://mirror.example
+    https://mirror.example: this machine does not know the CA of its certificate
+        --ca FILE, or --ca sha256:… with the fingerprint that `chandler ca export` prints beside the mirror
+    https://mirror.example: its certificate is for other names than mirror.example
+        use a name that is in it, or add mirror.example to the listener's names: `openssl s_client -connect mirror.example:443 </dev/null` shows them
+    https://mirror.example: its certificate is not valid at this machine's time
+        `date` on both machines; `chandler cert status` beside the mirror says when it ends and why it was not renewed
+    https://mirror.example does not take this machine's client certificate
+        --client-cert and --client-key name the pair; `chandler ca request` gets one by a token
+    "#);
     let seen = |skew| Seen { mirror: mirror.clone(), skew: Some(Duration::from_secs(skew)), verdict: Verdict::Serves };
     assert_eq!(seen(300).trouble(), None);
     assert!(seen(301).trouble().is_some_and(|(what, _)| what.contains("301 s")));
