@@ -194,7 +194,7 @@ async fn docker_29_behind_a_mirror_on_loopback_still_asks_whose_certificate_the_
 }
 
 /// The real program on the engine's machine.
-async fn chandler(docker: &Dockerd, arguments: &[&str]) -> Answer {
+pub(super) async fn chandler(docker: &Dockerd, arguments: &[&str]) -> Answer {
     let mut command = docker.machine().command(&program_path());
     // What else is installed where the tests run has no configuration on this machine.
     command.args(arguments).args(["--engine", "docker"]);
