@@ -21,6 +21,7 @@ use warp::filters::BoxedFilter;
 
 use crate::canary::{Canaries, Nonce};
 use crate::enrolment::Enrolment;
+use crate::programs::Programs;
 use crate::registry::{Answering, Registry, RegistryBody};
 use crate::server::{FilterBody, serve_filter};
 use crate::telemetry::Origin;
@@ -30,6 +31,7 @@ use crate::tls::Certificates;
 pub(crate) struct Surface<P> {
     enrolment: Option<Arc<Enrolment>>,
     pages: P,
+    programs: Arc<Programs>,
     registry: Arc<ArcSwap<Registry>>,
 }
 
@@ -40,7 +42,8 @@ pub(crate) fn surface(
     certificates: Arc<Certificates>,
     enrolment: Option<Arc<Enrolment>>,
 ) -> impl Serve {
-    Surface { enrolment, pages: serve_filter(proof(certificates).or(pages(canaries)).unify().boxed()), registry }
+    let pages = serve_filter(proof(certificates).or(pages(canaries)).unify().boxed());
+    Surface { enrolment, pages, programs: Programs::new(), registry }
 }
 
 /// What a listener answers that is there for CAs only.
@@ -72,6 +75,7 @@ where
             let enrolment = self.enrolment.as_ref().filter(|enrolment| enrolment.serves(&request));
             let answering: Page = match enrolment {
                 Some(enrolment) => Box::pin(Arc::clone(enrolment).answer(request)),
+                None if Programs::serves(request.uri().path()) => Box::pin(Arc::clone(&self.programs).answer(request)),
                 None => Box::pin((self.pages)(request)),
             };
             return Serving::Page(Box::pin(async move {

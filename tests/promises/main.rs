@@ -31,6 +31,7 @@ mod operation;
 mod outages;
 mod private_ca;
 mod private_images;
+mod program_for_machines;
 mod proxies;
 mod ranges;
 mod real_engines;
