@@ -4,14 +4,18 @@
 //! makes the container image, `ca` is the private CA, `cert` a person's word about certificates, `acme` about the account that orders them, `report` is the one place that prints an error. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration.
 
 mod acme;
+pub mod apply;
 mod ca;
 mod cert;
 mod cli;
+pub mod edit;
 pub mod engines;
+pub mod host;
 mod image;
 mod load;
 mod logging;
 mod mirror;
+pub mod record;
 mod report;
 
 use std::io::{self, Write};

@@ -106,6 +106,24 @@ pub enum Weight {
     Warns,
 }
 
+impl Step {
+    /// For whom it is done.
+    pub fn engine(&self) -> Engine {
+        match self {
+            Self::Write(change) => change.engine,
+            Self::Reload(reload) => reload.engine,
+        }
+    }
+
+    /// The file that it changes.
+    pub fn change(&self) -> Option<&Change> {
+        match self {
+            Self::Write(change) => Some(change),
+            Self::Reload(_) => None,
+        }
+    }
+}
+
 impl Plan {
     /// Another plan's steps and findings behind ours.
     pub fn extend(&mut self, other: Self) {

@@ -115,7 +115,7 @@ fn who_writes_txt_records_is_said_once_and_whole() {
     chandler.yaml:1:33: acme.dns.route53.zone_id: "../x" is not a hosted zone's number: letters and digits, such as Z0123456789ABC
     chandler.yaml:1:49: acme.dns.route53.endpoint: "aws" is not a URL: the scheme is missing; write https://HOST or http://HOST
     chandler.yaml:1:67: acme.dns.resolvers: "dns.corp" is not a resolver: write its address, such as 10.0.0.2 or 10.0.0.2:5353
-    chandler.yaml:1:33: acme.dns.route53.endpoint: "http://aws.corp" is in plain HTTP, by which anybody on the way can read and change it: write https://HOST
+    chandler.yaml:1:34: acme.dns.route53.endpoint: "http://aws.corp" is not to be spoken with: anybody on the way can read and change plain HTTP; write https://HOST
     "#);
 }
 

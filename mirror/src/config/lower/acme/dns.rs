@@ -126,7 +126,11 @@ fn api(text: &str) -> Result<Url, String> {
         None => false,
     };
     let is_safe = url.scheme() == "https" || is_here;
-    if is_safe { Ok(url) } else { Err("in plain HTTP, by which anybody on the way can read and change it: write https://HOST".into()) }
+    if is_safe {
+        Ok(url)
+    } else {
+        Err("not to be spoken with: anybody on the way can read and change plain HTTP; write https://HOST".into())
+    }
 }
 
 /// Letters and digits, as AWS gives them; it becomes part of a URL.

@@ -1,0 +1,70 @@
+//! What the executor is told of engines: how they work now ([`Engines`], effects), and what is in their files ([`Editor`], pure).
+
+use std::error::Error;
+use std::path::Path;
+
+use crate::engines::{Daemon, Engine, Reload};
+
+/// Why an engine could not be asked or told.
+pub type Fault = Box<dyn Error + Send + Sync>;
+
+/// The daemons that run.
+pub trait Engines {
+    /// What a daemon works by now.
+    fn reported(&mut self, engine: Engine, daemon: &Daemon) -> Result<Reported, Fault>;
+
+    /// Has it read its configuration again, without a restart, and waits until it reports what it should, or for as long as that can take. Returns what it reported
+    /// last, whatever that is.
+    fn reload(&mut self, reload: &Reload) -> Result<Reported, Fault>;
+}
+
+/// What a daemon says that it works by.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Reported {
+    /// Its mirrors, in order, as it spells them.
+    pub mirrors: Vec<String>,
+    /// The registries that it takes for insecure.
+    pub insecure: Vec<String>,
+}
+
+impl Reported {
+    /// Whether that is what a reload is to bring.
+    pub fn shows(&self, reload: &Reload) -> bool {
+        self.mirrors == reload.mirrors && reload.insecure.iter().all(|registry| self.insecure.contains(registry))
+    }
+}
+
+/// What is in engines' files: text in, text out, and no machine behind it but what was seen of it before.
+pub trait Editor {
+    /// A file that somebody edited, without what we put into it; `None`: nothing is left of it. The error says where it cannot be understood.
+    fn without_ours(&self, edit: &Edit<'_>) -> Result<Option<Vec<u8>>, String>;
+
+    /// A file without any mirror, whoever configured it; `None`: nothing is left of it.
+    fn without_mirrors(&self, engine: Engine, path: &Path, bytes: &[u8]) -> Result<Option<Vec<u8>>, String>;
+
+    /// The mirrors that a file names.
+    fn mirrors(&self, engine: Engine, path: &Path, bytes: &[u8]) -> Vec<String>;
+
+    /// What a file must hold for a moment so that an engine which keeps what it no longer finds lets go of its mirrors, before the file becomes `last` (`None`: before
+    /// it is removed). `None` where that is not needed.
+    fn emptied(&self, engine: Engine, path: &Path, last: Option<&[u8]>) -> Option<Vec<u8>>;
+
+    /// The reload by which a running engine comes to work by a file that holds `bytes` (`None`: that is not there). `None` where none runs, where it reads the file
+    /// at each pull, and where it reports already that it works so.
+    fn reload(&self, engine: Engine, path: &Path, bytes: Option<&[u8]>) -> Option<Reload>;
+}
+
+/// A file that somebody edited after we wrote it.
+#[derive(Clone, Copy)]
+pub struct Edit<'a> {
+    /// For whom.
+    pub engine: Engine,
+    /// As the machine sees it.
+    pub path: &'a Path,
+    /// What it holds.
+    pub now: &'a [u8],
+    /// What it held before us; `None`: it was not there.
+    pub original: Option<&'a [u8]>,
+    /// What we wrote, the newest last: what is in these and not in the original is ours.
+    pub ours: &'a [&'a [u8]],
+}
