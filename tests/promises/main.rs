@@ -15,6 +15,7 @@ mod container_image;
 mod crash;
 mod crash_tags;
 mod damaged_store;
+mod debian_package;
 mod drop_in;
 mod engines_smoke;
 mod eviction;

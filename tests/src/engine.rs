@@ -53,7 +53,7 @@ pub struct Answer {
 
 impl Answer {
     /// Runs the command to its end. A client that neither ends nor fails is a hang: it panics after five minutes.
-    pub(crate) async fn of(command: &mut Command) -> Self {
+    pub async fn of(command: &mut Command) -> Self {
         let name = format!("{:?}", command.as_std());
         let output = timeout(LONGEST_COMMAND, command.kill_on_drop(true).output()).await;
         let output = output.unwrap_or_else(|_| panic!("{name} still runs after {LONGEST_COMMAND:?}"));
