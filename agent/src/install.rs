@@ -57,7 +57,7 @@ fn mirror(args: &InstallMirrorArgs) -> Result<Said, InstallError> {
     check(&root, &resolved, &needs, &[read, vec![path.clone()]].concat(), socket)?;
 
     let mut said = Telling::new(&root);
-    said.put(&program_piece(&program)?)?;
+    let mut changed = said.put(&program_piece(&program)?)?;
     let account = said.user()?;
     let group = account.as_ref().filter(|_| rustix::process::geteuid().is_root()).and_then(|account| account.groups.first().copied());
     if args.config.is_none() {
@@ -73,7 +73,7 @@ fn mirror(args: &InstallMirrorArgs) -> Result<Said, InstallError> {
         said.line(format!("opened {} for passing through to its folders", opened.display()));
     }
     let units = MirrorUnits { program: &program, config: &path, needs: &needs, socket };
-    let mut changed = said.put(&Piece::sealed(unit(SERVICE), &units.service()))?;
+    changed |= said.put(&Piece::sealed(unit(SERVICE), &units.service()))?;
     changed |= said.put(&Piece::wanted(SERVICE, "multi-user.target"))?;
     if socket {
         changed |= said.put(&Piece::sealed(unit(SOCKET), &units.socket()))?;
@@ -103,14 +103,17 @@ fn run_mirror(said: &mut Telling, args: &InstallMirrorArgs, units: &[&str], is_n
             systemd.start(unit)?;
             said.line(format!("started {unit}"));
         }
-    } else if systemd.is_behind(SERVICE, &[program(&said.root), unit(SERVICE)]) {
+    } else if is_new || systemd.is_behind(SERVICE, &[program(&said.root), unit(SERVICE)]) {
         if args.restart {
+            // systemd opens no socket whose port its own service still has.
+            if units.contains(&SOCKET) && !systemd.is_active(SOCKET) {
+                systemd.stop(SERVICE)?;
+                systemd.start(SOCKET)?;
+            }
             systemd.restart(SERVICE)?;
             said.line(format!("restarted {SERVICE}"));
         } else {
-            said.note(
-                "the running mirror is still the one before: --restart, or `systemctl restart chandler-mirror`, when no pull is under way",
-            );
+            said.note("the running mirror is still the one before: the same with --restart, when no pull is under way");
         }
     }
     Ok(())

@@ -25,6 +25,7 @@ mod http2;
 mod https;
 mod https_by_acme;
 mod hub_behaves_like_docker_hub;
+mod installed;
 mod lists;
 mod odd_upstreams;
 mod one_download;

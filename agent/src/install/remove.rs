@@ -49,6 +49,9 @@ fn mirror(args: &UninstallWhatArgs) -> Result<Said, InstallError> {
     if let Some(systemd) = systemd {
         systemd.read_again()?;
     }
+    if pieces::is_there(&root, &unit(DROP_INS))? {
+        said.note(format!("{} is yours (`systemctl edit`), and stays", unit(DROP_INS).display()));
+    }
     if args.purge {
         said.purge(&[CACHE, CERTS, CONFIG])?;
         said.note(format!("the user {USER} stays: `userdel {USER}` removes it, when nothing on this machine is its any more; so do folders of the configuration's own outside of {STATE}"));
@@ -181,5 +184,7 @@ fn remove_all(root: &Root, path: &Path) -> Result<bool, InstallError> {
     Ok(true)
 }
 
+/// What `systemctl edit` makes, among the units.
+const DROP_INS: &str = "chandler-mirror.service.d";
 /// The agent's record of what the engines were.
 const AGENT_STATE: &str = "/var/lib/chandler/agent";

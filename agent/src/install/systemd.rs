@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, SystemTime};
 
 use super::InstallError;
 use crate::host::Root;
@@ -44,13 +44,13 @@ impl Systemd {
         self.run(&["is-active", "--quiet", unit]).is_ok_and(|output| output.status.success())
     }
 
-    /// Whether one of `files` was written after it was started. Where that cannot be told, as by a systemd of before 2021, it is not.
+    /// Whether one of `files` was written after it was started.
     pub(crate) fn is_behind(self, unit: &str, files: &[PathBuf]) -> bool {
-        let shown = self.run(&["show", "--timestamp=unix", "--property=ExecMainStartTimestamp", "--value", unit]);
-        let since: Option<i64> =
-            shown.ok().and_then(|output| String::from_utf8_lossy(&output.stdout).trim().strip_prefix('@')?.parse().ok());
-        let written = |file: &PathBuf| fs::metadata(file).ok().map(|meta| meta.mtime());
-        since.is_some_and(|since| files.iter().filter_map(written).any(|written| written > since))
+        let shown = self.run(&["show", "--property=ExecMainStartTimestampMonotonic", "--value", unit]);
+        let since = shown.ok().and_then(|output| String::from_utf8_lossy(&output.stdout).trim().parse().ok()).map(Duration::from_micros);
+        let started = since.and_then(|since| booted()?.checked_add(since));
+        let written = |file: &PathBuf| fs::metadata(file).and_then(|meta| meta.modified()).ok();
+        started.is_some_and(|started| files.iter().filter_map(written).any(|written| written > started))
     }
 
     fn ask(self, arguments: &[&str]) -> Result<(), InstallError> {
@@ -63,4 +63,11 @@ impl Systemd {
     fn run(self, arguments: &[&str]) -> io::Result<Output> {
         Command::new("systemctl").args(arguments).stdin(Stdio::null()).output()
     }
+}
+
+/// When the kernel began to count, to some hundredths of a second.
+fn booted() -> Option<SystemTime> {
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let seconds = uptime.split_whitespace().next()?.parse().ok()?;
+    SystemTime::now().checked_sub(Duration::try_from_secs_f64(seconds).ok()?)
 }
