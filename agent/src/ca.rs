@@ -54,11 +54,8 @@ impl CaFailure {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            Self::Ca(CaError::Missing(folder)) => {
-                let state = folder.parent().unwrap_or(folder).display();
-                Some(format!(
-                    "`chandler ca init --state {state} --permit NAME` makes one there; --config FILE or --state DIR names another folder"
-                ))
+            Self::Ca(error @ CaError::Missing(_)) => {
+                error.mend().map(|mend| format!("{mend}; --config FILE or --state DIR names another folder"))
             }
             _ => self.fixed_hint().map(str::to_owned),
         }

@@ -3,8 +3,18 @@
 //! [`wish`] is what the operator wants, [`plan`] what would be done for it: values, with no machine behind them. Each engine has a module that looks at the machine
 //! (effects, facts out) and one that plans (facts and wish in, steps out). Nothing here changes a machine: `apply` does, with the plan and nothing else.
 
+pub mod buildkit;
+pub mod canary;
+pub mod certs_d;
+pub mod containerd;
+pub mod contents;
+pub mod docker;
+pub mod files;
 pub mod mirror_url;
 pub mod plan;
+pub mod podman;
+pub mod process;
+pub mod program;
 pub mod wish;
 
 pub use self::mirror_url::{MirrorUrl, MirrorUrlError};

@@ -3,13 +3,16 @@
 //! Lines are written by a thread of their own, panics too: who logs never waits for a reader. What finds no room is lost, counted, and told.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::panic::PanicHookInfo;
 use std::time::Duration;
 
+use mirror::chain;
 use mirror::config::{LogConfig, LogFormat};
 use mirror::telemetry::{Output, Writer as Thread};
+use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::fmt::format::Writer;
@@ -60,7 +63,7 @@ impl Log {
     /// Makes another level hold from now on.
     pub(crate) fn set_level(&self, level: EnvFilter) {
         if let Err(error) = (self.level)(level) {
-            tracing::error!(error = &error as &dyn std::error::Error, "the log's level stays as it was");
+            tracing::error!(error = &error as &dyn Error, "the log's level stays as it was");
         }
     }
 
@@ -115,7 +118,7 @@ fn subscriber(config: &LogConfig, writer: BoxMakeWriter) -> Result<(Box<dyn Subs
     let fields = FixedFields::new(config);
     Ok(match config.format {
         LogFormat::Json => {
-            let builder = builder.json().event_format(WithFields { inner: format().json().flatten_event(true), fields });
+            let builder = builder.json().event_format(WithFields { inner: WithCauses(format().json().flatten_event(true)), fields });
             let builder = builder.with_filter_reloading();
             let level = builder.reload_handle();
             (Box::new(builder.finish()), Box::new(move |filter| level.reload(filter)))
@@ -142,6 +145,45 @@ pub(crate) fn filter(config: &LogConfig) -> Result<EnvFilter, LogError> {
 struct WithFields<F> {
     fields: FixedFields,
     inner: F,
+}
+
+/// An event's format in JSON, which would say an error without its causes; the one in text says them by itself.
+struct WithCauses<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for WithCauses<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut caused = Caused::default();
+        event.record(&mut caused);
+        if caused.0.is_empty() {
+            return self.0.format_event(context, writer, event);
+        }
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        for (bare, whole) in caused.0 {
+            line = line.replacen(&bare, &whole, 1); // The event's own fields come before those of spans.
+        }
+        writer.write_str(&line)
+    }
+}
+
+/// An event's errors that have causes, each as its field is written, and as it is to be.
+#[derive(Default)]
+struct Caused(Vec<(String, String)>);
+
+impl Visit for Caused {
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+
+    fn record_error(&mut self, field: &Field, error: &(dyn Error + 'static)) {
+        if error.source().is_some() {
+            let written = |text: String| format!("{}:{}", serde_json::Value::from(field.name()), serde_json::Value::from(text));
+            self.0.push((written(error.to_string()), written(chain(error))));
+        }
+    }
 }
 
 struct FixedFields {
@@ -228,6 +270,38 @@ mod tests {
         insta::assert_snapshot!(line(LogFormat::Json, &fields), @r#""level":"INFO","message":"served","repo.name":"library/alpine","target":"agent::logging::tests","service":"registry","site":"a \"b\""}"#);
         insta::assert_snapshot!(line(LogFormat::Text, &fields), @r#" INFO agent::logging::tests: served repo.name="library/alpine" service="registry" site="a \"b\"""#);
         insta::assert_snapshot!(line(LogFormat::Json, &[]), @r#""level":"INFO","message":"served","repo.name":"library/alpine","target":"agent::logging::tests"}"#);
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot read \"{0}\"")]
+    struct Unread(&'static str, #[source] io::Error);
+
+    #[test]
+    fn an_error_is_logged_with_its_causes_in_either_format() {
+        for format in [LogFormat::Json, LogFormat::Text] {
+            let lines = Lines::default();
+            let writer = lines.clone();
+            let fields = vec![("site".to_owned(), "tokyo".to_owned())];
+            let config = LogConfig { access: true, fields, format, level: "info".into(), to_stdout: false };
+            let (subscriber, _) = subscriber(&config, BoxMakeWriter::new(move || writer.clone())).expect("a level");
+            tracing::subscriber::with_default(subscriber, || {
+                let error = Unread("a\nb", io::Error::other("the disk is \"ill\""));
+                tracing::error!(error = &error as &dyn Error, other = 7, "what is served stays");
+                let bare = io::Error::other("no more to say");
+                tracing::error!(error = &bare as &dyn Error, "once more");
+            });
+            let text = String::from_utf8(lines.0.lock().expect("no writer panics").clone()).expect("a log is text");
+            assert!(text.contains("the disk is"), "{text}");
+            if format == LogFormat::Json {
+                let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+                assert_eq!(lines[0]["error"], "cannot read \"a\nb\": the disk is \"ill\"");
+                assert_eq!(
+                    (&lines[0]["other"], &lines[0]["site"], &lines[0]["message"]),
+                    (&7.into(), &"tokyo".into(), &"what is served stays".into())
+                );
+                assert_eq!((lines.len(), &lines[1]["error"]), (2, &"no more to say".into()));
+            }
+        }
     }
 
     #[test]

@@ -60,8 +60,10 @@ pub struct Entry {
     pub secret: bool,
     /// What `undo` brings back.
     pub original: Original,
-    /// All that we wrote, and what we were about to write, the newest last. `None`: that it was removed.
+    /// All that we wrote since that was there, and what we were about to write, the newest last. `None`: that it was removed.
     pub ours: Vec<Option<Digest>>,
+    /// What we wrote before somebody made an edit that is the original now: what of that edit is ours is told by these until the file is written.
+    pub earlier: Vec<Option<Digest>>,
     /// The folders that were made for it, the outermost first.
     pub folders: Vec<PathBuf>,
 }
@@ -149,7 +151,7 @@ impl Record {
 
     /// All that we wrote there, the newest last, without the times when we removed it.
     pub fn ours(&self, entry: &Entry) -> Vec<&[u8]> {
-        entry.ours.iter().flatten().map(|digest| self.content(digest)).collect()
+        entry.earlier.iter().chain(&entry.ours).flatten().map(|digest| self.content(digest)).collect()
     }
 
     fn content(&self, digest: &Digest) -> &[u8] {
@@ -178,7 +180,7 @@ impl Original {
 impl Entry {
     /// The contents that it needs.
     fn needs(&self) -> impl Iterator<Item = &Digest> {
-        self.original.digest().into_iter().chain(self.ours.iter().flatten())
+        self.original.digest().into_iter().chain(self.earlier.iter().chain(&self.ours).flatten())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The one place that prints errors: the chain of causes, then one `hint:` line. Nothing else writes to standard error but the log.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -171,10 +172,52 @@ pub(crate) fn notes(notes: &[impl Display]) {
     }
 }
 
-/// Help and version go to standard output and are no failure; clap's own errors say what was meant, and repeat what was given, but no token.
+/// Help and version go to standard output and are no failure; clap's own errors say what was meant, and repeat what was given, but no token and nothing of
+/// an account in a URL.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     let plain = error.to_string();
-    let told = concealed(&plain);
+    let told = without_accounts(&plain);
+    let told = concealed(&told);
     let _ = if told == plain { error.print() } else { io::stderr().lock().write_all(told.as_bytes()) };
     if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS }
+}
+
+/// The text, with `…` for user and password in each URL: all before the last `@`, since who writes a password into one may not know what must be escaped.
+fn without_accounts(text: &str) -> Cow<'_, str> {
+    let (mut told, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        let end = after.find(char::is_whitespace).unwrap_or(after.len());
+        let account = after[..end].rfind('@').unwrap_or(0);
+        told += before;
+        told += if account > 0 { "…" } else { "" };
+        rest = &after[account..];
+    }
+    if told.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(told + rest) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_in_a_url_is_not_repeated() {
+        for (given, told) in [
+            ("invalid value 'https://user:pw@ca/dir' for", "invalid value 'https://…@ca/dir' for"),
+            ("'https://user:p@w/?@ca' and http://pw@[::1]:80", "'https://…@ca' and http://…@[::1]:80"),
+            ("'https://ca/dir' for a@b", "'https://ca/dir' for a@b"),
+            ("no URL: a@b", "no URL: a@b"),
+            ("://", "://"),
+        ] {
+            assert_eq!(without_accounts(given), told);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_stands_around_it_no_password_is_repeated(before in "\\PC{0,20}", user in "[a-z]{0,5}", after in "\\PC{0,20}") {
+            let text = format!("{before}://{user}:geheim77@ca{after}");
+            proptest::prop_assert!(!without_accounts(&text).contains("geheim77"), "{}", without_accounts(&text));
+        }
+    }
 }

@@ -376,6 +376,15 @@ fn a_key_is_never_printed_and_no_device_is_replaced_by_a_file() {
 }
 
 #[test]
+fn a_password_in_the_url_of_a_ca_is_not_repeated() {
+    for arguments in [&["cert", "renew", "--dry-run"][..], &["acme", "profiles"]] {
+        let output = chandler(&[arguments, &["--directory", "https://user:geheim77@ca.test/dir"]].concat(), &[]);
+        let told = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && told.contains("https://…@ca.test/dir") && !told.contains("geheim77"), "{told}");
+    }
+}
+
+#[test]
 fn the_private_ca_is_made_where_the_mirror_of_this_configuration_looks_for_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let [configured, named] = ["configured", "named"].map(|name| folder.path().join(name).to_str().expect("a plain path").to_owned());

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use certs::ca::{Ca, CaError, Purpose, Refusal, Wanted};
+use certs::store::StoreError;
 
 use crate::config::{Issuer, ListenerConfig, Names, PasswordSource, Problem, Problems, Resolved, TlsConfig, UpstreamConfig};
 use crate::enrolment::Enrolment;
@@ -64,11 +65,8 @@ fn unissued(resolved: &Resolved) -> Vec<Problem> {
     };
     let ca = match Ca::open_within(&folder, PATIENCE).and_then(|ca| ca.can_record().map(|()| ca)) {
         Ok(ca) => ca,
-        Err(error @ CaError::Missing(_)) => {
-            let state = folder.parent().unwrap_or(&folder).display();
-            return vec![problem(*first, format!("{error}; `chandler ca init --state {state} --permit NAME,..` makes it"))];
-        }
-        Err(error) => return vec![problem(*first, chain(&error))],
+        Err(CaError::Store(StoreError::Locked(_))) => return Vec::new(), // Somebody is at work on it.
+        Err(error) => return vec![problem(*first, error.mend().map_or_else(|| chain(&error), |mend| format!("{error}; {mend}")))],
     };
     let refused = |(index, names): &(usize, Names)| {
         let wanted = Wanted { identifiers: names.identifiers.clone(), life: DAY, purpose: Purpose::Server };

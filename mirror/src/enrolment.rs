@@ -102,6 +102,12 @@ impl Enrolment {
         is_here && request.extensions().get::<Peer>().is_some_and(|peer| peer.tls)
     }
 
+    /// Whether it reads the body: the request may get a certificate.
+    pub(crate) fn reads<B>(&self, request: &Request<B>) -> bool {
+        let is_here = matches!(page(request.uri().path()), Some(Page::Certificate));
+        self.issues && is_here && request.method() == Method::POST && token(request.headers()).is_ok()
+    }
+
     /// Its answer.
     pub(crate) async fn answer<B>(self: Arc<Self>, request: Request<B>) -> Response<FilterBody>
     where

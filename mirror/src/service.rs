@@ -61,6 +61,8 @@ pub struct Running {
 /// What outlives a reload.
 #[derive(Debug)]
 struct Parts {
+    /// What `acme.ca` held at the start, by which CAs are known until the end.
+    acme_ca: Option<Vec<u8>>,
     /// The operator's listener.
     admin: Tasks,
     background: Tasks,
@@ -169,8 +171,11 @@ impl Running {
         parts.trusted.replace(&config.trusted_proxies); // Before the rules that are made for them.
         parts.cache.store(Arc::new(cache));
         parts.registry.store(Arc::new(registry));
-        let waiting = restart::waiting(&parts.config, config);
-        if !waiting.contains(&"acme") {
+        let mut waiting = restart::waiting(&parts.config, config);
+        if parts.acme_ca != config.acme.ca_bundle() && !waiting.contains(&"acme") {
+            waiting.push("acme.ca");
+        }
+        if !waiting.iter().any(|key| key.starts_with("acme")) {
             parts.certificates.try_again(); // With what was mended in `acme` it would fail as before, and count.
         }
         if let Some(admin) = &config.admin {
@@ -226,6 +231,7 @@ impl Parts {
         let trusted = TrustedProxies::new(&config.trusted_proxies);
         let guard = config.admin.as_ref().map(|asked| guard(asked, admin, &lock)).unwrap_or_default();
         Ok(Self {
+            acme_ca: config.acme.ca_bundle(),
             admin: Tasks::default(),
             background,
             cache: Arc::new(ArcSwap::from_pointee(cache)),

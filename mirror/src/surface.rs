@@ -30,7 +30,7 @@ use crate::tls::Certificates;
 /// The service of the data listeners.
 pub(crate) struct Surface<P> {
     enrolment: Option<Arc<Enrolment>>,
-    pages: P,
+    pages: Arc<P>,
     programs: Arc<Programs>,
     registry: Arc<ArcSwap<Registry>>,
 }
@@ -43,7 +43,7 @@ pub(crate) fn surface(
     enrolment: Option<Arc<Enrolment>>,
 ) -> impl Serve {
     let pages = serve_filter(proof(certificates).or(pages(canaries)).unify().boxed());
-    Surface { enrolment, pages, programs: Programs::new(), registry }
+    Surface { enrolment, pages: Arc::new(pages), programs: Programs::new(), registry }
 }
 
 /// What a listener answers that is there for CAs only.
@@ -68,32 +68,38 @@ where
     P: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<FilterBody>> + Send + 'static,
 {
-    fn serve(&self, request: Request<Incoming>) -> Serving {
+    fn serve(&self, mut request: Request<Incoming>) -> Serving {
         let registry = self.registry.load();
+        let is_uploader = request.version() == Version::HTTP_2 && !request.body().is_end_stream();
         if !Registry::serves(request.uri().path()) {
             let is_last = request.extensions().get::<Origin>().is_some_and(|origin| registry.is_strangers(origin));
-            let enrolment = self.enrolment.as_ref().filter(|enrolment| enrolment.serves(&request));
-            let answering: Page = match enrolment {
-                Some(enrolment) => Box::pin(Arc::clone(enrolment).answer(request)),
-                None if Programs::serves(request.uri().path()) => Box::pin(Arc::clone(&self.programs).answer(request)),
-                None => Box::pin((self.pages)(request)),
-            };
+            let enrolment = self.enrolment.as_ref().filter(|enrolment| enrolment.serves(&request)).map(Arc::clone);
+            let programs = Programs::serves(request.uri().path()).then(|| Arc::clone(&self.programs));
+            let pages = Arc::clone(&self.pages);
             return Serving::Page(Box::pin(async move {
-                let mut response = answering.await;
+                // A page that has a use for the body reads it by itself.
+                if is_uploader && !enrolment.as_ref().is_some_and(|enrolment| enrolment.reads(&request)) {
+                    read_on(request.body_mut()).await;
+                }
+                let mut response = match (enrolment, programs) {
+                    (Some(enrolment), _) => enrolment.answer(request).await,
+                    (None, Some(programs)) => programs.answer(request).await,
+                    (None, None) => pages(request).await,
+                };
                 if is_last {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 response
             }));
         }
-        let (mut parts, body) = request.into_parts();
+        let (mut parts, mut body) = request.into_parts();
         let origin = parts.extensions.remove::<Origin>().expect("the access log is the outermost layer");
-        if parts.version != Version::HTTP_2 || body.is_end_stream() {
+        if !is_uploader {
             return Serving::Registry(registry.answer(parts, origin));
         }
         let registry = Arc::clone(&registry);
         Serving::Uploader(Box::pin(async move {
-            read_on(body).await;
+            read_on(&mut body).await;
             registry.answer(parts, origin).await
         }))
     }
@@ -125,7 +131,7 @@ impl Future for Serving {
 }
 
 /// Nobody here has a use for it. But a stream of HTTP/2 whose answer comes first is reset, and to curl that is an error in the place of the answer.
-async fn read_on(mut body: Incoming) {
+async fn read_on(body: &mut Incoming) {
     let mut came = 0;
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {

@@ -149,12 +149,15 @@ async fn a_stranger_with_a_body_hears_why_it_is_refused() {
     let pair = ["chain.pem", "key.pem"].map(|name| folder.path().join(name).display().to_string());
     let listeners = format!("[{{address: \"127.0.0.1:0\", tls: {{certificate: \"{}\", key: \"{}\"}}}}]", pair[0], pair[1]);
     let mirror = Program::of_hub(&hub.url()).listeners(&listeners).config("access: [{networks: [10.20.0.0/16]}]").start();
-    for _ in 0..5 {
+    let pages = [("PUT /v2/library/app/manifests/1", "2 405"), ("PUT /", "2 404"), ("POST /chandler/receipt/0", "2 404")];
+    for (asked, expected) in pages.into_iter().cycle().take(12) {
+        let (method, path) = asked.split_once(' ').expect("two words");
         let mut command = tokio::process::Command::new(&curl);
         command.args(["--http2", "--silent", "--show-error", "--insecure", "--max-time", "20", "--output", "/dev/null"]);
-        command.args(["--write-out", "%{http_version} %{http_code}", "--request", "PUT", "--data-binary", "a body"]);
-        let said = command.arg(format!("{}/v2/library/app/manifests/1", mirror.url())).output().await.expect("curl runs");
-        assert_eq!(String::from_utf8_lossy(&said.stdout), "2 405", "{}", String::from_utf8_lossy(&said.stderr));
+        command.args(["--write-out", "%{http_version} %{http_code}", "--request", method, "--data-binary", "a body"]);
+        let said = command.arg(format!("{}{path}", mirror.url())).output().await.expect("curl runs");
+        let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+        assert_eq!((out.as_ref(), err.as_ref()), (expected, ""), "{asked}");
     }
     drop(files);
 }

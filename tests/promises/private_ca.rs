@@ -107,15 +107,15 @@ async fn the_mirror_has_its_certificate_issued_and_renews_it_by_itself() {
     let operator = Operator::of(&mirror);
     let said = operator.wait_for_readiness(503).await;
     assert!(said.contains("certificate mirror.test: there is no certificate yet"), "{said}");
-    mirror.wait_for_log("there is no CA in");
+    let mend = format!("`chandler ca init --state {} --permit NAME` makes one there", desk.path("state").display());
+    assert!(mirror.wait_for_log("there is no CA in").contains(&mend), "{}", mirror.log());
 
     let check =
         || Command::new(program_path()).args(["cert", "check", "--config"]).arg(mirror.config()).env_clear().output().expect("it starts");
     assert!(fails("check", &check()).contains("there is no CA in"));
     desk.ca("init --permit mirror.test,127.0.0.0/8");
     assert!(succeeds("check", check()).contains("issues until"), "names and ports are nothing to a CA of one's own");
-    mirror.signal("HUP");
-    operator.wait_for_readiness(200).await;
+    operator.wait_for_readiness(200).await; // Nobody has to say that it is there now.
     let first = tests::anybody::shown(mirror.host(), "mirror.test").await;
     desk.ca(&format!("export {} --out trust", mirror.host()));
     let root = reqwest::Certificate::from_pem(&fs::read(desk.path("trust/ca.pem")).expect("it was exported")).expect("a certificate");

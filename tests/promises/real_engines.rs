@@ -5,6 +5,7 @@
 //! asserted on both sides: an engine that connects to a name of the Hub fails its test when it is dropped, and [`Site::assert_only_the_mirror_asked`]
 //! finds a request at the test Hub that is not the mirror's. `client` gives all engines the same verbs.
 
+mod behind;
 mod big;
 mod buildkit;
 mod builds;
@@ -13,6 +14,7 @@ mod client;
 mod exported;
 mod fall_over;
 mod foreign;
+mod put_behind;
 mod secure;
 mod spellings;
 

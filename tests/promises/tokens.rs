@@ -162,9 +162,10 @@ async fn a_machine_gets_key_certificate_and_roots_by_one_command_that_can_be_run
     fs::rename(desk.path("etc/client.key"), desk.path("etc/client.key.pending")).expect("ours");
     fs::write(desk.path("etc/client.key"), &first.key).expect("ours");
     desk.ca(&format!("token --cancel {} --state state", renewal.split('.').nth(1).expect("the second part")));
-    wrong(&desk.machine(&mirror, "etc"));
+    let told = right(&desk.machine(&mirror, "etc"));
     let finished = desk.written("etc");
-    assert_eq!((finished.chain, finished.key), (second.chain, second.key), "the pair is whole all the same");
+    assert_eq!((finished.chain, finished.key), (second.chain, second.key), "the pair is whole, and nothing was asked for: {told}");
+    wrong(&desk.machine(&mirror, "etc"));
     assert_untold(&mirror, &[&token, &renewal]);
 }
 
@@ -297,6 +298,23 @@ async fn killed_between_taking_a_token_and_answering_the_mirror_gives_the_same_k
 fn is_taken(file: &Path) -> bool {
     let grant: Value = serde_json::from_slice(&fs::read(file).expect("it is replaced as a whole")).expect("JSON");
     !grant["taken"].is_null()
+}
+
+/// Over HTTP/2, where an answer that comes before the request's end is an error to curl.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_in_a_wrong_way_hears_it_though_more_was_sent_than_is_read() {
+    let Some(curl) = tools::require("curl") else { return };
+    let (hub, desk) = (hub(), Desk::new());
+    let mirror = desk.mirror(&hub, TOKENS, RULES).start();
+    fs::write(desk.path("body"), vec![b'x'; 32 << 10]).expect("ours");
+    let asked = [("PUT", "certificate", "2 405"), ("POST", "certificate", "2 403"), ("PUT", "ca.pem", "2 200")];
+    for (method, page, expected) in asked.into_iter().cycle().take(12) {
+        let mut command = Command::new(&curl);
+        command.args(["--http2", "--silent", "--show-error", "--insecure", "--max-time", "20", "--output", "/dev/null"]);
+        command.args(["--write-out", "%{http_version} %{http_code}", "--request", method, "--data-binary", "@body"]);
+        let output = command.arg(format!("{}/chandler/{page}", mirror.url())).current_dir(desk.path("")).output().expect("curl runs");
+        assert_eq!((text(&output.stdout).as_str(), text(&output.stderr).as_str()), (expected, ""), "{method} {page}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! Runs steps, one after another, each only if it is still needed.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use super::{ApplyError, Editor, Engines, Reported, Undoing, base};
 use crate::engines::{Change, Engine, Plan, Reload, Step};
@@ -16,6 +16,8 @@ pub struct Executor<'a> {
     pub(super) editor: &'a dyn Editor,
     /// What daemons worked by before they were told, in this run.
     pub(super) told: BTreeMap<Engine, Vec<(Reload, Reported)>>,
+    /// The files that were never changed before this run.
+    fresh: BTreeSet<PathBuf>,
 }
 
 /// What became of a plan.
@@ -45,7 +47,7 @@ pub enum Outcome {
 impl<'a> Executor<'a> {
     /// With the record of the tree that is changed.
     pub fn new(record: &'a mut Held, engines: &'a mut dyn Engines, editor: &'a dyn Editor) -> Self {
-        Self { root: record.root().clone(), record, engines, editor, told: BTreeMap::new() }
+        Self { root: record.root().clone(), record, engines, editor, told: BTreeMap::new(), fresh: BTreeSet::new() }
     }
 
     /// Runs a plan. An engine that fails stops no other.
@@ -64,6 +66,7 @@ impl<'a> Executor<'a> {
 
     fn run(&mut self, plan: &Plan) -> Vec<Outcome> {
         self.told.clear();
+        self.fresh.clear();
         let mut outcomes = Vec::new();
         for (at, step) in plan.steps.iter().enumerate() {
             if has_failed(step.engine(), plan, &outcomes) {
@@ -95,7 +98,11 @@ impl<'a> Executor<'a> {
         if now != change.before.as_deref() {
             return Err(HostError::Changed(change.path.clone()).into());
         }
-        let edited = self.record.standing(&change.path, &place.real, now) == Standing::Edited;
+        let standing = self.record.standing(&change.path, &place.real, now);
+        if standing == Standing::Unknown {
+            self.fresh.insert(change.path.clone());
+        }
+        let edited = standing == Standing::Edited;
         let cleaned = if edited { Some(self.cleaned(change, &place, now)?) } else { None };
         let cleaned = cleaned.as_ref().map(Option::as_deref);
         self.record.intend(&Intention { change, place: &place, now: found.as_ref(), cleaned })?;
@@ -105,13 +112,17 @@ impl<'a> Executor<'a> {
         }
         if written.is_err() {
             // Where nothing was changed, nothing is left of the intention. If that fails too, an entry says what is so.
-            let _ = self.forget_original(&change.path);
+            let _ = self.forget_fresh(&change.path);
         }
         written.map(|()| true)
     }
 
-    /// A file that reads as it did before us is not ours.
-    pub(super) fn forget_original(&mut self, path: &Path) -> Result<(), ApplyError> {
+    /// A file that this run was the first to change, and that reads as it did before, leaves no entry. An older entry stays: the engine may still work by what was
+    /// written then.
+    pub(super) fn forget_fresh(&mut self, path: &Path) -> Result<(), ApplyError> {
+        if !self.fresh.contains(path) {
+            return Ok(());
+        }
         let place = self.root.resolve(path)?;
         let found = self.root.read_at(place.clone())?;
         let now = found.as_ref().map(|found| found.bytes.as_slice());

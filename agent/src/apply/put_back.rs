@@ -52,7 +52,7 @@ impl Executor<'_> {
         if !emptied {
             restored = restored.and(self.tell_all(told));
         }
-        changes.iter().rev().fold(restored, |restored, change| restored.and(self.forget_original(&change.path)))
+        changes.iter().rev().fold(restored, |restored, change| restored.and(self.forget_fresh(&change.path)))
     }
 
     /// What a file must hold in between, for a daemon that works by something else than before this run, and keeps what it no longer finds.

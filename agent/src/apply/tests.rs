@@ -8,10 +8,11 @@ mod killed;
 mod sequences;
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use super::*;
-use crate::engines::{Engine, Plan, Weight};
+use crate::engines::{Change, Engine, Plan, Step, Weight};
 use crate::record::Record;
 
 use self::fake::{CA, DAEMON, Machine, Shape};
@@ -81,6 +82,17 @@ fn an_edit_that_is_applied_over_becomes_the_original() {
 }
 
 #[test]
+fn a_line_that_was_there_before_an_edit_and_comes_back_after_it_is_somebodys() {
+    let machine = Machine::new(Shape::File);
+    assert!(machine.apply("ours").is_success());
+    machine.edit(|_| "edit 1\n".to_owned());
+    assert!(machine.apply("ours").is_success());
+    machine.edit(|text| text + "key 1\n");
+    assert!(machine.undo(&Undo { keep_edits: true, ..Machine::all() }).is_success());
+    assert_eq!(machine.text(DAEMON).as_deref(), Some("edit 1\nkey 1\n"));
+}
+
+#[test]
 fn undo_says_that_a_machine_stays_on_a_mirror_that_was_there_before_and_takes_it_out_on_request() {
     let machine = Machine::new(Shape::File);
     assert!(machine.apply("ours").is_success());
@@ -116,6 +128,55 @@ fn only_the_engines_that_were_asked_for_are_undone() {
     assert_eq!(machine.undo_plan(&Undo { engines: vec![Engine::Podman], ..Machine::all() }), Undoing::default());
     machine.undo(&Undo { engines: vec![Engine::Podman], ..Machine::all() });
     assert_eq!(machine.files(), before);
+}
+
+#[test]
+fn a_file_that_was_removed_comes_back_as_all_that_it_was() {
+    let machine = Machine::new(Shape::File);
+    let before = machine.files();
+    let mut held = machine.open();
+    let bytes = machine.text(DAEMON).map(String::into_bytes);
+    let change = Change { engine: Engine::Docker, path: DAEMON.into(), before: bytes, after: None, mode: 0o644, secret: false };
+    let plan = Plan { steps: vec![Step::Write(change)], findings: Vec::new() };
+    let (mut engines, editor) = (machine.engines(), machine.editor());
+    assert!(Executor::new(&mut held, &mut engines, &editor).apply(&plan).is_success());
+    drop(held);
+    assert_eq!(machine.text(DAEMON), None);
+    assert!(machine.undo(&Machine::all()).is_success());
+    assert_eq!((machine.files(), machine.state().len()), (before, 0));
+}
+
+#[test]
+fn a_mode_that_somebody_set_since_stays() {
+    let machine = Machine::new(Shape::File);
+    assert!(machine.apply("ours").is_success());
+    let disk = machine.root.on_disk(Path::new(DAEMON));
+    fs::set_permissions(&disk, fs::Permissions::from_mode(0o600)).expect("set");
+    assert!(machine.undo(&Machine::all()).is_success());
+    assert_eq!(fs::metadata(&disk).expect("there").mode() & 0o777, 0o600);
+    assert_eq!(machine.text(DAEMON).as_deref(), Some("key 1\nmirror theirs\n"));
+}
+
+#[test]
+fn an_edit_that_cannot_be_understood_blocks_its_engine_and_nothing_is_touched() {
+    let machine = Machine::new(Shape::File);
+    assert!(machine.apply("ours").is_success());
+    machine.edit(|text| text + fake::NONSENSE);
+    let (before, state) = (machine.files(), machine.state());
+    let undo = Undo { keep_edits: true, ..Machine::all() };
+    let finding = machine.undo_plan(&undo).plan.findings.remove(0);
+    assert_eq!(finding.what, "/etc/docker/daemon.json cannot be understood, so that nothing can be taken out of it: line 4 is nonsense");
+    assert!(machine.undo(&undo).is_success(), "there is nothing to do");
+    let mut held = machine.open();
+    let before_edit = machine.text(DAEMON).map(String::into_bytes);
+    let after = Some(b"whatever".to_vec());
+    let change = Change { engine: Engine::Docker, path: DAEMON.into(), before: before_edit, after, mode: 0o644, secret: false };
+    let plan = Plan { steps: vec![Step::Write(change)], findings: Vec::new() };
+    let (mut engines, editor) = (machine.engines(), machine.editor());
+    let report = Executor::new(&mut held, &mut engines, &editor).apply(&plan);
+    drop(held);
+    assert!(matches!(report.steps.as_slice(), [Outcome::Failed(ApplyError::Edited { .. })]), "{report:?}");
+    assert_eq!((machine.files(), machine.state()), (before, state));
 }
 
 #[test]

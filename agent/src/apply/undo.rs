@@ -131,7 +131,7 @@ impl One<'_> {
     }
 
     fn unreadable(&self, why: &str) -> Finding {
-        let what = format!("{} was edited since chandler changed it, and cannot be understood: {why}", self.entry.path.display());
+        let what = format!("{} cannot be understood, so that nothing can be taken out of it: {why}", self.entry.path.display());
         self.finding(Weight::Blocks, what, "mend the file, or bring back what chandler wrote, and run this again")
     }
 

@@ -9,13 +9,15 @@
 //! DIR/ca.crt, client.cert, client.key
 //! ```
 //!
-//! Killed anywhere, the next run goes on with the same key, for which the same token gets the same certificate. Killed where certificate and key take their names, it finishes without one.
+//! Killed anywhere, the next run goes on with the same key, for which the same token gets the same certificate. Killed where certificate and key take their names, it finishes that, and neither token
+//! nor mirror is asked.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use certs::ca::{CaError, Received, ReceivedError, SecretKey, Token, concealed, output, seal};
+use certs::{Clock as _, SystemClock};
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Certificate, Client, RequestBuilder, StatusCode};
 use url::Url;
@@ -85,7 +87,10 @@ pub(super) fn request(args: &RequestArgs) -> Result<Said, CaFailure> {
         return Err(CaFailure::TokenItself);
     }
     let files = Files::of(&args.out);
-    files.finish()?;
+    if let Some(received) = files.finish()?.filter(|received| received.not_after > SystemClock.now()) {
+        let before = "the run before was ended when all was there but a file's name: it is finished, and nothing was asked for; run it again for another certificate";
+        return Ok(files.said(None, &received, vec![before.to_owned()]));
+    }
     let word = read_text(&args.token)?;
     let token: Token = word.trim().parse().map_err(|source| CaFailure::Token { path: args.token.clone(), source })?;
     let key = files.pending_key(args.key_type)?;
@@ -135,7 +140,7 @@ impl Desk {
         let anybody = Client::builder().tls_danger_accept_invalid_certs(true).https_only(true).redirect(reqwest::redirect::Policy::none());
         let anybody = anybody.timeout(PATIENCE).build().map_err(RequestFailure::Client)?;
         let url = at(url, "/chandler/ca.pem");
-        let (status, roots) = answer(&url, anybody.get(url.clone())).await?;
+        let (status, roots) = patiently(&PAUSES, || answer(&url, anybody.get(url.clone()))).await?;
         match status {
             StatusCode::OK if token.knows(&roots) => Ok(roots),
             StatusCode::OK => Err(RequestFailure::OtherRoots(url)),
@@ -146,14 +151,7 @@ impl Desk {
     async fn certify(&self, token: &Token, key: &SecretKey) -> Result<Received, CaFailure> {
         let (url, request) = (at(&self.url, "/chandler/certificate"), seal::bare_request(key).map_err(CaError::from)?);
         let ask = || self.client.post(url.clone()).header(AUTHORIZATION, format!("Bearer {}", token.word())).body(request.clone());
-        let (mut status, mut said) = answer(&url, ask()).await?;
-        for pause in PAUSES {
-            if status != StatusCode::SERVICE_UNAVAILABLE {
-                break;
-            }
-            tokio::time::sleep(pause).await; // A whole rack may have been switched on.
-            (status, said) = answer(&url, ask()).await?;
-        }
+        let (status, said) = patiently(&PAUSES, || answer(&url, ask())).await?;
         match status {
             StatusCode::CREATED => Ok(Received::read(&said, key).map_err(|source| RequestFailure::Unfit { url, source })?),
             StatusCode::FORBIDDEN if said.contains("\"TOKEN_USED\"") => Err(RequestFailure::Used(message(&said)).into()),
@@ -187,15 +185,13 @@ impl Files {
     }
 
     /// What a run that was killed between the two names left to do: until then engines have a pair that does not fit.
-    fn finish(&self) -> Result<(), CaFailure> {
-        let Some(key) = key_in(&self.pending)? else { return Ok(()) };
-        match read_text(&self.chain) {
-            Ok(chain) if Received::read(&chain, &key).is_ok() => {
-                output::write_secret(&self.key, key.pem())?;
-                Ok(output::remove(&self.pending)?)
-            }
-            _ => Ok(()), // It is not for this key, or there is none: the key waits for its own.
-        }
+    fn finish(&self) -> Result<Option<Received>, CaFailure> {
+        let Some(key) = key_in(&self.pending)? else { return Ok(None) };
+        // Where it is not for this key, or there is none, the key waits for its own.
+        let Some(received) = read_text(&self.chain).ok().and_then(|chain| Received::read(&chain, &key).ok()) else { return Ok(None) };
+        output::write_secret(&self.key, key.pem())?;
+        output::remove(&self.pending)?;
+        Ok(Some(received))
     }
 
     fn last_key(&self) -> Result<Option<SecretKey>, CaFailure> {
@@ -209,9 +205,14 @@ impl Files {
         }
         output::replace_pair((&self.chain, &received.chain), (&self.key, key.pem()))?;
         output::remove(&self.pending)?;
+        Ok(self.said(roots, received, Vec::new()))
+    }
+
+    fn said(&self, roots: Option<&str>, received: &Received, mut notes: Vec<String>) -> Said {
         let written = roots.map(|_| &self.authority).into_iter().chain([&self.chain, &self.key]);
         let data: Vec<String> = written.map(|path| path.display().to_string()).collect();
-        Ok(Said { data: data.join("\n") + "\n", notes: vec![format!("serial {}, until {}", received.serial, received.not_after)] })
+        notes.push(format!("serial {}, until {}", received.serial, received.not_after));
+        Said { data: data.join("\n") + "\n", notes }
     }
 }
 
@@ -227,6 +228,22 @@ fn at(mirror: &Url, path: &str) -> Url {
     let mut url = mirror.clone();
     url.set_path(path);
     url
+}
+
+/// Asks again, while the mirror is busy: a whole rack may have been switched on.
+async fn patiently<F>(pauses: &[Duration], ask: impl Fn() -> F) -> F::Output
+where
+    F: Future<Output = Result<(StatusCode, String), RequestFailure>>,
+{
+    let mut answered = ask().await?;
+    for pause in pauses {
+        if answered.0 != StatusCode::SERVICE_UNAVAILABLE {
+            break;
+        }
+        tokio::time::sleep(*pause).await;
+        answered = ask().await?;
+    }
+    Ok(answered)
 }
 
 /// Status and text, of which there is little from a mirror, and no more is read from anybody.
@@ -257,3 +274,24 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Between tries, while the CA is busy.
 const PAUSES: [Duration; 5] =
     [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_mirror_that_is_busy_is_asked_again_and_one_that_stays_so_is_believed() {
+        for (busy, status, asked) in [(0, 200, 1), (2, 200, 3), (9, 503, 4)] {
+            let count = Cell::new(0);
+            let ask = || {
+                count.set(count.get() + 1);
+                let status = if count.get() > busy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                std::future::ready(Ok((status, String::new())))
+            };
+            let answered = patiently(&[Duration::ZERO; 3], ask).await.expect("an answer");
+            assert_eq!((answered.0.as_u16(), count.get()), (status, asked));
+        }
+    }
+}

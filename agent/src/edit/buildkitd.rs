@@ -1,6 +1,7 @@
 //! `buildkitd.toml`: per registry its mirrors, and per mirror how it is reached.
 //!
-//! `buildkitd` names a mirror by `host:port` and takes HTTPS for granted, unless the table of that name says `http = true`. It asks mirrors with `ns`, so one name serves all registries.
+//! `buildkitd` names a mirror by `host:port` and takes HTTPS for granted, at a loopback address plain HTTP, unless the table of that name says
+//! `http`. It asks mirrors with `ns`, so one name serves all registries.
 
 #[cfg(test)]
 mod tests;
@@ -59,6 +60,11 @@ pub fn put_behind(
         text = listed(&text, registry, &names)?;
     }
     for mirror in ours {
+        let name = mirror.url.authority();
+        if previous.iter().any(|url| url.authority() == name) && !says(&text, mirror)? {
+            // What an earlier apply said and this one would not, such as a CA, goes with its table.
+            text = without_reach(&text, &[name])?;
+        }
         text = reached(&text, mirror)?;
     }
     Ok(text)
@@ -118,6 +124,22 @@ fn listed(text: &str, registry: &str, names: &[String]) -> Result<String, Misrea
     }
 }
 
+/// Whether the table of a mirror's name says of it what we would, and no more of that.
+fn says(text: &str, mirror: &Mirror) -> Result<bool, Misread> {
+    let toml = Toml::parse(text)?;
+    let item = toml.item(&["registry", &mirror.url.authority()]);
+    let table = item.and_then(Item::as_table_like);
+    let ca = item.map(|item| toml.strings(item, "ca")).transpose()?.flatten().unwrap_or_default();
+    Ok(is_told(table, mirror) && ca == mirror.ca && table.and_then(keypair) == mirror.client)
+}
+
+/// Whether `buildkitd` takes the mirror for what it is, with TLS or without. At a loopback address it takes plain HTTP for granted, elsewhere HTTPS.
+fn is_told(table: Option<&dyn TableLike>, mirror: &Mirror) -> bool {
+    let http = table.and_then(|table| table.get("http")).and_then(Item::as_bool);
+    let granted = mirror.url.is_secure() && !mirror.url.is_loopback();
+    http.map_or(granted, |http| http != mirror.url.is_secure())
+}
+
 /// How a mirror is reached, said in the table of its name.
 fn reached(text: &str, mirror: &Mirror) -> Result<String, Misread> {
     let name = mirror.url.authority();
@@ -126,10 +148,9 @@ fn reached(text: &str, mirror: &Mirror) -> Result<String, Misread> {
     registries(&toml)?;
     let item = toml.item(&path);
     let table = item.and_then(Item::as_table_like);
-    let http = table.and_then(|table| table.get("http")).and_then(Item::as_bool).unwrap_or_default();
     let mut wanted: Vec<(&str, String)> = Vec::new();
-    if http == mirror.url.is_secure() {
-        wanted.push(("http", http_word(!http).to_owned()));
+    if !is_told(table, mirror) {
+        wanted.push(("http", http_word(!mirror.url.is_secure()).to_owned()));
     }
     let ca = item.map(|item| toml.strings(item, "ca")).transpose()?.flatten().unwrap_or_default();
     if !mirror.ca.is_empty() && ca != mirror.ca {

@@ -115,13 +115,11 @@ fn parse(text: &str) -> Result<Object<'_>, Misread> {
             let what = format!("`{}` must be written `{key}`: dockerd refuses other capitals", other.name);
             return Err(Misread { line: other.line, column: other.column, what });
         }
-        if object.strings(key)?.unwrap_or_default().iter().any(String::is_empty) {
-            return Err(Misread::at(
-                text,
-                object.value_place(key).unwrap_or_default(),
-                format!("`{key}` has an empty entry, which dockerd refuses"),
-            ));
-        }
+        object.strings(key)?;
+    }
+    if object.strings(MIRRORS)?.unwrap_or_default().iter().any(String::is_empty) {
+        let at = object.value_place(MIRRORS).unwrap_or_default();
+        return Err(Misread::at(text, at, format!("`{MIRRORS}` has an empty entry, which dockerd refuses; take it out")));
     }
     Ok(object)
 }

@@ -4,6 +4,7 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::slice;
 
 use super::yaml::{Kind, Tree, Yaml};
 use super::{Misread, is_ours, same_mirror};
@@ -45,6 +46,10 @@ pub fn put_behind(
     }
     text = without_reach(&text, &stale)?;
     for mirror in ours {
+        if previous.iter().any(|url| url.authority() == mirror.url.authority()) && !says(&text, mirror)? {
+            // What an earlier apply said and this one would not, such as a CA, goes with its entry.
+            text = without_reach(&text, slice::from_ref(&mirror.url))?;
+        }
         text = reached(&text, mirror)?;
     }
     Ok(text)
@@ -92,12 +97,30 @@ fn unlisted(text: &str, registry: &str, ours: &[MirrorUrl]) -> Result<String, Mi
     }
 }
 
-/// The files by which a mirror is known, and we are to it.
-fn reached(text: &str, mirror: &Mirror) -> Result<String, Misread> {
-    let name = mirror.url.authority();
+/// The files by which a mirror is known, and we are to it, under their keys.
+fn files(mirror: &Mirror) -> Vec<(&'static str, String)> {
     let (chain, key) = mirror.client.clone().map_or((None, None), |(chain, key)| (Some(chain), Some(key)));
     let files = [("ca_file", mirror.ca.clone()), ("cert_file", chain), ("key_file", key)];
-    let files: Vec<(&str, String)> = files.into_iter().filter_map(|(key, file)| Some((key, file?))).collect();
+    files.into_iter().filter_map(|(key, file)| Some((key, file?))).collect()
+}
+
+/// Whether just these files are said of a mirror.
+fn says(text: &str, mirror: &Mirror) -> Result<bool, Misread> {
+    let yaml = Yaml::parse(text)?;
+    let name = mirror.url.authority();
+    let said = |key: &str| match yaml.at(&[CONFIGS, &name, TLS, key]).map(|node| &node.kind) {
+        Some(Kind::Text(file)) => Some(file.clone()),
+        _ => None,
+    };
+    let files = files(mirror);
+    let wanted = |key: &str| files.iter().find(|(one, _)| *one == key).map(|(_, file)| file.clone());
+    Ok(FILES.iter().all(|key| said(key) == wanted(key)))
+}
+
+/// Says so in the file.
+fn reached(text: &str, mirror: &Mirror) -> Result<String, Misread> {
+    let name = mirror.url.authority();
+    let files = files(mirror);
     let yaml = Yaml::parse(text)?;
     if !files.is_empty() && yaml.at(&[CONFIGS, &name, TLS]).is_none_or(|node| matches!(node.kind, Kind::Null)) {
         let map: BTreeMap<String, Tree> = files.into_iter().map(|(key, file)| (key.to_owned(), Tree::Text(file))).collect();
@@ -124,7 +147,7 @@ fn without_reach(text: &str, ours: &[MirrorUrl]) -> Result<String, Misread> {
         let path = [CONFIGS, &name];
         let Some(node) = yaml.at(&path) else { continue };
         let entries = |kind: &Kind, known: &[&str]| matches!(kind, Kind::Map { entries, .. } if entries.iter().all(|entry| known.contains(&entry.key.as_str())));
-        let tls = node.get(TLS).is_some_and(|entry| entries(&entry.value.kind, &["ca_file", "cert_file", "key_file"]));
+        let tls = node.get(TLS).is_some_and(|entry| entries(&entry.value.kind, &FILES));
         if tls && entries(&node.kind, &[TLS]) {
             text = yaml.remove(&path)?;
         }
@@ -134,5 +157,6 @@ fn without_reach(text: &str, ours: &[MirrorUrl]) -> Result<String, Misread> {
 
 const CONFIGS: &str = "configs";
 const ENDPOINT: &str = "endpoint";
+const FILES: [&str; 3] = ["ca_file", "cert_file", "key_file"];
 const MIRRORS: &str = "mirrors";
 const TLS: &str = "tls";

@@ -55,3 +55,31 @@ fn floor(text: &str, offset: usize) -> usize {
     }
     at
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_counted_in_lines_and_characters_from_one() {
+        let text = "a\r\näö\n";
+        for (offset, wanted) in [(0, (1, 1)), (1, (1, 2)), (3, (2, 1)), (5, (2, 2)), (6, (2, 2)), (7, (2, 3)), (8, (3, 1)), (99, (3, 1))] {
+            assert_eq!(place(text, offset), wanted, "{offset}");
+        }
+    }
+
+    #[test]
+    fn lines_are_found_around_a_byte() {
+        let text = "ab\n\t cd\n";
+        assert_eq!((line_start(text, 0), line_start(text, 2), line_start(text, 3), line_start(text, 8)), (0, 0, 3, 8));
+        assert_eq!((next_line(text, 0), next_line(text, 3), next_line(text, 8)), (3, 8, 8));
+        assert_eq!((indent(text, 1), indent(text, 6)), ("", "\t "));
+        assert_eq!((newline("a\r\nb\n"), newline("a\nb\r\n"), newline("a")), ("\r\n", "\n", "\n"));
+    }
+
+    #[test]
+    fn edits_are_made_in_the_order_of_the_text_whatever_the_order_they_come_in() {
+        let edits = vec![(4..5, "E".to_owned()), (0..0, "<".to_owned()), (0..2, String::new()), (5..5, ">".to_owned())];
+        assert_eq!(spliced("abcde", edits), "<cdE>");
+    }
+}

@@ -37,6 +37,10 @@ pub(super) struct Section {
 
 impl<'a> Toml<'a> {
     pub(super) fn parse(text: &'a str) -> Result<Self, Misread> {
+        if text.starts_with('\u{feff}') {
+            // Not every engine reads one, and nothing may be put before it.
+            return Err(Misread::at(text, 0, "a byte order mark; save the file as UTF-8 without it"));
+        }
         let document = Document::parse(text).map_err(|error| {
             let at = error.span().map_or(text.len(), |span| span.start);
             Misread::at(text, at, format!("not TOML: {}", error.message().trim().replace('\n', "; ")))

@@ -34,6 +34,7 @@ struct EntryForm {
     secret: bool,
     original: OriginalForm,
     ours: Vec<Option<Digest>>,
+    earlier: Vec<Option<Digest>>,
     folders: Vec<PathBuf>,
 }
 
@@ -123,6 +124,7 @@ impl From<&Entry> for EntryForm {
             secret: entry.secret,
             original,
             ours: entry.ours.clone(),
+            earlier: entry.earlier.clone(),
             folders: entry.folders.clone(),
         }
     }
@@ -142,6 +144,15 @@ impl EntryForm {
                 Original::File { digest, nature: Nature { mode, owner, group, attributes } }
             }
         };
-        Ok(Entry { path: self.path, real: self.real, engine, secret: self.secret, original, ours: self.ours, folders: self.folders })
+        Ok(Entry {
+            path: self.path,
+            real: self.real,
+            engine,
+            secret: self.secret,
+            original,
+            ours: self.ours,
+            earlier: self.earlier,
+            folders: self.folders,
+        })
     }
 }

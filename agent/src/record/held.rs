@@ -67,12 +67,15 @@ impl Held {
         if let Some(original) = before {
             entry.original = original;
             entry.real.clone_from(&place.real);
+            entry.earlier.append(&mut entry.ours);
         }
         entry.secret |= change.secret;
         entry.ours.retain(|content| *content != ours);
         entry.ours.push(ours);
-        let old = entry.ours.len().saturating_sub(MOST_OURS);
-        entry.ours.drain(..old);
+        for contents in [&mut entry.ours, &mut entry.earlier] {
+            let old = contents.len().saturating_sub(MOST_OURS);
+            contents.drain(..old);
+        }
         entry.folders.retain(|folder| !missing.contains(folder));
         entry.folders.extend(missing);
         self.save()
@@ -81,8 +84,7 @@ impl Held {
     /// After an edit became the original, and the file was written: what we wrote before that edit no longer says what is ours. Somebody may bring back a line of it.
     pub fn settle(&mut self, path: &Path) -> Result<(), RecordError> {
         let Some(entry) = self.record.entries.iter_mut().find(|entry| entry.path == path) else { return Ok(()) };
-        let old = entry.ours.len().saturating_sub(1);
-        entry.ours.drain(..old);
+        entry.earlier.clear();
         self.save()
     }
 
@@ -192,6 +194,7 @@ impl Entry {
             secret: change.secret,
             original: Original::Absent,
             ours: Vec::new(),
+            earlier: Vec::new(),
             folders: Vec::new(),
         }
     }

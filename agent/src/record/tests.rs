@@ -78,6 +78,26 @@ fn what_is_about_to_be_done_is_known_to_the_next_process() {
 }
 
 #[test]
+fn once_an_edit_is_the_original_what_was_written_before_it_is_somebodys() {
+    let machine = Machine::with_entry();
+    let mut held = machine.open().expect("free");
+    let edit = found(b"edit, ours");
+    let change =
+        Change { engine: Engine::Docker, path: DAEMON.into(), before: None, after: Some(b"new".to_vec()), mode: 0o644, secret: false };
+    let intention = Intention { change: &change, place: &edit.place, now: Some(&edit), cleaned: Some(Some(b"edit")) };
+    held.intend(&intention).expect("written down");
+    let standing = |record: &Record, now: &[u8]| record.standing(Path::new(DAEMON), Path::new(DAEMON), Some(now));
+    let known = |record: &Record| [b"edit".as_slice(), b"new", b"ours", b"original"].map(|now| standing(record, now));
+    let expected = [Standing::Original, Standing::Ours, Standing::Edited, Standing::Edited];
+    assert_eq!(known(&machine.read().expect("read")), expected);
+    let entry = held.entry(Path::new(DAEMON)).expect("known");
+    assert_eq!(held.ours(entry), [b"ours".as_slice(), b"new"], "by which it is told what of the edit is ours");
+    held.settle(Path::new(DAEMON)).expect("written");
+    let record = machine.read().expect("read");
+    assert_eq!((known(&record), record.ours(&record.entries()[0])), (expected, vec![b"new".as_slice()]));
+}
+
+#[test]
 fn the_record_and_what_it_keeps_are_for_our_eyes_only() {
     let machine = Machine::with_entry();
     for (name, mode) in [("", 0o700), ("contents", 0o700), ("record.json", 0o600)] {

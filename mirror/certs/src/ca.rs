@@ -128,6 +128,19 @@ pub enum CaError {
     WrongKey(String),
 }
 
+impl CaError {
+    /// The whole command that makes a CA where there is none, with the folder that it is looked for in: without that, another one would be made elsewhere.
+    pub fn mend(&self) -> Option<String> {
+        let Self::Missing(folder) = self else { return None };
+        Some(format!("`chandler ca init --state {} --permit NAME` makes one there", state(folder).display()))
+    }
+}
+
+/// The folder that has a CA's folder in it, as `--state` names it.
+pub(crate) fn state(folder: &Path) -> &Path {
+    folder.parent().filter(|state| !state.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 impl Ca {
     /// The one in `folder`.
     pub fn open(folder: &Path) -> Result<Self, CaError> {

@@ -68,6 +68,8 @@ pub struct Setback {
 pub enum Class {
     /// The CA will never do what is asked: somebody must change the configuration.
     Configuration,
+    /// Something on this machine, such as a private CA that is not there yet: nobody else is asked, and a person may be mending it right now.
+    Local,
     /// Too much was asked of the CA.
     RateLimited,
     /// The network, or a CA that is not well: it passes.
@@ -179,10 +181,11 @@ impl History {
 
 /// How long to wait after the `count`th failure in a row, with so much left of the certificate in hand.
 ///
-/// The shorter what is left, the more often; but no CA is asked more than once an hour for long.
+/// The shorter what is left, the more often; but no CA is asked more than once an hour for long. What is on this machine costs nobody anything.
 pub fn wait(class: Class, count: u32, remaining: Duration) -> Duration {
     let first: &[u64] = match class {
         Class::Configuration => return DAY,
+        Class::Local => return if count <= AT_ONCE { LOCAL } else { MINUTE },
         Class::RateLimited => &[60],
         Class::Transient => &[1, 2, 5, 15, 60],
         Class::Validation => &[1, 10, 100], // After a minute another way is tried.
@@ -193,6 +196,11 @@ pub fn wait(class: Class, count: u32, remaining: Duration) -> Duration {
     }
 }
 
+/// Looks at what is on this machine that come one right after the other.
+const AT_ONCE: u32 = 12;
+/// Between these.
+const LOCAL: Duration = Duration::from_secs(5);
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The longest period over which a CA counts.
@@ -278,5 +286,7 @@ mod tests {
         assert_eq!(schedule(Class::Validation, 30), [1, 10, 100, 1440, 1440, 1440, 1440]);
         assert_eq!(schedule(Class::RateLimited, 0), [60; 7]);
         assert_eq!(schedule(Class::Configuration, 0), [1440; 7]);
+        let local = |count| wait(Class::Local, count, Duration::ZERO).as_secs();
+        assert_eq!([1, 2, 12, 13, 99_999].map(local), [5, 5, 5, 60, 60], "whoever mends it does not wait for a CA that nobody asks");
     }
 }

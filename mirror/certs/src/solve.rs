@@ -129,13 +129,13 @@ impl Solvers {
         }
     }
 
-    /// Takes away what another process put in place.
-    pub async fn withdraw_record(&self, record: Record) {
-        if let Some(dns) = &self.dns {
-            self.withdraw(dns.take_over(record)).await;
-        } else {
+    /// Takes away what another process put in place. Says whether it is gone, or nobody here can do it.
+    pub async fn withdraw_record(&self, record: Record) -> bool {
+        let Some(dns) = &self.dns else {
             tracing::warn!(tls.name = %record.identifier, value = record.value, "a TXT record is left behind, since acme.dns is gone");
-        }
+            return true;
+        };
+        self.withdraw(dns.take_over(record)).await
     }
 
     /// Puts a proof in place.
@@ -161,20 +161,23 @@ impl Solvers {
         }
     }
 
-    /// Takes it away. What fails here leaves something that does no harm, and is said.
-    pub async fn withdraw(&self, proof: Proof) {
+    /// Takes it away. Says whether it is gone: what fails here leaves something that does no harm, and is to be tried again.
+    pub async fn withdraw(&self, proof: Proof) -> bool {
         match proof.way {
             Way::Dns => {
                 if let Some(dns) = &self.dns
                     && let Err(error) = dns.withdraw(&proof).await
                 {
-                    tracing::warn!(tls.name = %proof.identifier, error = &error as &dyn std::error::Error, "a TXT record may be left behind");
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(tls.name = %proof.identifier, error, "a TXT record cannot be taken away now; it is tried again later");
+                    return false;
                 }
             }
             Way::DnsPersist => {}
             Way::Http => self.http.iter().for_each(|http| http.withdraw(&proof)),
             Way::TlsAlpn => self.alpn.iter().for_each(|alpn| alpn.withdraw(&proof)),
         }
+        true
     }
 
     fn has(&self, way: Way) -> bool {

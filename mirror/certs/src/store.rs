@@ -6,6 +6,7 @@
 //! certs/NAME/current           {"generation": 7}: the one in use
 //! certs/NAME/state.json        what was tried, and what the CA suggests
 //! certs/NAME/pending.json      the order under way, with its key, what CAs are to find as its proofs, and its TXT records
+//! certs/NAME/left.json         TXT records of orders that are over, which could not be taken away yet
 //! certs/NAME/trial/…           the same of an order at a CA's twin for trials
 //! certs/NAME/attended          held, by as many as like, while a worker looks after it
 //! certs/NAME/lock              held by whoever works on this certificate
@@ -21,6 +22,7 @@ mod account;
 mod barred;
 pub(crate) mod files;
 mod inherit;
+mod left;
 mod lock;
 mod name;
 mod pending;
@@ -36,6 +38,7 @@ use serde::{Deserialize, Serialize};
 
 pub use account::{AccountFolder, Saved};
 pub use files::put;
+pub use left::Left;
 pub use lock::Lock;
 pub use name::{CertName, CertNameError};
 pub use pending::{Pending, Proofs, Record};
@@ -52,6 +55,7 @@ pub struct Store {
 #[derive(Clone, Debug)]
 pub struct CertFolder {
     folder: PathBuf,
+    store: PathBuf,
 }
 
 /// A stored certificate.
@@ -111,7 +115,18 @@ pub enum StoreError {
 
 impl StoreError {
     fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io { doing, path: path.to_owned(), source: barred::explained(path, source) }
+        Self::Io { doing, path: path.to_owned(), source }
+    }
+
+    /// Of a file below the folder that is `configured`: where it is for want of a permission, with what mends it.
+    pub(crate) fn explained(self, configured: &Path) -> Self {
+        match self {
+            Self::Io { doing, path, source } => {
+                let source = barred::explained(configured, &path, source);
+                Self::Io { doing, path, source }
+            }
+            other => other,
+        }
     }
 
     fn damaged(path: &Path, source: impl Error + Send + Sync + 'static) -> Self {
@@ -131,7 +146,7 @@ impl Store {
 
     /// The certificate `name`.
     pub fn certificate(&self, name: &CertName) -> CertFolder {
-        CertFolder { folder: self.folder.join("certs").join(name.as_str()) }
+        CertFolder { folder: self.folder.join("certs").join(name.as_str()), store: self.folder.clone() }
     }
 
     /// The account at the CA with this directory.
@@ -141,6 +156,10 @@ impl Store {
 
     /// Writes a file as large as a certificate with all that belongs to it, and takes it away again: whether one could be stored, also as far as the disk has room.
     pub fn probe(&self) -> Result<(), StoreError> {
+        self.try_room().map_err(|error| error.explained(&self.folder))
+    }
+
+    fn try_room(&self) -> Result<(), StoreError> {
         let path = self.folder.join("probe");
         let written = files::write_text(&path, &"\n".repeat(PROBE));
         if written.is_err() {
@@ -152,6 +171,10 @@ impl Store {
 
     /// Whether what is stored of `names` can be read, and more be written. Nothing is made, not even the folder: whoever asks may be another than who will work here.
     pub fn examine(&self, names: &[&CertName]) -> Result<(), StoreError> {
+        self.look_over(names).map_err(|error| error.explained(&self.folder))
+    }
+
+    fn look_over(&self, names: &[&CertName]) -> Result<(), StoreError> {
         let missing = |one: &&Path| !one.as_os_str().is_empty() && !one.exists();
         let nearest = self.folder.ancestors().nth(self.folder.ancestors().take_while(missing).count()).unwrap_or(Path::new("."));
         let owner = fs::metadata(&self.folder).map_or(0, |folder| folder.uid());
@@ -173,7 +196,7 @@ impl Store {
         let folder = self.folder.join("certs");
         let entries = match fs::read_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(|source| StoreError::io("list", &folder, source))?,
+            entries => entries.map_err(|source| StoreError::io("list", &folder, source).explained(&self.folder))?,
         };
         let mut names: Vec<CertName> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
         names.sort_unstable();
@@ -184,22 +207,22 @@ impl Store {
 impl CertFolder {
     /// Makes sure that nobody else works on this certificate, in any process of this machine, until the lock is dropped.
     pub fn lock(&self) -> Result<Lock, StoreError> {
-        Lock::take(&self.folder.join("lock"), false)
+        self.explained(Lock::take(&self.folder.join("lock"), false))
     }
 
     /// The same; while somebody else works on it, it is waited for, `patience` at most.
     pub fn lock_within(&self, patience: Duration) -> Result<Lock, StoreError> {
-        Lock::take_within(&self.folder.join("lock"), patience)
+        self.explained(Lock::take_within(&self.folder.join("lock"), patience))
     }
 
     /// Says, until the lock is dropped, that a worker looks after this certificate.
     pub fn attend(&self) -> Result<Lock, StoreError> {
-        Lock::take(&self.folder.join("attended"), true)
+        self.explained(Lock::take(&self.folder.join("attended"), true))
     }
 
     /// Whether a worker does, in any process of this machine.
     pub fn is_attended(&self) -> Result<bool, StoreError> {
-        Lock::is_held(&self.folder.join("attended"))
+        self.explained(Lock::is_held(&self.folder.join("attended")))
     }
 
     /// Somebody wants a certificate now: what failed need not be waited out, and with `even_if_not_due` the one in hand is replaced whatever its age.
@@ -214,7 +237,7 @@ impl CertFolder {
 
     /// The one in use; where that is damaged, the newest that is whole.
     pub fn current(&self) -> Result<Option<Held>, StoreError> {
-        let named = passing_over(files::read::<Current>(&self.folder.join(CURRENT)))?.map(|current| current.generation);
+        let named = passing_over(self.explained(files::read::<Current>(&self.folder.join(CURRENT))))?.map(|current| current.generation);
         let all = self.generations()?;
         let newest_first = named.into_iter().chain(all.into_iter().rev().filter(|one| Some(*one) != named));
         for generation in newest_first {
@@ -228,7 +251,7 @@ impl CertFolder {
     /// One that was stored.
     pub fn generation(&self, generation: u32) -> Result<Option<Held>, StoreError> {
         let path = self.folder.join(file_of(generation, "pem"));
-        let Some(pem) = files::read_text(&path)? else { return Ok(None) };
+        let Some(pem) = self.explained(files::read_text(&path))? else { return Ok(None) };
         let bundle = Bundle::parse(&pem).map_err(|error| StoreError::damaged(&path, error))?;
         // Without its description it serves as well, until one that is known takes its place.
         let facts = passing_over(files::read::<Facts>(&self.folder.join(file_of(generation, "json"))))?;
@@ -258,6 +281,7 @@ impl CertFolder {
         errors.extend(self.state().err());
         errors.extend(self.pending().err());
         errors.extend(self.rehearsal().pending().err());
+        errors.extend(self.left().err().into_iter().chain(self.rehearsal().left().err()));
         let damaged = |error| match error {
             StoreError::Damaged { path, source } => Some((path, source.to_string())),
             _ => None, // Whoever needs that file says so.
@@ -268,8 +292,8 @@ impl CertFolder {
     /// Stores `bundle` and makes it the one in use. Older ones but the last few are removed.
     pub fn publish(&self, bundle: &Bundle, facts: &Facts) -> Result<Held, StoreError> {
         let generation = self.generations()?.last().map_or(1, |last| last.saturating_add(1));
-        files::write(&self.folder.join(file_of(generation, "json")), facts)?;
-        files::write_text(&self.folder.join(file_of(generation, "pem")), bundle.pem())?;
+        self.explained(files::write(&self.folder.join(file_of(generation, "json")), facts))?;
+        self.explained(files::write_text(&self.folder.join(file_of(generation, "pem")), bundle.pem()))?;
         self.point_to(generation)?;
         self.forget_before(generation)?;
         Ok(Held { bundle: bundle.clone(), facts: facts.clone(), generation })
@@ -278,12 +302,13 @@ impl CertFolder {
     /// Notes that its issuer took one back: it is a reason to get another.
     pub fn note_revoked(&self, held: &Held) -> Result<(), StoreError> {
         let _lock = self.lock()?;
-        files::write(&self.folder.join(file_of(held.generation, "json")), &Facts { revoked: true, ..held.facts.clone() })
+        let facts = Facts { revoked: true, ..held.facts.clone() };
+        self.explained(files::write(&self.folder.join(file_of(held.generation, "json")), &facts))
     }
 
     /// Makes a stored one the one in use.
     pub fn point_to(&self, generation: u32) -> Result<(), StoreError> {
-        files::write(&self.folder.join(CURRENT), &Current { generation })
+        self.explained(files::write(&self.folder.join(CURRENT), &Current { generation }))
     }
 
     /// Changes with what is remembered; `None` where nothing is.
@@ -294,43 +319,48 @@ impl CertFolder {
 
     /// What is remembered.
     pub fn state(&self) -> Result<State, StoreError> {
-        Ok(files::read(&self.folder.join("state.json"))?.unwrap_or_default())
+        Ok(self.explained(files::read(&self.folder.join("state.json")))?.unwrap_or_default())
     }
 
     /// Remembers it.
     pub fn save_state(&self, state: &State) -> Result<(), StoreError> {
-        files::write(&self.folder.join("state.json"), state)
+        self.explained(files::write(&self.folder.join("state.json"), state))
     }
 
     /// The order under way.
     pub fn pending(&self) -> Result<Option<Pending>, StoreError> {
-        files::read(&self.folder.join(PENDING))
+        self.explained(files::read(&self.folder.join(PENDING)))
     }
 
     /// Remembers it: before it is acted on, so that a crash does not lose a certificate that the CA has counted.
     pub fn save_pending(&self, pending: &Pending) -> Result<(), StoreError> {
-        files::write(&self.folder.join(PENDING), pending)
+        self.explained(files::write(&self.folder.join(PENDING), pending))
     }
 
     /// It has ended, one way or the other.
     pub fn clear_pending(&self) -> Result<(), StoreError> {
-        files::remove(&self.folder.join(PENDING))
+        self.explained(files::remove(&self.folder.join(PENDING)))
     }
 
     /// Where a trial is written down, beside the certificate itself.
     pub fn rehearsal(&self) -> Self {
-        Self { folder: self.folder.join("trial") }
+        Self { folder: self.folder.join("trial"), store: self.store.clone() }
     }
 
     /// In their order.
     pub fn generations(&self) -> Result<Vec<u32>, StoreError> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(|source| StoreError::io("list", &self.folder, source))?,
+            entries => entries.map_err(|source| StoreError::io("list", &self.folder, source).explained(&self.store))?,
         };
         let mut found: Vec<u32> = entries.flatten().filter_map(|entry| number_of(entry.file_name().to_str()?)).collect();
         found.sort_unstable();
         Ok(found)
+    }
+
+    /// What keeps us out is told with what mends it.
+    fn explained<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        done.map_err(|error| error.explained(&self.store))
     }
 
     fn forget_before(&self, generation: u32) -> Result<(), StoreError> {

@@ -8,6 +8,7 @@
 
 mod advice;
 mod attempt;
+mod left;
 mod rehearsal;
 
 use attempt::Occasion;
@@ -265,6 +266,7 @@ impl Worker {
             tidied => tidied?,
         }
         self.settle(&folder, held.as_ref())?;
+        self.take_left_away(&folder).await?;
         let mut state = folder.state()?;
         self.take_advice(&folder, held.as_ref(), &mut state).await?;
         let mut action = self.plan(held.as_ref(), &state);

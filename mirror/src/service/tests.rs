@@ -70,6 +70,21 @@ fn a_socket_that_others_reach_opens_no_account_unless_somebody_says_so() {
 }
 
 #[tokio::test]
+async fn another_bundle_under_the_same_name_is_told_to_wait_for_a_restart() {
+    let folder = folder();
+    let bundle = folder.path().join("roots.pem");
+    let config = config(&folder, &format!("listeners: [\"127.0.0.1:0\"]\nadmin: off\nacme: {{ca: \"{}\"}}", bundle.display()));
+    std::fs::write(&bundle, "one").expect("written");
+    let running = Mirror::bind(&config, Vec::new()).expect("bound").spawn();
+    assert_eq!(running.reload(&config).expect("taken over"), Vec::<&str>::new());
+    std::fs::write(&bundle, "another").expect("written");
+    assert_eq!(running.reload(&config).expect("taken over"), ["acme.ca"]);
+    std::fs::write(&bundle, "one").expect("written");
+    assert_eq!(running.reload(&config).expect("taken over"), Vec::<&str>::new());
+    running.drain().await;
+}
+
+#[tokio::test]
 async fn a_reload_opens_no_account_for_a_socket_that_others_reach() {
     let folder = folder();
     let of = |lines: &str| with_account(&folder, ACCOUNT, &format!("listeners: [\"127.0.0.1:0\"]\nadmin: off\n{lines}"));

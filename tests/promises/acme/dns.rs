@@ -24,20 +24,20 @@ fn key() -> TsigKey {
 }
 
 /// Updates at `named`, and a wait for its zone's servers.
-fn updates(named: &Named, change: impl FnOnce(&mut Rfc2136)) -> Solvers {
+pub(super) fn updates(named: &Named, change: impl FnOnce(&mut Rfc2136)) -> Solvers {
     let mut server = Rfc2136 { key: key(), server: named.socket().to_string(), ttl: 5, zone: None };
     change(&mut server);
     let proofs = DnsProofs::new(DnsWriter::Rfc2136(server), Resolver::new(&[named.socket()]), Some(Duration::from_secs(20)));
     Solvers { dns: Some(Arc::new(proofs)), ..Solvers::default() }
 }
 
-fn pebble_at(named: &Named) -> Option<Pebble> {
+pub(super) fn pebble_at(named: &Named) -> Option<Pebble> {
     Pebble::start(Settings { dns: Some(named.socket()), ..Settings::default() })
 }
 
 type Change = fn(&mut Rfc2136);
 
-const PLACE: &str = "_acme-challenge.mirror.test";
+pub(super) const PLACE: &str = "_acme-challenge.mirror.test";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wildcard_and_its_own_name_are_proved_by_signed_updates_that_leave_nothing_behind() {
@@ -136,6 +136,35 @@ async fn a_record_of_a_process_that_died_is_taken_away_by_the_next_one() {
         assert_eq!(look, Look::Obtained(Reason::Missing), "{}", pebble.log());
         assert_eq!(named.texts(PLACE), Vec::<String>::new(), "the order is lost: {is_lost}");
     }
+}
+
+/// A name server, or a provider behind a script, that is away when the certificate has come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_cannot_be_taken_away_is_remembered_and_taken_away_later() {
+    install_crypto();
+    let Some(pebble) = Pebble::start(Settings::default()) else { return };
+    let owner = Owner::of(&pebble, &["mirror.test"]);
+    let [script, away, gone] = ["hook", "away", "gone"].map(|name| owner.files.path().join(name));
+    std::fs::write(&away, "").expect("written");
+    let cleanup = format!("[ -e {} ] && exit 1; echo $3 >> {}; exit 0", away.display(), gone.display());
+    let text = format!("#!/bin/sh\nif [ $1 = cleanup ]; then {cleanup}; fi\nNAME=$2 VALUE=$3\n{}\n", pebble.set_txt_command());
+    write_script(&script, &text);
+    let worker = || {
+        let hook = DnsHook::new(HookStyle::Lego, &script, None, Duration::from_secs(60));
+        owner.worker(&pebble, Solvers { dns: Some(Arc::new(hook.into())), ..Solvers::default() })
+    };
+    assert_eq!(worker().look().await.expect("files"), Look::Obtained(Reason::Missing), "{}", pebble.log());
+    let left = owner.folder().left().expect("read").expect("it is remembered");
+    assert!(left.records.len() == 1 && !gone.exists(), "{left:?}");
+    for (is_away, is_left) in [(true, true), (false, false)] {
+        owner.clock.on_by(Duration::from_secs(600));
+        if !is_away {
+            std::fs::remove_file(&away).expect("it is there");
+        }
+        worker().look().await.expect("files");
+        assert_eq!(owner.folder().left().expect("read").is_some(), is_left, "the script fails: {is_away}");
+    }
+    assert_eq!(std::fs::read_to_string(&gone).expect("it ran"), format!("{}\n", left.records[0].value));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,18 +1,37 @@
 //! More than one CA: one for when the other is away, another one than before, and another of its profiles.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use certs::acme::Courier;
 use certs::solve::Solvers;
+use certs::store::State;
 use certs::worker::{Look, Worker};
-use certs::{Action, Class, Difference, Reason};
+use certs::{Action, Class, Clock as _, Difference, Reason, Trouble};
 use http::{HeaderValue, StatusCode};
 use tests::interposer::{Fate, Interposer};
 use tests::pebble::{Pebble, Settings};
 
 use super::prover::Prover;
 use super::{Owner, install_crypto};
+
+fn with_header(mut fate: Fate, name: &'static str, value: &'static str) -> Fate {
+    if let Fate::Answer(answer) = &mut fate {
+        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    fate
+}
+
+fn refusal(kind: &str) -> Fate {
+    let text = format!(r#"{{"type": "urn:ietf:params:acme:error:{kind}", "detail": "not for .test", "status": 400}}"#);
+    with_header(Fate::page(StatusCode::BAD_REQUEST, &text), "content-type", "application/problem+json")
+}
+
+/// As a CA sheds load.
+fn pause() -> Fate {
+    with_header(Fate::page(StatusCode::SERVICE_UNAVAILABLE, "<html>busy</html>"), "retry-after", "90")
+}
 
 /// The first CA is away; what the second issued is what is wanted, and is no reason to go back.
 #[tokio::test(flavor = "multi_thread")]
@@ -37,14 +56,7 @@ async fn when_one_ca_refuses_the_next_one_is_asked_at_once() {
     let (Some(closed), Some(open)) = (Pebble::start(Settings::default()), Pebble::start(Settings::default())) else { return };
     let prover = Prover::start(&open).await;
     let way = Interposer::before(&closed, |asked| match asked.path.as_str() {
-        "/order-plz" => {
-            let text = r#"{"type": "urn:ietf:params:acme:error:rejectedIdentifier", "detail": "not for .test", "status": 400}"#;
-            let mut fate = Fate::page(StatusCode::BAD_REQUEST, text);
-            if let Fate::Answer(answer) = &mut fate {
-                answer.headers_mut().insert("content-type", HeaderValue::from_static("application/problem+json"));
-            }
-            fate
-        }
+        "/order-plz" => refusal("rejectedIdentifier"),
         _ => Fate::Pass,
     });
     let mut owner = Owner::of(&open, &["mirror.test"]);
@@ -55,6 +67,92 @@ async fn when_one_ca_refuses_the_next_one_is_asked_at_once() {
     let look = worker().look().await.expect("files");
     assert_eq!(look, Look::Obtained(Reason::Missing), "{:?}\n{}", owner.state(), open.log());
     assert_eq!(owner.folder().current().expect("read").expect("one").facts.directory, open.directory());
+}
+
+/// The CA has counted the certificate by then, and has it ready once the pause is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_that_a_ca_asks_for_in_the_middle_of_an_order_is_waited_out_and_the_order_gone_on_with() {
+    install_crypto();
+    let (Some(busy), Some(other)) = (Pebble::start(Settings::default()), Pebble::start(Settings::default())) else { return };
+    let prover = Prover::start(&busy).await;
+    let (mut is_finalized, mut has_shed) = (false, false);
+    let way = Interposer::before(&busy, move |asked| {
+        is_finalized |= asked.path.starts_with("/finalize-order/");
+        let sheds = is_finalized && asked.path.starts_with("/my-order/") && !std::mem::replace(&mut has_shed, true);
+        if sheds { pause() } else { Fate::Pass }
+    });
+    let mut owner = Owner::of(&busy, &["mirror.test"]);
+    owner.wish.directories = vec![way.directory(), other.directory()];
+    let roots = [way.root(), &other.api_root()].concat();
+    let worker = || Worker { courier: Courier::knowing(&roots).expect("a client"), ..owner.worker(&busy, prover.http()) };
+    assert_eq!(worker().look().await.expect("files"), Look::Failed(Class::Transient), "{}", busy.log());
+    assert!(owner.state().history.paused.is_empty(), "the other one is not asked meanwhile");
+    owner.clock.on_by(Duration::from_secs(91));
+    assert_eq!(worker().look().await.expect("files"), Look::Obtained(Reason::Missing), "{}", busy.log());
+    assert_eq!(owner.folder().current().expect("read").expect("one").facts.directory, way.directory());
+    assert_eq!((busy.issued(), other.issued(), owner.state().history.orders.len()), (1, 0, 1));
+}
+
+/// Its proofs take so long that the pause of the first one is over meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_second_ca_refuses_is_not_laid_to_the_first_one_whose_turn_has_come_again() {
+    install_crypto();
+    let Some(second) = Pebble::start(Settings::default()) else { return };
+    let prover = Prover::start(&second).await;
+    let mut owner = Owner::of(&second, &["mirror.test"]);
+    let clock = owner.clock.clone();
+    let way = Interposer::before(&second, move |asked| {
+        if !asked.path.starts_with("/finalize-order/") {
+            return Fate::Pass;
+        }
+        clock.on_by(Duration::from_secs(70));
+        refusal("badCSR")
+    });
+    let first = "https://127.0.0.1:1/dir".to_owned();
+    owner.wish.directories = vec![first.clone(), way.directory()];
+    let mut state = State::default();
+    state.history.paused.insert(first, owner.clock.now() + Duration::from_secs(60));
+    owner.folder().save_state(&state).expect("written");
+    let worker = Worker { courier: Courier::knowing(way.root()).expect("a client"), ..owner.worker(&second, prover.http()) };
+    assert_eq!(worker.look().await.expect("files"), Look::Failed(Class::Configuration), "{}", second.log());
+    assert_eq!(owner.state().history.refused, [way.directory()].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_twin_for_trials_says_is_not_laid_to_the_ca_and_another_ca_has_no_twin() {
+    install_crypto();
+    let Some(second) = Pebble::start(Settings::default()) else { return };
+    let prover = Prover::start(&second).await;
+    let asked = Arc::<AtomicUsize>::default();
+    for says in [pause as fn() -> Fate, || refusal("rejectedIdentifier")] {
+        let count = asked.clone();
+        let twin = Interposer::before(&second, move |asked| {
+            count.fetch_add(1, Ordering::Relaxed);
+            if asked.path == "/order-plz" { says() } else { Fate::Pass }
+        });
+        let mut owner = Owner::of(&second, &["mirror.test"]);
+        let first = "https://127.0.0.1:1/dir".to_owned();
+        owner.wish.directories.insert(0, first.clone());
+        owner.staging = Some(twin.directory());
+        let mut state = State::default();
+        for _ in 0..2 {
+            let unproved = Trouble { class: Class::Validation, retry_after: None, said: String::new() };
+            state.history.failed(owner.clock.now(), unproved, &owner.wish, None);
+        }
+        owner.folder().save_state(&state).expect("written");
+        owner.clock.on_by(Duration::from_secs(24 * 3600));
+        let roots = [twin.root(), &second.api_root()].concat();
+        let worker = || Worker { courier: Courier::knowing(&roots).expect("a client"), ..owner.worker(&second, prover.http()) };
+        assert_eq!(worker().look().await.expect("files"), Look::Failed(Class::Transient), "{:?}", owner.state());
+        assert!(asked.swap(0, Ordering::Relaxed) > 0, "it was tried there first");
+        let history = owner.state().history;
+        assert!(history.paused.is_empty() && history.refused.is_empty(), "{history:?}");
+
+        state.history.refused.insert(first);
+        owner.folder().save_state(&state).expect("written");
+        assert_eq!(worker().look().await.expect("files"), Look::Obtained(Reason::Missing), "{}", second.log());
+        assert_eq!(asked.load(Ordering::Relaxed), 0, "the second CA has no twin");
+    }
 }
 
 /// The new CA's certificates live for a week: nobody waits for the old one's end.

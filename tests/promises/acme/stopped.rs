@@ -5,10 +5,12 @@ use std::sync::Arc;
 use certs::Reason;
 use certs::worker::Look;
 use tests::interposer::{Fate, Interposer};
+use tests::named::{Named, Zone};
 use tests::pebble::{Pebble, Settings};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::dns::{PLACE, pebble_at, updates};
 use super::prover::Prover;
 use super::{Owner, install_crypto};
 
@@ -44,4 +46,35 @@ async fn a_stop_in_the_middle_is_no_failure_and_takes_proofs_away_and_the_order_
         // By another way it is another CA, whose order is not gone on with.
         assert_eq!(look, Look::Obtained(Reason::Missing), "{place}: {}", pebble.log());
     }
+}
+
+/// A record that goes away while the CA looks for it is a failed proof, which it counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_the_ca_looks_for_a_record_leaves_it_there_and_the_next_start_goes_on_with_the_order() {
+    install_crypto();
+    let Some(named) = Named::start(&[Zone::new("test").grant("grant chandler zonesub TXT;")]) else { return };
+    let Some(pebble) = pebble_at(&named) else { return };
+    let (owner, looks) = (Owner::of(&pebble, &["mirror.test"]), Arc::<Notify>::default());
+    let (tell, mut is_told, mut has_hung) = (looks.clone(), false, false);
+    let way = Interposer::before(&pebble, move |asked| {
+        is_told |= asked.path.starts_with("/chalZ/");
+        if !is_told || has_hung || !asked.path.starts_with("/my-order/") {
+            return Fate::Pass;
+        }
+        has_hung = true;
+        tell.notify_one();
+        Fate::Hang
+    });
+    let worker = Arc::new(owner.worker_by(&way, &pebble, updates(&named, |_| {})));
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(worker.run(stop.clone()));
+    looks.notified().await;
+    stop.cancel();
+    running.await.expect("no panic");
+    assert_eq!(named.texts(PLACE).len(), 1, "{}", named.log());
+    assert_eq!(owner.state().history.setback, None);
+
+    let look = owner.worker_by(&way, &pebble, updates(&named, |_| {})).look().await.expect("files");
+    assert_eq!(look, Look::Obtained(Reason::Missing), "{}", pebble.log());
+    assert_eq!((named.texts(PLACE), owner.state().history.orders.len()), (Vec::new(), 1), "by the same order");
 }

@@ -16,17 +16,7 @@ use super::{ACCOUNT, assert_one_download_a_blob, assert_only_the_mirror_asked, s
 async fn every_engine_pulls_over_https_with_the_mirrors_ca() {
     let hub = Hub::start();
     let Some(images) = stock(&hub) else { return };
-    let program = Program::of_hub(&hub.url()).account(ACCOUNT, "secret");
-    let folder = program.folder().to_owned();
-    ca(&folder, "init --permit 127.0.0.1");
-    ca(&folder, "issue 127.0.0.1 --output .");
-    let file = |name: &str| folder.join(name).display().to_string();
-    let tls = format!("tls: {{certificate: \"{}\", key: \"{}\"}}", file("fullchain.pem"), file("privkey.pem"));
-    let mirror = program.listeners(&format!("[{{address: \"127.0.0.1:0\", {tls}}}]")).start();
-    assert!(mirror.url().starts_with("https://"), "{}", mirror.url());
-
-    ca(&folder, &format!("export {} --out trust", mirror.host()));
-    let exported = fs::read_to_string(folder.join(format!("trust/etc/docker/certs.d/{}/ca.crt", mirror.host()))).expect("exported");
+    let (mirror, exported) = mirror_of(&hub);
     let config = || MachineConfig { certs_d: vec![(mirror.host().to_owned(), exported.clone())], ..MachineConfig::behind(mirror.url()) };
     for release in [Release::V20, Release::V29] {
         let Some(docker) = Dockerd::start(release, config()).await else { return };
@@ -49,6 +39,21 @@ async fn every_engine_pulls_over_https_with_the_mirrors_ca() {
     assert_only_the_mirror_asked(&hub);
     let taken = images.iter().filter(|image| TAKEN.contains(&image.repository.as_str()));
     assert_one_download_a_blob(&hub, taken);
+}
+
+/// A mirror with a certificate of the private CA, and what machines know it by.
+pub(super) fn mirror_of(hub: &Hub) -> (Program, String) {
+    let program = Program::of_hub(&hub.url()).account(ACCOUNT, "secret");
+    let folder = program.folder().to_owned();
+    ca(&folder, "init --permit 127.0.0.1");
+    ca(&folder, "issue 127.0.0.1 --output .");
+    let file = |name: &str| folder.join(name).display().to_string();
+    let tls = format!("tls: {{certificate: \"{}\", key: \"{}\"}}", file("fullchain.pem"), file("privkey.pem"));
+    let mirror = program.listeners(&format!("[{{address: \"127.0.0.1:0\", {tls}}}]")).start();
+    assert!(mirror.url().starts_with("https://"), "{}", mirror.url());
+    ca(&folder, &format!("export {} --out trust", mirror.host()));
+    let exported = fs::read_to_string(folder.join(format!("trust/etc/docker/certs.d/{}/ca.crt", mirror.host()))).expect("exported");
+    (mirror, exported)
 }
 
 async fn takes_some(client: &Client) {

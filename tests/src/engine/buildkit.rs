@@ -19,9 +19,15 @@ pub struct BuildKit {
 impl BuildKit {
     /// Starts buildkitd with `/etc/buildkit/buildkitd.toml`, or `None` after saying what is missing.
     pub async fn start(config: MachineConfig) -> Option<Self> {
+        Self::start_after(config, |_| {}).await
+    }
+
+    /// The same, after something was done to the machine's files: buildkitd reads them at its start only.
+    pub async fn start_after(config: MachineConfig, change: impl FnOnce(&Machine)) -> Option<Self> {
         let [program, client, _] = tools::require_all(["buildkitd", "buildctl", "runc"])?;
         let mut machine = Machine::start(&config).await?;
         machine.write("/etc/buildkit/buildkitd.toml", daemon_config(&machine, &config));
+        change(&machine);
         machine.start_daemon(machine.command(&program));
         machine
             .wait_for_daemon(async |machine| Answer::of(client_on(machine, &client).args(["debug", "workers"])).await.is_success())
@@ -51,6 +57,11 @@ impl BuildKit {
     /// The machine below, for files in its `/etc` and for what it connected to.
     pub fn machine(&self) -> &Machine {
         &self.machine
+    }
+
+    /// The beginning of a `buildctl` command.
+    pub fn client(&self) -> Command {
+        client_on(&self.machine, &self.client)
     }
 }
 

@@ -56,6 +56,11 @@ impl Containerd {
     pub fn machine(&self) -> &Machine {
         &self.machine
     }
+
+    /// The beginning of a `ctr` command.
+    pub fn client(&self) -> Command {
+        client_on(&self.machine, &self.ctr)
+    }
 }
 
 fn client_on(machine: &Machine, ctr: &Path) -> Command {

@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use tokio::process::Command;
+
 use super::{Answer, Machine, MachineConfig};
 use crate::tools;
 
@@ -71,6 +73,11 @@ impl Podman {
     /// The machine below, for files in its `/etc` and for what it connected to.
     pub fn machine(&self) -> &Machine {
         &self.machine
+    }
+
+    /// The beginning of a `podman` command.
+    pub fn command(&self) -> Command {
+        self.machine.command(&self.program)
     }
 
     async fn client<A: AsRef<OsStr>>(&self, program: &Path, arguments: impl IntoIterator<Item = A>) -> Answer {

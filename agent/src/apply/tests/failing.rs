@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::fake::{CA, DAEMON, Machine, Shape};
 use crate::apply::*;
-use crate::engines::Step;
+use crate::engines::{Change, Engine, Step};
 use crate::host::HostError;
 
 #[test]
@@ -94,4 +94,42 @@ fn a_folder_where_the_file_should_be_is_named_and_nothing_is_left() {
     let Some(Outcome::Failed(error)) = report.steps.first() else { panic!("{report:?}") };
     assert_eq!(error.to_string(), "/etc/docker/certs.d/mirror/ca.crt is a folder, where a file was expected");
     assert_eq!((machine.files(), machine.state().len()), (before, 0));
+}
+
+#[test]
+fn a_write_that_fails_half_way_leaves_no_folder_and_no_entry() {
+    let machine = Machine::new(Shape::File);
+    let before = machine.files();
+    let mut held = machine.open();
+    let editor = machine.editor();
+    let mut plan = machine.plan(&held, &editor, "ours");
+    let Some(Step::Write(change)) = plan.steps.first_mut() else { panic!("{plan:?}") };
+    change.path = Path::new("/etc/new/folder").join("x".repeat(250)); // Its passing name is too long.
+    let report = Executor::new(&mut held, &mut machine.engines(), &editor).apply(&plan);
+    drop(held);
+    let [Outcome::Failed(ApplyError::Host(error)), Outcome::NotTried, Outcome::NotTried] = report.steps.as_slice() else {
+        panic!("{report:?}")
+    };
+    assert!(error.to_string().starts_with("cannot write /etc/new/folder/xxx"), "{error}");
+    assert_eq!((machine.files(), machine.state().len()), (before, 0));
+}
+
+#[test]
+fn an_engine_that_fails_stops_no_other() {
+    let machine = Machine::new(Shape::Bare);
+    let mut held = machine.open();
+    let editor = machine.editor();
+    let mut plan = machine.plan(&held, &editor, "ours");
+    let path = Path::new("/etc/containers/registries.conf.d/mirror.conf");
+    let change = Change { engine: Engine::Podman, path: path.into(), before: None, after: Some(b"x".to_vec()), mode: 0o644, secret: false };
+    plan.steps.insert(1, Step::Write(change));
+    let mut engines = machine.engines();
+    engines.refuses = Some("ours".to_owned());
+    let report = Executor::new(&mut held, &mut engines, &editor).apply(&plan);
+    drop(held);
+    let right = matches!(report.steps.as_slice(), [Outcome::PutBack, Outcome::Done, Outcome::PutBack, Outcome::Failed(_)]);
+    assert!(right, "{report:?}");
+    assert_eq!((machine.text(DAEMON).as_deref(), machine.text(path.to_str().expect("text")).as_deref()), (Some("key 1"), Some("x")));
+    assert!(machine.undo(&Undo { engines: vec![Engine::Podman], ..Machine::all() }).is_success());
+    assert!(!machine.root.on_disk(Path::new("/etc/containers")).exists());
 }

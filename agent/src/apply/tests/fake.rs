@@ -16,6 +16,9 @@ use crate::record::{Held, Record, STATE};
 pub(super) const DAEMON: &str = "/etc/docker/daemon.json";
 pub(super) const CA: &str = "/etc/docker/certs.d/mirror/ca.crt";
 
+/// What no file may hold.
+pub(super) const NONSENSE: &str = "}{\n";
+
 /// How the engine's file is there before us.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Shape {
@@ -152,7 +155,7 @@ impl Machine {
             let after = Some(after(&text(base.as_deref())).into_bytes());
             Step::Write(Change { engine: Engine::Docker, path: path.into(), before, after, mode: 0o644, secret: false })
         };
-        let ca = change(CA, &|_| format!("the CA of {mirror}\n"));
+        let ca = change(CA, &|base| format!("the CA of {mirror}\n{base}"));
         let daemon = change(DAEMON, &|base| format!("mirror {mirror}\n{}", base.replace("mirror -\n", "")));
         let mirrors = mirrors(&text(daemon.change().expect("one").after.as_deref()));
         let reload = Reload { engine: Engine::Docker, daemon: process(), mirrors: mirrors.expect("ours"), insecure: Vec::new() };
@@ -167,7 +170,11 @@ impl Machine {
 
     /// As somebody would, in place.
     pub(super) fn edit(&self, edit: impl FnOnce(String) -> String) {
-        let real = self.root.resolve(Path::new(DAEMON)).expect("resolved").real;
+        self.edit_file(DAEMON, edit);
+    }
+
+    pub(super) fn edit_file(&self, path: &str, edit: impl FnOnce(String) -> String) {
+        let real = self.root.resolve(Path::new(path)).expect("resolved").real;
         let disk = self.root.on_disk(&real);
         fs::create_dir_all(disk.parent().expect("one")).expect("made");
         fs::write(&disk, edit(fs::read_to_string(&disk).unwrap_or_default())).expect("written");
@@ -278,6 +285,9 @@ pub(super) struct FakeEditor {
 
 impl Editor for FakeEditor {
     fn without_ours(&self, edit: &Edit<'_>) -> Result<Option<Vec<u8>>, String> {
+        if let Some(at) = text(Some(edit.now)).lines().position(|line| NONSENSE.starts_with(line) && !line.is_empty()) {
+            return Err(format!("line {} is nonsense", at + 1));
+        }
         let original = text(edit.original);
         let ours: Vec<String> = edit.ours.iter().map(|bytes| text(Some(bytes))).collect();
         let is_ours =

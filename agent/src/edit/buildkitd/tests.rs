@@ -40,6 +40,18 @@ fn a_file_that_is_not_there_is_made() {
     "#);
 }
 
+#[test]
+fn a_mirror_on_loopback_is_not_taken_for_one_without_tls() {
+    for (url, said) in
+        [("https://127.0.0.1:5443", "http = false"), ("http://127.0.0.1:5000", "http = true"), ("https://[::1]", "http = false")]
+    {
+        let text = put("", &[mirror(url)]);
+        assert!(text.contains(said), "{url}: {text}");
+        assert_eq!(put(&text, &[mirror(url)]), text, "a second time it is left");
+    }
+    assert!(!put("", &[mirror("https://mine.test")]).contains("http ="), "what buildkitd takes for granted is not said");
+}
+
 const THEIRS: &str = "debug = true # loud\n\n[worker.oci]\n  gc = false\n\n# the Hub\n[registry.\"docker.io\"]\n  http = false\n  mirrors = [ \"site.corp\", \"Mine.Test:5000\" ]\n\n[registry.\"site.corp\"]\n  insecure = true\n";
 
 #[test]
@@ -78,6 +90,13 @@ fn a_mirror_that_learns_tls_says_so() {
         key = "/k.pem"
         cert = "/c.pem"
     "#);
+}
+
+#[test]
+fn a_ca_that_is_no_longer_needed_goes() {
+    let text = put(THEIRS, &[secure()]);
+    let now = put_behind(Some(&text), &hub(), &[mirror("https://mine.test:5000")], &[secure().url], Others::Keep).expect("valid");
+    assert_eq!(now, put(THEIRS, &[mirror("https://mine.test:5000")]));
 }
 
 #[test]

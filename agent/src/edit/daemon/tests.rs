@@ -88,7 +88,7 @@ fn a_value_that_dockerd_would_refuse_is_refused() {
     insta::assert_snapshot!(refused("{\n  \"registry-mirrors\": \"https://m\"\n}"), @r#"line 2, column 23: `registry-mirrors` is a string, and must be a list of strings: ["…"]"#);
     insta::assert_snapshot!(refused("{\n  \"insecure-registries\": [1]\n}"), @r#"line 2, column 27: `insecure-registries` is a list with a number in it, and must be a list of strings: ["…"]"#);
     insta::assert_snapshot!(refused("{\"Registry-Mirrors\": []}"), @"line 1, column 2: `Registry-Mirrors` must be written `registry-mirrors`: dockerd refuses other capitals");
-    insta::assert_snapshot!(refused("{\"registry-mirrors\": [\"\"]}"), @"line 1, column 22: `registry-mirrors` has an empty entry, which dockerd refuses");
+    insta::assert_snapshot!(refused("{\"registry-mirrors\": [\"\"]}"), @"line 1, column 22: `registry-mirrors` has an empty entry, which dockerd refuses; take it out");
 }
 
 #[test]

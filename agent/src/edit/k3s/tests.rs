@@ -92,6 +92,13 @@ fn those_of_an_earlier_apply_give_way() {
 }
 
 #[test]
+fn a_ca_that_is_no_longer_needed_goes() {
+    let text = put(THEIRS, &[secure()]);
+    let now = put_behind(Some(&text), &hub(), &[mirror("https://mine.test:5000")], &[secure().url], Others::Keep).expect("valid");
+    assert_eq!(now, put(THEIRS, &[mirror("https://mine.test:5000")]));
+}
+
+#[test]
 fn a_file_of_an_odd_form_is_refused_with_what_to_write() {
     let refused = |text: &str| put_behind(Some(text), &hub(), &[mirror("http://m")], &[], Others::Keep).expect_err(text).to_string();
     insta::assert_snapshot!(refused("mirrors:\n  docker.io: &hub\n    rewrite: {a: b}\n"), @r#"line 2, column 14: YAML of a form that is not edited for `mirrors.docker.io.endpoint`; write there by hand: {"endpoint": ["http://m"]}"#);

@@ -6,22 +6,28 @@ use super::{Mirror, Registry};
 use crate::edit::toml::quoted;
 use crate::engines::{MirrorUrl, Others};
 
-/// A registry that Podman cannot pull through a mirror.
+/// What Podman cannot make a reference of: it then fails the whole pull, and asks neither another mirror nor the registry (seen with 4.3).
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "{registry} cannot be a part of a mirror's path for Podman, which reads what is behind its colon as a tag; give the mirror's upstream a name without a port, and use that"
-)]
-pub struct NoPath {
-    /// As it was asked for.
-    pub registry: String,
+pub enum NoPath {
+    /// A mirror by an IPv6 address.
+    #[error("{0} is an IPv6 address, of which Podman cannot make an image's name, so that every pull would fail; give the mirror a name")]
+    Mirror(MirrorUrl),
+    /// A registry that is no part of a path.
+    #[error(
+        "{0} cannot be a part of a mirror's path for Podman, so that every pull would fail; name the mirror's upstream in small letters, digits, dots and dashes, without a port"
+    )]
+    Registry(String),
 }
 
 /// The drop-in that sends pulls from `registries` to the mirrors first. `theirs` is what counts without it ([`in_force`](super::in_force)): an entry for the same prefix is taken over whole.
 pub fn render(registries: &[String], mirrors: &[MirrorUrl], theirs: &[Registry], others: Others) -> Result<String, NoPath> {
+    if let Some(mirror) = mirrors.iter().find(|mirror| mirror.host().starts_with('[')) {
+        return Err(NoPath::Mirror(mirror.clone()));
+    }
     let mut out = HEAD.to_owned();
     for name in registries {
-        if name.contains(':') {
-            return Err(NoPath { registry: name.clone() });
+        if !name.split('/').all(is_component) {
+            return Err(NoPath::Registry(name.clone()));
         }
         let base = theirs.iter().find(|registry| registry.prefix == *name);
         let _ = write!(out, "\n{}", entry(&merged(name, mirrors, base, others)));
@@ -50,6 +56,13 @@ fn merged(name: &str, mirrors: &[MirrorUrl], base: Option<&Registry>, others: Ot
     registry.by_digest_only = false;
     registry.mirrors = all;
     registry
+}
+
+/// Whether this can stand between slashes in an image's name: small letters and digits, with dots, dashes and underscores between them.
+fn is_component(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let parted = text.split(['.', '_', '-']).all(|part| part.chars().all(plain));
+    parted && text.starts_with(plain) && text.ends_with(plain) && !text.contains("..")
 }
 
 fn entry(registry: &Registry) -> String {

@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -89,9 +91,15 @@ fn what_an_earlier_file_says_of_a_prefix_is_taken_over() {
 }
 
 #[test]
-fn a_registry_with_a_port_is_no_path_for_podman() {
-    let error = render(&names(&["registry.corp:5000"]), &urls(&["https://m"]), &[], Others::Keep).expect_err("no path");
-    insta::assert_snapshot!(error, @"registry.corp:5000 cannot be a part of a mirror's path for Podman, which reads what is behind its colon as a tag; give the mirror's upstream a name without a port, and use that");
+fn what_would_fail_every_pull_is_refused() {
+    let refused =
+        |registry: &str, mirror: &str| render(&names(&[registry]), &urls(&[mirror]), &[], Others::Keep).expect_err(registry).to_string();
+    insta::assert_snapshot!(refused("registry.corp:5000", "https://m"), @"registry.corp:5000 cannot be a part of a mirror's path for Podman, so that every pull would fail; name the mirror's upstream in small letters, digits, dots and dashes, without a port");
+    insta::assert_snapshot!(refused("docker.io", "http://[fd00::7]:5000"), @"http://[fd00::7]:5000 is an IPv6 address, of which Podman cannot make an image's name, so that every pull would fail; give the mirror a name");
+    for registry in ["Docker.io", "", "a//b", "-a", "a..b", "*.corp", "a b"] {
+        assert!(render(&names(&[registry]), &urls(&["https://m"]), &[], Others::Keep).is_err(), "{registry}");
+    }
+    assert!(render(&names(&["docker.io/library", "a-b.c_d.io"]), &urls(&["https://m"]), &[], Others::Keep).is_ok());
 }
 
 #[test]
@@ -177,6 +185,24 @@ proptest! {
             // The entry taken over again, as by a second apply that reads the same files, is the same text.
             prop_assert_eq!(render(&names(&["docker.io"]), &urls(&["http://mine:5000", "https://two"]), &theirs, Others::Keep).expect("valid"), text);
         }
+    }
+
+    #[test]
+    fn what_is_read_is_what_the_text_says(registries in prop::collection::vec(entry(), 0..4), crlf in any::<bool>()) {
+        let mut text = String::new();
+        for one in &registries {
+            let _ = write!(text, "[[ registry ]] # one\n  blocked={}\n\tlocation = '{}'\nprefix=\"{}\"\n", one.blocked, one.location, one.prefix);
+            let _ = write!(text, "\"insecure\" = {}\nmirror-by-digest-only = {}\nunknown = {{ a = 1 }}\n", one.insecure, one.by_digest_only);
+            for mirror in &one.mirrors {
+                let _ = write!(text, "\n[[registry.mirror]]\ninsecure={}\n'location' = \"{}\"\n", mirror.insecure, mirror.location);
+                if let Some(word) = &mirror.pull_from {
+                    let _ = writeln!(text, "pull-from-mirror = '''{word}'''");
+                }
+            }
+        }
+        let text = if crlf { text.replace('\n', "\r\n") } else { text };
+        let read: Vec<Registry> = entries(&text).expect("valid").into_iter().map(|it| Registry { line: 0, column: 0, ..it }).collect();
+        prop_assert_eq!(read, registries);
     }
 
     #[test]

@@ -90,6 +90,7 @@ fn any_document() -> impl Strategy<Value = String> {
 #[test]
 fn what_is_no_toml_is_refused_with_its_place() {
     let refused = |text: &str| Toml::parse(text).err().expect("refused").to_string();
+    insta::assert_snapshot!(refused("\u{feff}a = 1\n"), @"line 1, column 1: a byte order mark; save the file as UTF-8 without it");
     insta::assert_snapshot!(refused("[host\nserver = 1"), @"line 1, column 6: not TOML: unclosed table, expected `]`");
     insta::assert_snapshot!(refused("a = 1\na = 2"), @"line 2, column 1: not TOML: duplicate key");
     insta::assert_snapshot!(refused("a = [1, 2"), @"line 1, column 10: not TOML: unclosed array, expected `]`");

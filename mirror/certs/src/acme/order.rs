@@ -8,6 +8,7 @@ mod rehearsal;
 mod words;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use instant_acme::{Account, AuthorizationState, AuthorizationStatus, ChallengeHandle, NewOrder, Order, OrderStatus};
@@ -47,7 +48,7 @@ pub struct Errand<'a> {
     pub replaces: Option<&'a str>,
     /// How names can be proved.
     pub solvers: &'a Solvers,
-    /// Whoever waits for it goes away: proofs are taken away again, and the order goes on another time.
+    /// Whoever waits for it goes away: proofs are taken away again, but for those that a CA may be looking at, and the order goes on another time.
     pub stop: &'a CancellationToken,
     /// What is wanted.
     pub wish: &'a Wish,
@@ -216,24 +217,30 @@ impl Errand<'_> {
         Ok(Carried { bundle, replaced: pending.replaces.is_some() })
     }
 
-    /// Puts a proof for each name in place, and takes all of them away again, however it ends.
+    /// Puts a proof for each name in place, and takes all of them away again, however it ends. But where it is told to stop while the CA looks, TXT records
+    /// stay: one that goes away under its eyes is a failed proof, which it counts. They are noted, and the next start goes on with the order.
     async fn prove(&self, order: &mut Order, pending: &mut Pending) -> Result<(), OrderError> {
-        let mut presented = Vec::new();
+        let (mut presented, is_told) = (Vec::new(), AtomicBool::new(false));
         let work = async {
             self.present(order, pending, &mut presented).await?;
+            is_told.store(true, Ordering::Relaxed);
+            self.tell(order, &presented).await?;
             Ok(self.until(order, "check the proofs", |status| status != OrderStatus::Pending).await?)
         };
         let outcome = tokio::select! {
             outcome = work => outcome,
             () = self.stop.cancelled() => Err(OrderError::Stopped),
         };
-        let withdrawn: Vec<String> = presented.iter().map(|proof| proof.dns_value.clone()).collect();
+        let stay = is_told.into_inner() && matches!(outcome, Err(OrderError::Stopped));
+        presented.retain(|proof| !(stay && proof.way == Way::Dns));
+        let (mut gone, mut left) = (Vec::new(), Vec::new());
         for proof in presented {
-            self.solvers.withdraw(proof).await;
+            let value = proof.dns_value.clone();
+            if self.solvers.withdraw(proof).await { &mut gone } else { &mut left }.push(value);
         }
-        let forgotten = self.forget_records(pending, &withdrawn);
+        let noted = self.forget_records(pending, &gone).and_then(|()| self.leave_records(pending, &left));
         outcome?;
-        forgotten?;
+        noted?;
         if order.state().status == OrderStatus::Invalid { Err(self.unproved(order).await.into()) } else { Ok(()) }
     }
 
@@ -277,8 +284,7 @@ impl Errand<'_> {
             let (directory, passes) = (self.directory.to_owned(), error.passes());
             CaError::Settle { directory, passes, reason: with_causes(&error) }
         };
-        settled.map_err(unsettled)?;
-        Ok(self.tell(order, presented).await?)
+        Ok(settled.map_err(unsettled)?)
     }
 
     /// How `identifier` is proved, among the ways that the CA offers; else those.

@@ -108,11 +108,16 @@ impl Folder {
     }
 
     pub(super) fn lock_within(&self, patience: Duration) -> Result<Lock, StoreError> {
-        Lock::take_within(&self.0.join("lock"), patience)
+        self.explained(Lock::take_within(&self.0.join("lock"), patience))
+    }
+
+    /// What keeps us out is told with what mends it.
+    fn explained<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        done.map_err(|error| error.explained(super::state(&self.0)))
     }
 
     pub(super) fn load(&self) -> Result<Option<Document>, StoreError> {
-        files::read(&self.0.join("ca.json"))
+        self.explained(files::read(&self.0.join("ca.json")))
     }
 
     /// After the keys that it names.
@@ -126,7 +131,7 @@ impl Folder {
 
     /// `None` where it is kept elsewhere.
     pub(super) fn key(&self, name: &str) -> Result<Option<SecretKey>, CaError> {
-        let text = files::read_text(&self.key_path(name))?;
+        let text = self.explained(files::read_text(&self.key_path(name)))?;
         Ok(text.map(|text| SecretKey::parse(&text)).transpose()?)
     }
 
@@ -170,14 +175,14 @@ impl Folder {
 
     /// Before the certificate leaves: one that is not in the list could not be taken back by its number.
     pub(super) fn record(&self, record: &Record) -> Result<(), StoreError> {
-        files::append(&self.0.join("issued.jsonl"), record)
+        self.explained(files::append(&self.0.join("issued.jsonl"), record))
     }
 
     /// Whether all can be written that the service writes when it issues.
     pub(super) fn check_writable(&self) -> Result<(), StoreError> {
         let folder = fs::metadata(&self.0).map_err(|source| StoreError::Io { doing: "look at", path: self.0.clone(), source })?;
         for path in [self.0.clone(), self.0.join("issued.jsonl"), self.0.join("tokens")] {
-            files::check_writable(&path, folder.uid())?;
+            self.explained(files::check_writable(&path, folder.uid()))?;
         }
         Ok(())
     }
@@ -190,7 +195,7 @@ impl Folder {
     }
 
     pub(super) fn revocations(&self) -> Result<Revocations, StoreError> {
-        Ok(files::read(&self.0.join("revoked.json"))?.unwrap_or_default())
+        Ok(self.explained(files::read(&self.0.join("revoked.json")))?.unwrap_or_default())
     }
 
     pub(super) fn save_revocations(&self, list: &Revocations) -> Result<(), StoreError> {

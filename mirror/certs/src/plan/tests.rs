@@ -185,8 +185,21 @@ fn a_failed_attempt_holds_up_the_next_but_not_one_for_something_else() {
     assert_eq!(scene.hold(NOW), None, "somebody mended the configuration");
 
     scene.history = History::default();
+    scene.history = History::default();
     scene.history.failed(NOW, trouble(Class::RateLimited), &wish(), None);
     assert_eq!(scene.hold(NOW).map(|hold| hold.0), Some(Hold::Backoff(Class::RateLimited)), "a limit is not for one request only");
+}
+
+#[test]
+fn what_a_person_has_to_mend_on_this_machine_is_looked_at_again_within_a_minute_however_often_it_failed() {
+    let (mut scene, mut now) = (Scene::of(None), NOW);
+    for _ in 0..50 {
+        scene.history.failed(now, trouble(Class::Local), &wish(), None);
+        let (why, until) = scene.hold(now).expect("not at once");
+        assert!(why == Hold::Backoff(Class::Local) && until <= now + MINUTE, "{until}");
+        assert!(matches!(scene.plan(until), Action::Obtain { .. }));
+        now = until;
+    }
 }
 
 #[test]

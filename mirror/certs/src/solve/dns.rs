@@ -8,6 +8,8 @@ use std::error::Error;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
+
 use super::rfc2136::{Rfc2136, Rfc2136Error};
 use super::route53::{Route53, Route53Error};
 use super::{DnsHook, HookError, Proof, Way};
@@ -170,23 +172,28 @@ impl DnsProofs {
         Ok(())
     }
 
-    /// Says what is doubtful, and never fails: the CA looks from elsewhere.
+    /// Within `wait` in all, of which half at most is for where the records of a script are. Says what is doubtful, and never fails: the CA looks from elsewhere.
     async fn ask_servers(&self, proofs: &[&Proof], wait: Duration) {
+        let began = Instant::now();
         let mut records = Vec::new();
         for proof in proofs {
             let place = lock(&self.places).get(&proof.dns_value).cloned();
             let place = match place {
-                Some(place) => Ok(place.name),
-                None => self.follow(&proof.identifier).await.map(|place| place.name), // A script's.
+                Some(place) => Ok(Ok(place)),
+                None => timeout_at(began + wait / 2, self.follow(&proof.identifier)).await, // A script's.
             };
             match place {
-                Ok(place) => records.push((place, proof.dns_value.clone())),
-                Err(error) => {
+                Ok(Ok(place)) => records.push((place.name, proof.dns_value.clone())),
+                Ok(Err(error)) => {
                     tracing::warn!(tls.name = %proof.identifier, error = &error as &dyn Error, "whether its record is seen is not known");
+                }
+                Err(_) => {
+                    let error = "the resolvers took too long to tell where it is";
+                    tracing::warn!(tls.name = %proof.identifier, error, "whether its record is seen is not known");
                 }
             }
         }
-        let propagation = Propagation { resolver: self.resolver.clone(), wait };
+        let propagation = Propagation { resolver: self.resolver.clone(), wait: wait.saturating_sub(began.elapsed()) };
         for seen in propagation.until_seen(&records).await {
             if let Some(doubt) = seen.doubt() {
                 tracing::warn!(dns.name = %seen.name, doubt, "the CA may not see the record yet, and looks for it now");
@@ -281,7 +288,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
+    use std::path::Path;
 
+    use super::super::HookStyle;
     use crate::dns::{TsigAlgorithm, TsigKey};
     use tokio::net::UdpSocket;
 
@@ -305,6 +314,25 @@ mod tests {
         let tried = proofs.try_out(&"mirror.corp".parse().expect("a name")).await.expect("it is no script");
         let told = with_causes(&tried.expect_err("nobody is there"));
         assert!(told.contains("CNAME") && told.contains(&resolver.to_string()) && told.contains("does not reach"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn however_many_names_a_script_has_written_for_a_resolver_that_hangs_takes_no_more_than_the_wait() {
+        let silent = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let resolver = Resolver::new(&[silent.local_addr().expect("bound")]);
+        let hook = DnsHook::new(HookStyle::Lego, Path::new("/nowhere"), None, Duration::from_secs(1));
+        let names = DnsProofs::new(DnsWriter::Hook(hook), resolver, Some(Duration::from_millis(200)));
+        let proofs: Vec<Proof> = (0..3).map(|number| proof(&format!("m{number}.test"))).collect();
+        names.settle(&proofs.iter().collect::<Vec<_>>()).await.expect("the CA looks from elsewhere");
+        silent.set_nonblocking(true).expect("it can be");
+        let asked = std::iter::from_fn(|| silent.recv(&mut [0; 512]).ok()).count();
+        assert!((1..=3).contains(&asked), "{asked}: nobody waited for the second datagram");
+    }
+
+    fn proof(name: &str) -> Proof {
+        let identifier = name.parse().expect("a name");
+        let (dns_value, key_authorization, token) = (name.to_owned(), String::new(), String::new());
+        Proof { digest: Vec::new(), dns_value, identifier, key_authorization, token, way: Way::Dns }
     }
 
     #[tokio::test]

@@ -36,12 +36,17 @@ impl AccountFolder {
 
     /// Nobody else registers or changes it meanwhile.
     pub fn lock(&self) -> Result<Lock, StoreError> {
-        Lock::take(&self.folder.join("lock"), false)
+        Lock::take(&self.folder.join("lock"), false).map_err(|error| error.explained(self.store()))
     }
 
     /// The account, if there is one.
     pub fn load(&self) -> Result<Option<Saved>, StoreError> {
-        files::read(&self.folder.join(FILE))
+        files::read(&self.folder.join(FILE)).map_err(|error| error.explained(self.store()))
+    }
+
+    /// `STORE/acme/CA` is ours.
+    fn store(&self) -> &Path {
+        self.folder.ancestors().nth(2).unwrap_or(&self.folder)
     }
 
     /// The same for whoever holds its lock: one that nobody understands is put aside and counts as none.

@@ -92,9 +92,11 @@ impl Worker {
     /// Gets one now, or writes down why not.
     pub(super) async fn attempt(&self, occasion: Occasion<'_>, state: &mut State) -> Result<Look, StoreError> {
         let Occasion { due, folder, held, .. } = occasion;
-        tracing::info!(tls.certificate = %self.name, reason = due.words(), directory = self.directory(state), "getting a certificate");
         loop {
-            match self.obtain(occasion, state).await {
+            // Asked for once: it is a function of the clock, and another one's turn may have come by the time that this one has answered.
+            let directory = self.directory(state).to_owned();
+            tracing::info!(tls.certificate = %self.name, reason = due.words(), directory, "getting a certificate");
+            match self.obtain(occasion, &directory, state).await {
                 Ok(()) => return Ok(Look::Obtained(due)),
                 Err(error) if error.is_locked() || error.is_stop() => return Ok(Look::Elsewhere),
                 Err(error) if error.is_over() => {
@@ -105,12 +107,7 @@ impl Worker {
                         return Ok(Look::Planned(action));
                     }
                 }
-                Err(error) => {
-                    let trouble = self.trouble(&error);
-                    let class = trouble.class;
-                    self.note_failure(&occasion, state, &error, trouble)?;
-                    return Ok(Look::Failed(class));
-                }
+                Err(error) => return Ok(Look::Failed(self.note_failure(&occasion, &directory, state, &error)?)),
             }
         }
     }
@@ -138,30 +135,36 @@ impl Worker {
         (state.suggestion, state.next_look) = (None, None);
     }
 
-    async fn obtain(&self, occasion: Occasion<'_>, state: &mut State) -> Result<(), AttemptError> {
+    async fn obtain(&self, occasion: Occasion<'_>, directory: &str, state: &mut State) -> Result<(), AttemptError> {
         let Occasion { due, folder, held, replaces, stop } = occasion;
         if let Some(ca) = &self.ca {
+            let (ca, wanted) = self.ready(ca)?; // What is not even asked for counts nowhere.
             state.history.ordered(self.clock.now());
             folder.save_state(state)?;
-            let bundle = self.issue(ca)?;
+            let bundle = self.issue(&ca, &wanted)?;
             return Ok(self.publish(folder, state, &Carried { bundle, replaced: false }, PRIVATE, due)?);
         }
-        let directory = self.directory(state).to_owned();
-        if let Some(staging) = self.rehearsal(folder, state)? {
+        if let Some(staging) = self.rehearsal(folder, directory, state)? {
             tracing::info!(tls.certificate = %self.name, directory = staging, "trying at the CA's twin for trials first");
             self.order(staging, &folder.rehearsal(), state, None, stop).await.map_err(|error| AttemptError::Rehearsal(Box::new(error)))?;
             folder.rehearsal().clear_pending()?;
         }
         // To another CA the old one means nothing.
         let replaced = held.filter(|held| replaces && held.facts.directory == directory).and_then(|held| held.facts.id.as_deref());
-        let carried = self.order(&directory, folder, state, replaced, stop).await?;
-        Ok(self.publish(folder, state, &carried, &directory, due)?)
+        let carried = self.order(directory, folder, state, replaced, stop).await?;
+        Ok(self.publish(folder, state, &carried, directory, due)?)
     }
 
-    /// By the private CA, which nobody else works on meanwhile.
-    fn issue(&self, ca: &Path) -> Result<Bundle, PrivateError> {
+    /// The private CA, which nobody else works on meanwhile, and what it would issue.
+    fn ready(&self, folder: &Path) -> Result<(Ca, Wanted), PrivateError> {
         let wanted = Wanted { identifiers: self.wish.identifiers.clone(), life: LEAF_LIFE, purpose: Purpose::Server };
-        let issued = Ca::open(ca)?.issue(&wanted, self.wish.key, self.clock.now())?;
+        let ca = Ca::open(folder)?;
+        ca.would_issue(&wanted, self.clock.now())?;
+        Ok((ca, wanted))
+    }
+
+    fn issue(&self, ca: &Ca, wanted: &Wanted) -> Result<Bundle, PrivateError> {
+        let issued = ca.issue(wanted, self.wish.key, self.clock.now())?;
         let key = issued.key.as_ref().map_or("", SecretKey::pem);
         Ok(Bundle::join(key, &issued.chain)?)
     }
@@ -175,10 +178,11 @@ impl Worker {
         folder.clear_pending()
     }
 
-    /// Where to try first, if the last proofs failed and no order is under way that could go on.
-    fn rehearsal(&self, folder: &CertFolder, state: &State) -> Result<Option<&str>, StoreError> {
+    /// Where to try first, if the last proofs failed and no order is under way that could go on. It is the twin of the first CA, and of no other.
+    fn rehearsal(&self, folder: &CertFolder, directory: &str, state: &State) -> Result<Option<&str>, StoreError> {
         let has_failed = |setback: &Setback| setback.class == Class::Validation && setback.count >= BEFORE_A_TRIAL;
-        let is_due = state.history.setback.as_ref().is_some_and(has_failed) && folder.pending()?.is_none();
+        let has_twin = self.wish.directories.first().is_some_and(|first| first == directory);
+        let is_due = has_twin && state.history.setback.as_ref().is_some_and(has_failed) && folder.pending()?.is_none();
         Ok(self.staging.as_deref().filter(|_| is_due))
     }
 
@@ -218,26 +222,33 @@ impl Worker {
         }
     }
 
-    fn note_failure(&self, occasion: &Occasion<'_>, state: &mut State, error: &AttemptError, trouble: Trouble) -> Result<(), StoreError> {
+    /// Of which kind it was.
+    fn note_failure(&self, occasion: &Occasion<'_>, directory: &str, state: &mut State, error: &AttemptError) -> Result<Class, StoreError> {
         self.note_unproved(state, error);
-        let now = self.clock.now();
+        let (now, trouble) = (self.clock.now(), self.trouble(error));
         let expires = occasion.held.map(|held| held.bundle.not_after());
-        let said = trouble.said.clone();
-        // With one CA alone there is nobody else to ask meanwhile.
-        let several = self.wish.directories.len() > 1;
-        let is_refusal = several && trouble.class == Class::Configuration;
-        let is_pause = several && !is_refusal && (trouble.class == Class::RateLimited || trouble.retry_after.is_some());
-        let directory = self.directory(state).to_owned();
+        let (class, said) = (trouble.class, trouble.said.clone());
+        // With one CA alone there is nobody else to ask meanwhile, and what its twin says is not its own word.
+        let is_its = self.wish.directories.len() > 1 && !matches!(error, AttemptError::Rehearsal(_));
+        let is_refusal = is_its && class == Class::Configuration;
+        let asks_for_a_pause = class == Class::RateLimited || trouble.retry_after.is_some();
+        let is_pause = is_its && !is_refusal && asks_for_a_pause && !is_under_way(occasion.folder, directory)?;
+        let was_said = class == Class::Local && state.history.setback.as_ref().is_some_and(|before| before.said == said);
         state.asked = false; // It was tried; the rest is the plan's.
         state.history.failed(now, trouble, &self.wish, expires);
         if is_refusal {
-            state.history.refused_by(now, &directory);
+            state.history.refused_by(now, directory);
         } else if is_pause {
-            state.history.paused_by(now, &directory);
+            state.history.paused_by(now, directory);
         }
         let until = state.history.setback.as_ref().map(|setback| setback.until.to_string());
-        tracing::error!(tls.certificate = %self.name, until, "no new certificate: {said}");
-        occasion.folder.save_state(state)
+        if was_said {
+            tracing::debug!(tls.certificate = %self.name, until, "no new certificate: {said}"); // Each minute anew would fill the log.
+        } else {
+            tracing::error!(tls.certificate = %self.name, until, "no new certificate: {said}");
+        }
+        occasion.folder.save_state(state)?;
+        Ok(class)
     }
 
     fn note_unproved(&self, state: &mut State, error: &AttemptError) {
@@ -249,19 +260,22 @@ impl Worker {
     fn trouble(&self, error: &AttemptError) -> Trouble {
         match error {
             AttemptError::Rehearsal(error) => {
-                let trouble = self.trouble(error);
-                Trouble { said: format!("(at its twin for trials) {}", trouble.said), ..trouble }
+                let Trouble { class, retry_after: _, said } = self.trouble(error);
+                // Proofs that it does not see the CA would not see either. All else is its own trouble: the CA itself is asked, soon.
+                let class = if class == Class::Validation { class } else { Class::Transient };
+                Trouble { class, retry_after: None, said: format!("(at its twin for trials) {said}") }
             }
             AttemptError::Account(AccountError::Ca(error)) | AttemptError::Order(OrderError::Ca(error)) => error.trouble(self.clock.now()),
-            AttemptError::Private(PrivateError::Ca(ca::CaError::Missing(folder))) => {
-                let said = format!("there is no CA in {}: `chandler ca init --permit …` makes one", folder.display());
-                Trouble { class: Class::Transient, retry_after: None, said }
-            }
-            AttemptError::Private(PrivateError::Ca(ca::CaError::Refused(refusal))) => {
-                let said = format!(
-                    "the private CA does not issue it: {refusal}; `chandler ca rotate` (with --permit for other names) makes one that does"
-                );
-                Trouble { class: Class::Configuration, retry_after: None, said }
+            AttemptError::Private(PrivateError::Ca(error)) => {
+                let said = match (error, error.mend(), &self.ca) {
+                    (ca::CaError::Refused(refusal), _, Some(ca)) => format!(
+                        "the private CA does not issue it: {refusal}; `chandler ca rotate --state {}` (with --permit for other names) makes one that does",
+                        ca::state(ca).display()
+                    ),
+                    (_, Some(mend), _) => format!("{error}; {mend}"),
+                    _ => with_causes(error),
+                };
+                Trouble { class: Class::Local, retry_after: None, said }
             }
             // A disk that is full or ill: it passes, and nothing was lost, since it is asked before the CA is.
             other => Trouble { class: Class::Transient, retry_after: None, said: with_causes(other) },
@@ -280,6 +294,11 @@ impl Worker {
         }
         state.history.directory(self.clock.now(), &self.wish, PER_CA).unwrap_or_default()
     }
+}
+
+/// An order there waits to be gone on with, and the CA may have counted it: to ask another one meanwhile would throw it away, with its key.
+fn is_under_way(folder: &CertFolder, directory: &str) -> Result<bool, StoreError> {
+    Ok(folder.pending()?.is_some_and(|pending| pending.order.is_some() && pending.directory == directory))
 }
 
 fn unproved(error: &AttemptError) -> impl Iterator<Item = &Identifier> {

@@ -120,10 +120,12 @@ fn who_writes_txt_records_is_said_once_and_whole() {
 }
 
 #[test]
-fn a_password_in_the_url_of_a_ca_is_refused_and_not_repeated() {
+fn a_password_in_the_url_of_a_ca_or_of_amazon_is_refused_and_not_repeated() {
     for url in ["https://user:geheim77@ca.example/dir", "https://geheim77@ca.example/dir"] {
-        let said = problems(&format!("acme: {{directories: ['{url}']}}"));
-        assert!(said.contains("a user or a password") && !said.contains("geheim77"), "{said}");
+        for keys in [format!("directories: ['{url}']"), format!("dns: {{route53: {{endpoint: '{url}'}}}}")] {
+            let said = problems(&format!("acme: {{{keys}}}"));
+            assert!(said.contains("a user or a password") && !said.contains("geheim77"), "{said}");
+        }
     }
 }
 

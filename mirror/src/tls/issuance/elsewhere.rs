@@ -56,9 +56,7 @@ impl Elsewhere {
             if seen.began > asked {
                 return Arc::clone(&seen.found);
             }
-            // Strangers can ask: at most one part in so many of a thread's time goes into looks, however many files there are.
-            let rest = PAUSE.max((seen.ended - seen.began) * SHARE).min(LONGEST);
-            tokio::time::sleep_until(seen.began + rest).await;
+            tokio::time::sleep_until(seen.ended + rest(seen.ended - seen.began)).await;
         }
         let began = Instant::now();
         let (store, alpn) = (self.store.clone(), Arc::clone(&self.alpn));
@@ -82,9 +80,15 @@ fn look(store: &Store, alpn: &AlpnProofs) -> Found {
     Found { proofs, troubles }
 }
 
-/// Between the beginnings of two looks, however many ask: strangers can.
+/// From the end of a look that took so long to the next one. Strangers can ask: where looks are short, at most one part in so many of a thread's time goes
+/// into them; where they take long, they still do not follow each other at once.
+fn rest(took: Duration) -> Duration {
+    PAUSE.max(took * (SHARE - 1)).min(LONGEST)
+}
+
+/// However many ask.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How much longer than itself the time from one look to the next is.
+/// How many times as long as itself the time from one look to the next is.
 const SHARE: u32 = 4;
 /// CAs wait for some seconds, and several of them look one after the other.
 const LONGEST: Duration = Duration::from_millis(500);
@@ -92,6 +96,12 @@ const LONGEST: Duration = Duration::from_millis(500);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn looks_that_take_long_do_not_follow_each_other_at_once() {
+        let rest = |took: u64| rest(Duration::from_millis(took)).as_millis();
+        assert_eq!([0, 10, 100, 500, 60_000].map(rest), [20, 30, 300, 500, 500]);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_proof_that_is_written_right_after_a_look_is_seen_by_the_next_who_asks() {

@@ -88,6 +88,11 @@ impl AcmeConfig {
         Ok(Courier::knowing(&pem)?)
     }
 
+    /// What the file under `acme.ca` holds now; `None` where there is none, or it cannot be read.
+    pub(crate) fn ca_bundle(&self) -> Option<Vec<u8>> {
+        fs::read(self.ca.as_ref()?).ok()
+    }
+
     /// The twin for trials of the CA that is asked first, which counts failures apart: Let's Encrypt's. No other is known.
     pub fn staging(&self) -> Option<&'static str> {
         let is_its = self.directories.first().is_some_and(|first| first.as_str() == LETS_ENCRYPT);

@@ -41,9 +41,9 @@ fn why(status: &Status) -> Option<String> {
 
 /// It does not pass by waiting.
 fn is_for_a_person(status: &Status) -> bool {
-    let is_configuration = status.setback.as_ref().is_some_and(|setback| setback.class == Class::Configuration);
+    let is_theirs = status.setback.as_ref().is_some_and(|setback| matches!(setback.class, Class::Configuration | Class::Local));
     let is_held = matches!(status.action, Some(Action::Hold { why: Hold::Skew | Hold::TooSoon, .. }));
-    is_configuration || is_held || status.trouble.is_some()
+    is_theirs || is_held || status.trouble.is_some()
 }
 
 /// How much of its life is left when a failure is worth a word: one in so many.
@@ -99,6 +99,7 @@ mod tests {
         assert_eq!(of(&Status::default()).map(|(kind, _)| kind), Some(Kind::Blocking), "before the first look there is none");
         assert_eq!(of(&Status { action: idle.clone(), held: Some(facts("2026-04-01T00:00:00Z")), ..Status::default() }), None);
         assert_eq!(of(&failing(Class::Transient, Some("2026-04-01T00:00:00Z"))), None, "there is time");
+        assert!(of(&failing(Class::Local, Some("2026-04-01T00:00:00Z"))).is_some(), "nobody but a person mends it");
         for (status, kind, says) in [
             (failing(Class::Transient, Some("2026-01-11T12:00:00Z")), Kind::Warning, "ends in 36 hours: it failed 3 times in a row"),
             (failing(Class::Configuration, Some("2026-04-01T00:00:00Z")), Kind::Warning, "ends in 81 days"),

@@ -1,9 +1,10 @@
 //! TXT records outlive the process that wrote them: each is written down with the order before it is written, and taken away by whoever goes on with the
-//! order, or finds that it came to nothing.
+//! order, or finds that it came to nothing. What cannot be taken away is no longer the order's, which is soon forgotten, but the certificate's
+//! ([`Left`](crate::store::Left)), and is tried again.
 
 use super::{Errand, OrderError, unpresented};
 use crate::solve::Proof;
-use crate::store::{Pending, StoreError};
+use crate::store::{Pending, Record, StoreError};
 
 impl Errand<'_> {
     /// Before it is there.
@@ -17,7 +18,7 @@ impl Errand<'_> {
         Ok(())
     }
 
-    /// These were taken away.
+    /// These are not the order's any more.
     pub(super) fn forget_records(&self, pending: &mut Pending, values: &[String]) -> Result<(), StoreError> {
         let before = pending.records.len();
         pending.records.retain(|record| !values.contains(&record.value));
@@ -29,10 +30,23 @@ impl Errand<'_> {
         if pending.records.is_empty() {
             return Ok(());
         }
-        for record in std::mem::take(&mut pending.records) {
-            self.solvers.withdraw_record(record).await;
+        let (mut gone, mut left) = (Vec::new(), Vec::new());
+        for record in pending.records.clone() {
+            let value = record.value.clone();
+            if self.solvers.withdraw_record(record).await { &mut gone } else { &mut left }.push(value);
         }
-        self.folder.save_pending(pending)
+        self.forget_records(pending, &gone)?;
+        self.leave_records(pending, &left)
+    }
+
+    /// These could not be taken away.
+    pub(super) fn leave_records(&self, pending: &mut Pending, values: &[String]) -> Result<(), StoreError> {
+        let left: Vec<Record> = pending.records.iter().filter(|record| values.contains(&record.value)).cloned().collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        self.folder.leave(left, self.clock.now())?; // First: a crash between the two leaves it noted twice.
+        self.forget_records(pending, values)
     }
 
     /// The order under way is of no use: forgets it, and takes away what it left.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder};
@@ -124,23 +124,20 @@ impl Credentials {
         {
             return Ok(found);
         }
-        if profile.is_none()
-            && let Some(found) = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"].into_iter().find(|name| environment.get(name).is_some())
-        {
-            return Err(CredentialsError::Unread { found: found.to_owned() });
+        // AWS_ROLE_ARN beside it says which role; alone it says nothing, to those tools as to us.
+        if profile.is_none() && environment.get(TOKEN_FILE).is_some() {
+            return Err(CredentialsError::Unread { found: TOKEN_FILE.to_owned() });
         }
         let (file, named) = (environment.file(), profile.or_else(|| environment.get("AWS_PROFILE")));
-        let text = match tokio::fs::read_to_string(&file).await {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(source) => return Err(CredentialsError::Read { file, source }),
-        };
+        let text = read(&file).await?;
         match (Self::of_file(&text, named.unwrap_or("default")), named) {
             (Some(found), _) => return Ok(found),
             (None, Some(profile)) => return Err(CredentialsError::Profile { file, profile: profile.to_owned() }),
             (None, None) => {}
         }
-        if let Some(found) = unread_in_config(environment).await? {
+        let config = environment.config_file();
+        let config_text = read(&config).await?;
+        if let Some(found) = unread(&text, &file).or_else(|| unread(&config_text, &config)) {
             return Err(CredentialsError::Unread { found });
         }
         if let Some(found) = Self::of_container(environment, http).await? {
@@ -208,17 +205,20 @@ impl Credentials {
     }
 }
 
-/// What the configuration of AWS's tools says of the default profile that they would take credentials from, before a container's or an instance's.
-async fn unread_in_config(environment: &Environment) -> Result<Option<String>, CredentialsError> {
-    let file = environment.config_file();
-    let text = match tokio::fs::read_to_string(&file).await {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(CredentialsError::Read { file, source }),
-    };
+/// A file of AWS's tools, which need not be there.
+async fn read(file: &Path) -> Result<String, CredentialsError> {
+    match tokio::fs::read_to_string(file).await {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(source) => Err(CredentialsError::Read { file: file.to_owned(), source }),
+    }
+}
+
+/// What either file says of the default profile that AWS's tools would take credentials from, before a container's or an instance's.
+fn unread(text: &str, file: &Path) -> Option<String> {
     let lines = text.lines().map(str::trim).skip_while(|line| *line != "[default]").skip(1).take_while(|line| !line.starts_with('['));
     let mut keys = lines.filter_map(|line| Some(line.split_once('=')?.0.trim()));
-    Ok(keys.find(|key| UNREAD.contains(key)).map(|key| format!("{key} in {}", file.display())))
+    keys.find(|key| UNREAD.contains(key)).map(|key| format!("{key} in {}", file.display()))
 }
 
 /// Better from a file, which is renewed.
@@ -259,6 +259,8 @@ async fn text(request: RequestBuilder) -> Result<String, String> {
 /// Keys by which AWS's tools get credentials in ways of their own.
 const UNREAD: [&str; 6] =
     ["aws_access_key_id", "credential_process", "role_arn", "sso_account_id", "sso_session", "web_identity_token_file"];
+/// The variable that stands for a role that is assumed by a token.
+const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
 /// It is next door, or it is not there.
 const PATIENCE: Duration = Duration::from_secs(2);
 

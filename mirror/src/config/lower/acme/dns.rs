@@ -119,6 +119,9 @@ fn route53(reader: &mut Reader<'_>) -> Option<Route53Settings> {
 /// Who listens on the way could change what is asked, or keep a session's token: in plain HTTP only where nobody can, at a stand-in on this machine.
 fn api(text: &str) -> Result<Url, String> {
     let url = parse::web_url(text)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("holds a user or a password, which Amazon does not ask for: leave it out (AWS credentials come from elsewhere)".into());
+    }
     let is_here = match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),

@@ -123,18 +123,22 @@ async fn credentials_of_a_kind_that_is_not_read_are_told_and_nobody_elses_are_ta
     let home = folder.path().to_str().expect("text");
     let (url, heads) = service(|_| (200, GIVEN)).await;
     let instance = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", url.as_str());
-    for variable in ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"] {
-        let error = find(None, &[("HOME", home), instance, (variable, "/x")]).await.expect_err("it is not read");
-        assert!(error.to_string().starts_with(variable), "{error}");
-        let keys = [("AWS_ACCESS_KEY_ID", "AK"), ("AWS_SECRET_ACCESS_KEY", "x"), (variable, "/x")];
-        assert_eq!(find(None, &keys).await.expect("the environment comes first").access_key, "AK");
-    }
-    let config = folder.path().join("config");
+    let role = [("AWS_ROLE_ARN", "arn:aws:iam::1:role/x"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "/x")];
+    let error = find(None, &[&[("HOME", home), instance], &role[..]].concat()).await.expect_err("it is not read");
+    assert!(error.to_string().starts_with("AWS_WEB_IDENTITY_TOKEN_FILE"), "{error}");
+    let keys = [("AWS_ACCESS_KEY_ID", "AK"), ("AWS_SECRET_ACCESS_KEY", "x")];
+    assert_eq!(find(None, &[&keys[..], &role].concat()).await.expect("the environment comes first").access_key, "AK");
+    let file = credentials_file(folder.path());
+    let shared = [("HOME", home), ("AWS_SHARED_CREDENTIALS_FILE", file.as_str()), role[0]];
+    assert_eq!(find(None, &shared).await.expect("a role without a token asks for nothing").access_key, "AKDEFAULT");
+    let [config, shared] = ["config", "shared"].map(|name| folder.path().join(name));
     for line in ["role_arn = arn:aws:iam::1:role/x", "credential_process=/bin/x", "sso_session = s"] {
-        std::fs::write(&config, format!("[profile x]\nregion = y\n[default]\n{line}\n")).expect("written");
-        let variables = [("HOME", home), ("AWS_CONFIG_FILE", config.to_str().expect("text")), instance];
-        let error = find(None, &variables).await.expect_err("it is not read").to_string();
-        assert!(error.contains("config") && error.contains(line.split(['=', ' ']).next().expect("a key")), "{error}");
+        for (variable, file) in [("AWS_CONFIG_FILE", &config), ("AWS_SHARED_CREDENTIALS_FILE", &shared)] {
+            std::fs::write(file, format!("[profile x]\nregion = y\n[default]\n{line}\n")).expect("written");
+            let (name, key) = (file.to_str().expect("text"), line.split(['=', ' ']).next().expect("a key"));
+            let error = find(None, &[("HOME", home), (variable, name), instance]).await.expect_err("it is not read").to_string();
+            assert!(error.starts_with(&format!("{key} in {name} asks")), "{error}");
+        }
     }
     assert_eq!(heads.lock().expect("no holder panics").len(), 0, "the instance was not asked");
     std::fs::write(&config, "[default]\nregion = y\n[profile x]\nrole_arn = z\n").expect("written");

@@ -1,0 +1,51 @@
+//! `certs.d/HOST:PORT/{ca.crt,client.cert,client.key}`: how Docker, Podman and containerd know a registry's certificate, and show their own.
+//!
+//! They are read at every pull, so that nothing has to be reloaded.
+
+use std::path::{Path, PathBuf};
+
+use super::files::Files;
+use super::mirror_url::MirrorUrl;
+use super::plan::Step;
+use super::wish::{Engine, Wish};
+
+/// The three files for one mirror.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CertsD {
+    /// The certificates that are trusted.
+    pub anchors: PathBuf,
+    /// The client's own chain.
+    pub chain: PathBuf,
+    /// And its key.
+    pub key: PathBuf,
+}
+
+impl CertsD {
+    /// Below `folder`, such as `/etc/containers/certs.d`.
+    pub fn of(folder: &Path, mirror: &MirrorUrl) -> Self {
+        let folder = folder.join(mirror.authority());
+        Self { anchors: folder.join("ca.crt"), chain: folder.join("client.cert"), key: folder.join("client.key") }
+    }
+}
+
+/// Paths whose contents [`writes`] wants to know.
+pub fn paths(folder: &Path, wish: &Wish) -> Vec<PathBuf> {
+    let secure = wish.mirrors.iter().filter(|mirror| mirror.is_secure());
+    secure.map(|mirror| CertsD::of(folder, mirror)).flat_map(|files| [files.anchors, files.chain, files.key]).collect()
+}
+
+/// What is written for the mirrors that speak HTTPS. The key comes before the chain: a chain without its key breaks every pull from that host.
+pub fn writes(engine: Engine, folder: &Path, files: &Files, wish: &Wish) -> Vec<Step> {
+    let secure = wish.mirrors.iter().filter(|mirror| mirror.is_secure()).map(|mirror| CertsD::of(folder, mirror));
+    secure.flat_map(|paths| of_one(engine, &paths, files, wish)).collect()
+}
+
+fn of_one(engine: Engine, paths: &CertsD, files: &Files, wish: &Wish) -> Vec<Step> {
+    let text = |text: &String| Some(text.clone().into_bytes());
+    let anchors = wish.anchors.as_ref().and_then(|pem| files.write(engine, &paths.anchors, text(pem), 0o644));
+    let pair = wish.client.as_ref().map(|pair| {
+        let key = files.write(engine, &paths.key, text(&pair.key), 0o600);
+        [key, files.write(engine, &paths.chain, text(&pair.chain), 0o644)]
+    });
+    anchors.into_iter().chain(pair.into_iter().flatten().flatten()).collect()
+}

@@ -1,0 +1,174 @@
+//! What there is of containerd, k3s and RKE2 on a machine. Effects; nothing is changed.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use super::kubernetes::{self, Distribution};
+use super::settings::Settings;
+use crate::edit::Misread;
+use crate::engines::certs_d;
+use crate::engines::files::{Files, LookError, found, running};
+use crate::engines::process::{self, Process};
+use crate::engines::program;
+use crate::engines::wish::Wish;
+use crate::host::Root;
+
+/// All that a plan is made of.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Facts {
+    /// containerd by itself, if it is there for anybody but Docker.
+    pub daemon: Option<Daemon>,
+    /// k3s and RKE2.
+    pub distributions: Vec<Distribution>,
+    /// The contents of all files that a plan may ask for.
+    pub files: Files,
+    /// Folders of hosts that are there, which containerd looks for before it reads.
+    pub folders: Vec<PathBuf>,
+}
+
+/// containerd by itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Daemon {
+    /// Its process, if it runs.
+    pub pid: Option<u32>,
+    /// Its `config.toml`, which need not be there.
+    pub config: PathBuf,
+    /// Whether it is.
+    pub is_written: bool,
+    /// What it says; or why it cannot be read.
+    pub settings: Result<Settings, Misread>,
+}
+
+/// Looks at the machine.
+pub async fn look(root: &Root, wish: &Wish) -> Result<Facts, LookError> {
+    let processes = running(root, "containerd")?;
+    let mut facts = Facts { distributions: kubernetes::look(root)?, ..Facts::default() };
+    let own = processes.iter().find(|process| !is_anothers(process));
+    if own.is_some() || (processes.is_empty() && !found(root, &["containerd"]).is_empty()) {
+        let daemon = daemon(root, own).await?;
+        let is_dockers = daemon.settings.as_ref().is_ok_and(|settings| settings.without_cri);
+        let has_docker = !found(root, &["dockerd"]).is_empty() && found(root, &["nerdctl"]).is_empty();
+        facts.daemon = Some(daemon).filter(|_| !(is_dockers && has_docker));
+    }
+    let folders: Vec<PathBuf> = facts.daemon.iter().flat_map(Daemon::folders).collect();
+    for folder in &folders {
+        read_folder(root, folder, wish, &mut facts)?;
+    }
+    for distribution in facts.distributions.clone() {
+        for path in distribution.paths(wish) {
+            facts.files.read_one(root, &path)?;
+        }
+    }
+    Ok(facts)
+}
+
+impl Daemon {
+    /// Where it looks for `hosts.toml`; where it would, if it were told to.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let said = self.settings.as_ref().map(|settings| settings.config_path.clone()).unwrap_or_default();
+        if said.is_empty() { vec![PathBuf::from(STANDARD)] } else { said.into_iter().map(PathBuf::from).collect() }
+    }
+}
+
+/// Docker's has its configuration in dockerd's folder, k3s's and RKE2's below `rancher`: neither reads `/etc/containerd`.
+fn is_anothers(process: &Process) -> bool {
+    config_of(process).is_some_and(|config| ["/docker/containerd/", "/rancher/"].iter().any(|part| config.to_string_lossy().contains(part)))
+}
+
+fn config_of(process: &Process) -> Option<PathBuf> {
+    let mut arguments = process.arguments.iter().skip(1);
+    while let Some(argument) = arguments.next() {
+        if matches!(argument.as_str(), "-c" | "--config" | "-config") {
+            return arguments.next().map(PathBuf::from);
+        }
+        if let Some(path) = argument.strip_prefix("--config=").or_else(|| argument.strip_prefix("-c=")) {
+            return Some(path.into());
+        }
+    }
+    None
+}
+
+async fn daemon(root: &Root, process: Option<&Process>) -> Result<Daemon, LookError> {
+    let config = process.and_then(config_of).unwrap_or_else(|| CONFIG.into());
+    let written = root.read(&config)?.map(|found| Settings::parse(&found.bytes)).transpose();
+    let is_written = !matches!(written, Ok(None));
+    let settings = match (written, process) {
+        (Err(misread), _) => Err(misread),
+        (Ok(written), Some(process)) => match dumped(process, &config).await {
+            // A dump is in the program's own form; lines for the file are in the file's.
+            Some(dumped) => Ok(Settings { version: written.map_or(dumped.version, |written| written.version), ..dumped }),
+            None => imported(root, &config, written.unwrap_or_default())?,
+        },
+        (Ok(written), None) => imported(root, &config, written.unwrap_or(Settings { version: 2, ..Settings::default() }))?,
+    };
+    Ok(Daemon { pid: process.map(|process| process.pid), config, is_written, settings })
+}
+
+/// What the program that runs makes of its files, with its own defaults.
+async fn dumped(process: &Process, config: &Path) -> Option<Settings> {
+    let mut command = Command::new(process::executable(process.pid));
+    command.arg("--config").arg(config).args(["config", "dump"]);
+    let dump = program::run(command, PATIENCE).await.ok()?;
+    Settings::parse(dump.as_bytes()).ok()
+}
+
+/// Without the program, what the files say. Of a pattern only the folder before `*` is known to containerd's users.
+fn imported(root: &Root, config: &Path, mut settings: Settings) -> Result<Result<Settings, Misread>, LookError> {
+    let mut files = Files::default();
+    let base = config.parent().unwrap_or(Path::new("/"));
+    for import in settings.imports.clone() {
+        let path = base.join(&import);
+        match path.file_name().and_then(|name| name.to_str()) {
+            Some(name) if name.starts_with('*') => files.read_folder(root, path.parent().unwrap_or(base))?,
+            _ => files.read_one(root, &path)?,
+        }
+    }
+    for (_, bytes) in files.iter() {
+        match Settings::parse(bytes) {
+            Ok(more) => settings.merge(more),
+            Err(misread) => return Ok(Err(misread)),
+        }
+    }
+    Ok(Ok(settings))
+}
+
+fn read_folder(root: &Root, folder: &Path, wish: &Wish, facts: &mut Facts) -> Result<(), LookError> {
+    for name in root.list(folder)?.unwrap_or_default() {
+        let hosts = folder.join(name);
+        if root.is_folder(&hosts)? {
+            facts.files.read_one(root, &hosts.join("hosts.toml"))?;
+            facts.folders.push(hosts);
+        }
+    }
+    for path in certs_d::paths(folder, wish) {
+        facts.files.read_one(root, &path)?;
+    }
+    Ok(())
+}
+
+/// Where `hosts.toml` files are by custom: `nerdctl` looks there without being told.
+pub const STANDARD: &str = "/etc/containerd/certs.d";
+const CONFIG: &str = "/etc/containerd/config.toml";
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dockers_and_k3s_own_containerd_are_not_taken_for_the_machines() {
+        for (line, anothers) in [
+            ("containerd --config /var/run/docker/containerd/containerd.toml", true),
+            ("containerd --config=/run/docker/containerd/containerd.toml --log-level info", true),
+            ("containerd -c /var/lib/rancher/k3s/agent/etc/containerd/config.toml", true),
+            ("/usr/bin/containerd", false),
+            ("containerd --config /etc/containerd/config.toml", false),
+        ] {
+            let arguments = line.split(' ').map(str::to_owned).collect();
+            let process = Process { pid: 7, uid: 0, arguments, environment: Vec::new() };
+            assert_eq!(is_anothers(&process), anothers, "{line}");
+        }
+    }
+}

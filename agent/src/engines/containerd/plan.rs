@@ -1,0 +1,157 @@
+//! What is written so that containerd pulls through the mirror. Pure.
+
+use std::path::{Path, PathBuf};
+
+use super::look::{Daemon, Facts, STANDARD};
+use super::settings::Settings;
+use crate::edit::hosts::{self, Host};
+use crate::edit::{Misread, utf8};
+use crate::engines::certs_d::{self, CertsD};
+use crate::engines::mirror_url::MirrorUrl;
+use crate::engines::plan::{Finding, Plan, Step, Weight};
+use crate::engines::wish::{Engine, Wish};
+
+/// What is to be done so that the wish is so; `previous`: our mirrors of earlier times. What is not there has an empty plan.
+pub fn plan(facts: &Facts, wish: &Wish, previous: &[MirrorUrl]) -> Plan {
+    let mut plan = facts.daemon.as_ref().map(|daemon| of_daemon(facts, daemon, wish, previous)).unwrap_or_default();
+    for distribution in &facts.distributions {
+        plan.extend(distribution.plan(&facts.files, wish, previous));
+    }
+    if plan.findings.iter().any(|finding| finding.weight == Weight::Blocks) {
+        plan.steps.clear();
+    }
+    plan
+}
+
+fn of_daemon(facts: &Facts, daemon: &Daemon, wish: &Wish, previous: &[MirrorUrl]) -> Plan {
+    let settings = match &daemon.settings {
+        Ok(settings) => settings,
+        Err(misread) => return blocked(&daemon.config, misread),
+    };
+    if let Some(line) = settings.old_mirrors {
+        return Plan { steps: Vec::new(), findings: vec![old_form(daemon, line)] };
+    }
+    let folders = daemon.folders();
+    let mut plan = Plan { steps: certs_d::writes(Engine::Containerd, &folders[0], &facts.files, wish), findings: Vec::new() };
+    let mut mirrored = Vec::new();
+    for registry in std::iter::once("docker.io").chain(wish.registries.iter().map(String::as_str).filter(|name| *name != "docker.io")) {
+        match hosts_of(facts, &folders, registry, wish, previous) {
+            Ok((file, step, finding)) => {
+                mirrored.push(file);
+                plan.steps.extend(step);
+                plan.findings.extend(finding);
+            }
+            Err((path, misread)) => plan.findings.extend(blocked(&path, &misread).findings),
+        }
+    }
+    plan.steps.extend(unmirrored(facts, &folders, &mirrored, previous));
+    plan.findings.extend(unread(daemon, settings));
+    plan.findings.sort_by_key(|finding| finding.weight);
+    plan
+}
+
+/// The `hosts.toml` of one registry, how it is written, and what there is to know.
+type Hosts = (PathBuf, Option<Step>, Option<Finding>);
+
+fn hosts_of(facts: &Facts, folders: &[PathBuf], registry: &str, wish: &Wish, previous: &[MirrorUrl]) -> Result<Hosts, (PathBuf, Misread)> {
+    let (file, base) = file_of(facts, folders, registry);
+    let base = base.unwrap_or_else(|| file.clone());
+    let ours: Vec<Host> = wish.mirrors.iter().map(|mirror| host(&folders[0], mirror, wish)).collect();
+    let text = facts.files.get(&base).map(utf8).transpose();
+    let edited = text.and_then(|text| hosts::put_first(text, registry, &ours, previous, wish.others));
+    let edited = edited.map_err(|misread| (base.clone(), misread))?;
+    let step = facts.files.write(Engine::Containerd, &file, Some(edited.into_bytes()), 0o644);
+    let copied = (base != file).then(|| {
+        let what = format!(
+            "{}: it counts for {registry} too as long as that has no file of its own; what it says is copied to {}",
+            base.display(),
+            file.display()
+        );
+        finding(
+            Weight::Warns,
+            what,
+            "keep both alike when one changes; a certificate that it names without a folder has to be named in full",
+        )
+    });
+    Ok((file, step, copied))
+}
+
+/// Files of registries that were mirrored before, and are no longer.
+fn unmirrored(facts: &Facts, folders: &[PathBuf], mirrored: &[PathBuf], previous: &[MirrorUrl]) -> Vec<Step> {
+    let is_hosts =
+        |path: &Path| path.ends_with(HOSTS) && path.ancestors().nth(2).is_some_and(|folder| folders.iter().any(|known| known == folder));
+    let others = facts.files.iter().filter(|(path, _)| is_hosts(path) && !mirrored.iter().any(|known| known == path));
+    let left = others.filter_map(|(path, bytes)| {
+        // One that cannot be read has nothing of ours that counts.
+        let left = hosts::without_ours(utf8(bytes).ok()?, previous).ok()?;
+        facts.files.write(Engine::Containerd, path, Some(left.into_bytes()), 0o644)
+    });
+    left.collect()
+}
+
+/// The file for a registry in the first folder that knows it, else in the first folder; and, if there is none yet, the `_default` that counts until then.
+fn file_of(facts: &Facts, folders: &[PathBuf], registry: &str) -> (PathBuf, Option<PathBuf>) {
+    let names = [spelled(registry), registry.to_owned()];
+    let known = |folder: &PathBuf| names.iter().map(|name| folder.join(name)).find(|path| facts.folders.contains(path));
+    for folder in folders {
+        if let Some(known) = known(folder) {
+            return (known.join(HOSTS), None);
+        }
+        let default = folder.join("_default").join(HOSTS);
+        if facts.files.get(&default).is_some() {
+            return (folder.join(&names[0]).join(HOSTS), Some(default));
+        }
+    }
+    (folders[0].join(&names[0]).join(HOSTS), None)
+}
+
+/// `registry.corp:5000` is the folder `registry.corp_5000_`, which is looked for first.
+fn spelled(registry: &str) -> String {
+    registry.rsplit_once(':').map_or_else(|| registry.to_owned(), |(host, port)| format!("{host}_{port}_"))
+}
+
+fn host(folder: &Path, mirror: &MirrorUrl, wish: &Wish) -> Host {
+    let paths = CertsD::of(folder, mirror);
+    let text = |path: &Path| path.display().to_string();
+    // With a certificate, containerd tries HTTPS first where plain HTTP is meant.
+    let ca = wish.anchors.as_ref().filter(|_| mirror.is_secure()).map(|_| text(&paths.anchors));
+    let client = wish.client.as_ref().filter(|_| mirror.is_secure()).map(|_| (text(&paths.chain), text(&paths.key)));
+    Host { url: mirror.clone(), ca, client, dial_timeout: Some(DIAL.to_owned()) }
+}
+
+/// The CRI plugin looks at no `hosts.toml` before `config_path` says where.
+fn unread(daemon: &Daemon, settings: &Settings) -> Option<Finding> {
+    (settings.config_path.is_empty() && !settings.without_cri).then(|| {
+        let what = format!(
+            "{}: it says no `config_path`, so that Kubernetes and crictl pull past the mirror; ctr and nerdctl find {STANDARD} themselves",
+            daemon.config.display()
+        );
+        // The first line of a new file: without it, it is taken for one of the first version.
+        let version = if daemon.is_written { String::new() } else { format!("version = {}\n", settings.version) };
+        let lines = format!("{version}{}", settings.lines(STANDARD));
+        finding(Weight::Restart, what, format!("add these lines there, then `systemctl restart containerd` (containers run on):\n{lines}"))
+    })
+}
+
+fn old_form(daemon: &Daemon, line: usize) -> Finding {
+    let what = format!(
+        "{}:{line}: mirrors in the old form (`registry.mirrors`), which is all that counts for Kubernetes and crictl, and excludes `config_path`",
+        daemon.config.display()
+    );
+    let mend =
+        format!("move them to {STANDARD}/REGISTRY/hosts.toml, set `config_path = \"{STANDARD}\"`, restart containerd, then apply again");
+    finding(Weight::Blocks, what, mend)
+}
+
+fn blocked(path: &Path, misread: &Misread) -> Plan {
+    let what = format!("{}, {misread}", path.display());
+    Plan { steps: Vec::new(), findings: vec![finding(Weight::Blocks, what, "mend the file, then apply again")] }
+}
+
+fn finding(weight: Weight, what: String, mend: impl Into<String>) -> Finding {
+    Finding { engine: Some(Engine::Containerd), weight, what, mend: mend.into() }
+}
+
+const HOSTS: &str = "hosts.toml";
+/// A mirror that is down costs a second for each object, not containerd's 30.
+const DIAL: &str = "1s";

@@ -1,0 +1,101 @@
+//! Proof that containerd pulls through the mirror: it pulls an image that only the mirror can answer, and removes it. Effects.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use super::look::{Daemon, Facts};
+use crate::engines::canary::Nonce;
+use crate::engines::files::found;
+use crate::engines::program::{self, ProgramError, Proof};
+use crate::host::Root;
+
+/// Pulls as Kubernetes does where that can be, else by `ctr`, which reads the same files. One proof for each daemon, with what it is of.
+pub async fn prove(
+    facts: &Facts,
+    nonces: impl Fn() -> std::io::Result<Nonce>,
+    patience: Duration,
+) -> std::io::Result<Vec<(String, Nonce, Proof)>> {
+    let mut proofs = Vec::new();
+    if let Some(daemon) = &facts.daemon {
+        let nonce = nonces()?;
+        let proof = of_daemon(daemon, &nonce, patience).await;
+        proofs.push(("containerd".to_owned(), nonce, proof));
+    }
+    for distribution in facts.distributions.iter().filter(|distribution| distribution.runs) {
+        let nonce = nonces()?;
+        let proof = match distribution.crictl() {
+            Some(crictl) => pull_by_cri(crictl, &nonce, patience).await.into(),
+            None => Proof::Untried(format!("crictl of {} is not there to pull with", distribution.name)),
+        };
+        proofs.push((distribution.name.to_owned(), nonce, proof));
+    }
+    Ok(proofs)
+}
+
+async fn of_daemon(daemon: &Daemon, nonce: &Nonce, patience: Duration) -> Proof {
+    let Ok(settings) = &daemon.settings else { return Proof::Untried(format!("{} can't be read", daemon.config.display())) };
+    let socket = settings.address.clone().unwrap_or_else(|| PathBuf::from(SOCKET));
+    let program = |name: &str| found(&Root::machine(), &[name]).into_iter().next();
+    if daemon.pid.is_none() {
+        return Proof::Untried("containerd does not run".to_owned());
+    }
+    if let (false, Some(crictl)) = (settings.without_cri, program("crictl")) {
+        let crictl = || {
+            let mut command = Command::new(&crictl);
+            command.arg("--runtime-endpoint").arg(format!("unix://{}", socket.display()));
+            command.arg("--image-endpoint").arg(format!("unix://{}", socket.display()));
+            command
+        };
+        return pull_by_cri(crictl, nonce, patience).await.into();
+    }
+    let Some(ctr) = program("ctr") else { return Proof::Untried("neither crictl nor ctr is there to pull with".to_owned()) };
+    let ctr = || {
+        let mut command = Command::new(&ctr);
+        command.arg("--address").arg(&socket);
+        command
+    };
+    pull(ctr, &daemon.folders()[0], nonce, patience).await.into()
+}
+
+/// Pulls the canary by `ctr`, in a namespace of its own that is removed with all in it, whatever came of it.
+///
+/// `ctr` makes a command line's beginning, with the daemon's address if it is not the usual one; `hosts` is where its `hosts.toml` files are.
+pub async fn pull(ctr: impl Fn() -> Command, hosts: &Path, nonce: &Nonce, patience: Duration) -> Result<(), ProgramError> {
+    let name = format!("{}:{}", nonce.repository(), Nonce::tag());
+    // Two proofs at once must not remove each other's.
+    let namespace = format!("chandler-canary-{nonce}");
+    let run = async |words: &[&str]| {
+        let mut command = ctr();
+        command.args(["--namespace", &namespace]).args(words);
+        program::run(command, patience).await
+    };
+    let folder = hosts.display().to_string();
+    let pulled = run(&["images", "pull", "--hosts-dir", &folder, &name]).await;
+    // Content that nothing names any more goes with the image, and with the lease of a pull that was cut.
+    let leases = run(&["leases", "list", "--quiet"]).await.unwrap_or_default();
+    for lease in leases.split_whitespace() {
+        let _ = run(&["leases", "delete", "--sync", lease]).await;
+    }
+    let _ = run(&["images", "remove", "--sync", &name]).await;
+    let removed = run(&["namespaces", "remove", &namespace]).await;
+    pulled?;
+    removed.map(|_| ())
+}
+
+/// The same by `crictl`, as Kubernetes pulls: by the daemon's own `config_path`.
+pub async fn pull_by_cri(crictl: impl Fn() -> Command, nonce: &Nonce, patience: Duration) -> Result<(), ProgramError> {
+    let name = format!("{}:{}", nonce.repository(), Nonce::tag());
+    let run = async |words: &[&str]| {
+        let mut command = crictl();
+        command.args(words);
+        program::run(command, patience).await
+    };
+    let pulled = run(&["pull", &name]).await;
+    let removed = run(&["rmi", &name]).await;
+    pulled?;
+    removed.map(|_| ())
+}
+
+const SOCKET: &str = "/run/containerd/containerd.sock";

@@ -1,0 +1,147 @@
+//! Files of a machine as they were read: a value that planners compare with. What is in them is not shown by `Debug`, for keys are among them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::plan::{Change, Step};
+use super::process::{self, Process};
+use super::wish::Engine;
+use crate::host::{HostError, Root};
+
+/// Path and bytes; a path that is not in it was not there.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct Files(BTreeMap<PathBuf, Vec<u8>>);
+
+impl Files {
+    /// What the file holds, if it is there.
+    pub fn get(&self, path: &Path) -> Option<&[u8]> {
+        self.0.get(path).map(Vec::as_slice)
+    }
+
+    /// Takes note of a file.
+    pub fn insert(&mut self, path: impl Into<PathBuf>, bytes: impl Into<Vec<u8>>) {
+        self.0.insert(path.into(), bytes.into());
+    }
+
+    /// Forgets a file: it has gone.
+    pub fn remove(&mut self, path: &Path) {
+        self.0.remove(path);
+    }
+
+    /// All of them, by path.
+    pub fn iter(&self) -> impl Iterator<Item = (&Path, &[u8])> {
+        self.0.iter().map(|(path, bytes)| (path.as_path(), bytes.as_slice()))
+    }
+
+    /// Reads a file, if it is there.
+    pub fn read_one(&mut self, root: &Root, path: &Path) -> Result<(), LookError> {
+        if let Some(found) = root.read(path)? {
+            self.insert(path, found.bytes);
+        }
+        Ok(())
+    }
+
+    /// Reads all files of a folder. What else is in it, folders and sockets, is passed over.
+    pub fn read_folder(&mut self, root: &Root, folder: &Path) -> Result<(), LookError> {
+        for name in root.list(folder)?.unwrap_or_default() {
+            let path = folder.join(name);
+            if is_file(root, &path) {
+                self.read_one(root, &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Files directly in the folder, by name.
+    pub fn in_folder<'a>(&'a self, folder: &'a Path) -> impl Iterator<Item = (&'a Path, &'a [u8])> {
+        self.0.iter().filter(move |(path, _)| path.parent() == Some(folder)).map(|(path, bytes)| (path.as_path(), bytes.as_slice()))
+    }
+
+    /// The step after which the file reads as `after`; `None` if it does already.
+    pub fn write(&self, engine: Engine, path: &Path, after: Option<Vec<u8>>, mode: u32) -> Option<Step> {
+        let before = self.get(path);
+        if before == after.as_deref() {
+            return None;
+        }
+        let secret = mode == 0o600;
+        Some(Step::Write(Change { engine, path: path.to_owned(), before: before.map(<[u8]>::to_vec), after, mode, secret }))
+    }
+}
+
+/// Why a machine can't be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// One of its files.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// What runs on it.
+    #[error("the machine's processes can't be looked at")]
+    Processes(#[source] io::Error),
+}
+
+/// Whether there is a plain file, with links followed.
+pub fn is_file(root: &Root, path: &Path) -> bool {
+    root.resolve(path).is_ok_and(|place| root.on_disk(&place.real).is_file())
+}
+
+/// Programs where machines have them.
+pub fn found(root: &Root, names: &[&str]) -> Vec<PathBuf> {
+    let all = names.iter().flat_map(|name| FOLDERS.iter().map(move |folder| Path::new(folder).join(name)));
+    all.filter(|path| is_file(root, path)).collect()
+}
+
+/// What runs the program; in a tree that is not this machine's, nothing runs.
+pub fn running(root: &Root, program: &str) -> Result<Vec<Process>, LookError> {
+    if root.is_machine() { process::running(program).map_err(LookError::Processes) } else { Ok(Vec::new()) }
+}
+
+/// The users of `/etc/passwd`, and their homes.
+pub fn homes(root: &Root) -> Result<Vec<(String, PathBuf)>, LookError> {
+    let passwd = root.read(Path::new("/etc/passwd"))?.map(|found| found.bytes).unwrap_or_default();
+    let passwd = String::from_utf8_lossy(&passwd);
+    let users = passwd.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let home = Path::new(fields.get(5)?);
+        (home.is_absolute() && home != Path::new("/")).then(|| (fields[0].to_owned(), home.to_owned()))
+    });
+    Ok(users.collect())
+}
+
+const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+impl<P: Into<PathBuf>, B: Into<Vec<u8>>> FromIterator<(P, B)> for Files {
+    fn from_iter<I: IntoIterator<Item = (P, B)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().map(|(path, bytes)| (path.into(), bytes.into())).collect())
+    }
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.iter().map(|(path, bytes)| (path, bytes.len()))).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_reads_as_it_should_is_no_step() {
+        let files: Files = [("/etc/a", "1")].into_iter().collect();
+        let path = Path::new("/etc/a");
+        assert_eq!(files.write(Engine::Podman, path, Some(b"1".to_vec()), 0o644), None);
+        assert_eq!(files.write(Engine::Podman, Path::new("/etc/b"), None, 0o644), None);
+        let Some(Step::Write(change)) = files.write(Engine::Podman, path, None, 0o644) else { panic!("it is there, and is to go") };
+        assert_eq!((change.before, change.after, change.secret), (Some(b"1".to_vec()), None, false));
+    }
+
+    #[test]
+    fn keys_are_not_shown() {
+        let files: Files = [("/etc/key", "secret-bytes")].into_iter().collect();
+        assert_eq!(format!("{files:?}"), r#"{"/etc/key": 12}"#);
+        let step = files.write(Engine::Podman, Path::new("/etc/key"), Some(b"other-bytes".to_vec()), 0o600);
+        assert!(!format!("{step:?}").contains("bytes\""), "{step:?}");
+    }
+}
