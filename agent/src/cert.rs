@@ -20,6 +20,7 @@ use certs::worker::PRIVATE;
 use certs::{Clock as _, SystemClock};
 use mirror::config::{Config, Names};
 
+pub(crate) use self::check::{Holder, holders};
 use self::files::Placed;
 use crate::cli::cert::{CertArgs, ExportArgs, RevokeArgs, RollbackArgs, StatusArgs, Task};
 

@@ -5,6 +5,7 @@
 pub(crate) mod acme;
 pub(crate) mod ca;
 pub(crate) mod cert;
+pub(crate) mod install;
 pub(crate) mod machine;
 
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 use clap_complete::Shell;
 use mirror::config::Flag;
 
+use crate::debian;
 use crate::image::{ImageName, Order};
 use crate::load::Source;
 
@@ -38,6 +40,8 @@ enum Command {
     },
     /// Write a container image of this program, for `docker load` and its like
     Image(ImageArgs),
+    /// Write a Debian package of this program, for apt and dpkg
+    Debian(DebianArgs),
     /// A CA of your own: for the mirror's certificate, and for clients'
     Ca(ca::CaArgs),
     /// The mirror's certificates: how they stand, renew, roll back, import, export
@@ -54,6 +58,10 @@ enum Command {
     Undo(machine::UndoArgs),
     /// Find what keeps this machine's engines from using the mirror
     Doctor(machine::VerifyArgs),
+    /// Put this program in place as a service: the mirror, or the agent
+    Install(install::InstallArgs),
+    /// Take it out again
+    Uninstall(install::UninstallArgs),
     /// Print a completion script
     Completions {
         /// For this shell
@@ -126,6 +134,16 @@ struct ImageArgs {
     binary: Option<PathBuf>,
 }
 
+#[derive(Args, Debug)]
+struct DebianArgs {
+    /// Where the package goes; `-` is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
+    /// The program inside: one that is linked statically [default: this very one]
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+}
+
 /// Whose configuration says which certificates there are.
 #[derive(Args, Debug)]
 pub(crate) struct ConfigArgs {
@@ -154,11 +172,14 @@ pub(crate) enum Invocation {
     Cert(Box<cert::CertArgs>),
     Completions(Shell),
     ConfigReference,
+    Debian(debian::Order),
     DefaultConfig,
     Help,
     Image(Order),
+    Install(install::InstallArgs),
     Machine(Box<machine::Task>),
     Mirror(Run),
+    Uninstall(install::UninstallArgs),
 }
 
 /// A start of the mirror, or a look at its configuration.
@@ -183,12 +204,18 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Inv
         (Some(Command::Undo(args)), _) => Ok(on_machine(machine::Task::Undo(args))),
         (Some(Command::Doctor(args)), _) => Ok(on_machine(machine::Task::Doctor(args))),
         (Some(Command::Completions { shell }), _) => Ok(Invocation::Completions(shell)),
+        (Some(Command::Debian(args)), _) => {
+            let output = (args.output.as_os_str() != "-").then_some(args.output);
+            Ok(Invocation::Debian(debian::Order { binary: args.binary, output }))
+        }
         (Some(Command::Image(args)), _) => Ok(Invocation::Image(order(args))),
+        (Some(Command::Install(args)), _) => Ok(Invocation::Install(args)),
         (Some(Command::Mirror(args)), _) => {
             let matches = matches.subcommand_matches("mirror").expect("clap parsed the subcommand mirror");
             mirror_run(*args, matches)
         }
         (Some(Command::Serve { file }), _) => Ok(stand_in(file)),
+        (Some(Command::Uninstall(args)), _) => Ok(Invocation::Uninstall(args)),
         (None, Some(file)) if misspelt(&file) => {
             let text = format!("there is no command or file `{}`", file.display());
             Err(Cli::command().error(clap::error::ErrorKind::InvalidSubcommand, text))

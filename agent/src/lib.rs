@@ -1,17 +1,19 @@
 //! chandler: the command line.
 //!
 //! `cli` says what may be written, `load` finds and resolves the configuration, `logging` starts the log, `mirror` runs the service, `image`
-//! makes the container image, `ca` is the private CA, `cert` a person's word about certificates, `acme` about the account that orders them, `machine` puts engines behind the mirror and takes them out (by `engines`, `edit`, `host`, `record` and `apply`), `report` is the one place that prints an error. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration, 3 `--check` found changes to make.
+//! makes the container image and `debian` the package, `ca` is the private CA, `cert` a person's word about certificates, `acme` about the account that orders them, `machine` puts engines behind the mirror and takes them out (by `engines`, `edit`, `host`, `record` and `apply`), `install` puts this program in place as a service, `report` is the one place that prints an error. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration, 3 `--check` found changes to make.
 
 mod acme;
 pub mod apply;
 mod ca;
 mod cert;
 mod cli;
+mod debian;
 pub mod edit;
 pub mod engines;
 pub mod host;
 mod image;
+mod install;
 mod load;
 mod logging;
 mod machine;
@@ -76,6 +78,10 @@ fn run(invocation: Invocation) -> Result<(), Failure> {
             print(&String::from_utf8_lossy(&out))
         }
         Invocation::ConfigReference => print(&::mirror::config::markdown()),
+        Invocation::Debian(order) => {
+            report::notes(&[debian::make(&order)?]);
+            Ok(())
+        }
         Invocation::DefaultConfig => print(&::mirror::config::default_file()),
         Invocation::Help => print(&Cli::command().render_help().to_string()),
         Invocation::Image(order) => {
@@ -83,6 +89,7 @@ fn run(invocation: Invocation) -> Result<(), Failure> {
             report::notes(&made.notes(&order));
             Ok(())
         }
+        Invocation::Install(args) => tell(&install::install(&args.what)?),
         Invocation::Mirror(run) => {
             let loader = Loader::new(run.source, run.flags);
             let resolved = loader.load()?;
@@ -101,6 +108,7 @@ fn run(invocation: Invocation) -> Result<(), Failure> {
             }
             Ok(mirror::run_mirror(resolved.config, &loader, &log)?)
         }
+        Invocation::Uninstall(args) => tell(&install::uninstall(&args.what)?),
     }
 }
 

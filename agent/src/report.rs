@@ -11,7 +11,9 @@ use certs::ca::concealed;
 use crate::acme::AcmeFailure;
 use crate::ca::CaFailure;
 use crate::cert::CertFailure;
+use crate::debian::DebianError;
 use crate::image::ImageError;
+use crate::install::InstallError;
 use crate::load::LoadError;
 use crate::logging::LogError;
 use crate::machine::MachineFailure;
@@ -34,7 +36,11 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Cert(#[from] CertFailure),
     #[error(transparent)]
+    Debian(#[from] DebianError),
+    #[error(transparent)]
     Image(#[from] ImageError),
+    #[error(transparent)]
+    Install(InstallError),
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
@@ -45,6 +51,16 @@ pub(crate) enum Failure {
     Print(#[source] io::Error),
     #[error(transparent)]
     Run(#[from] RunError),
+}
+
+impl From<InstallError> for Failure {
+    /// A configuration that is wrong is told as everywhere.
+    fn from(error: InstallError) -> Self {
+        match error {
+            InstallError::Load(error) => Self::Load(error),
+            error => Self::Install(error),
+        }
+    }
 }
 
 impl Failure {
@@ -69,11 +85,21 @@ impl Failure {
                 | CertFailure::WhichListener(_)
                 | CertFailure::WhichPair,
             )
+            | Self::Debian(DebianError::Terminal)
             | Self::Image(ImageError::Terminal)
             | Self::Load(_)
             | Self::Log(_) => 2,
+            Self::Install(error) if error.is_usage() => 2,
             Self::Machine(failure) if failure.is_usage() => 2,
-            Self::Acme(_) | Self::Ca(_) | Self::Cert(_) | Self::Image(_) | Self::Machine(_) | Self::Print(_) | Self::Run(_) => 1,
+            Self::Acme(_)
+            | Self::Ca(_)
+            | Self::Cert(_)
+            | Self::Debian(_)
+            | Self::Image(_)
+            | Self::Install(_)
+            | Self::Machine(_)
+            | Self::Print(_)
+            | Self::Run(_) => 1,
         }
     }
 
@@ -83,6 +109,7 @@ impl Failure {
             Self::Ca(failure) => return failure.hint(),
             Self::Cert(error) => return error.hint(),
             Self::Machine(error) => return error.hint().map(str::to_owned),
+            Self::Install(error) => return error.hint(),
             Self::Run(RunError::Start(error)) => return error.hint(),
             _ => {}
         }
@@ -91,6 +118,10 @@ impl Failure {
 
     fn fixed_hint(&self) -> Option<&'static str> {
         match self {
+            Self::Debian(DebianError::Dynamic { .. } | DebianError::Elf { .. }) => Some(
+                "in chandler's sources `cargo debian --output FILE` builds a static program and makes the package of it; --binary takes any other",
+            ),
+            Self::Debian(DebianError::Terminal) => Some("`chandler debian --output chandler.deb`"),
             Self::Image(ImageError::Dynamic { .. } | ImageError::Elf { .. }) => Some(
                 "in chandler's sources `cargo image --output FILE` builds a static program and makes the image of it; --binary takes any other",
             ),
@@ -114,7 +145,9 @@ impl Failure {
             Self::Acme(_)
             | Self::Ca(_)
             | Self::Cert(_)
+            | Self::Debian(_)
             | Self::Image(_)
+            | Self::Install(_)
             | Self::Load(LoadError::Thread(_))
             | Self::Machine(_)
             | Self::Print(_)

@@ -2,7 +2,7 @@
 //!
 //! By the way a request travels: [`server`] (listener, TLS, connection, drain) → [`registry`] (pure request parser, replies, the one file that
 //! turns errors into OCI codes) → [`access`] (who may read what) → [`cache`] (freshness, single flight, body) → [`store`] (files, tags, eviction,
-//! recovery) and [`upstream`] (client, tokens, redirects, retries, quota). Beside them [`config`], [`canary`], `enrolment`, [`tls`], [`telemetry`] and [`via`].
+//! recovery) and [`upstream`] (client, tokens, redirects, retries, quota). Beside them [`config`], [`canary`], `enrolment`, `programs`, [`tls`], [`telemetry`] and [`via`].
 //! [`Mirror`] puts them together. An arrow never points back.
 //!
 //! This crate knows nothing of hosts, Nomad or a command line.
@@ -15,6 +15,7 @@ pub mod config;
 mod enrolment;
 mod observe;
 pub mod oci;
+mod programs;
 pub mod registry;
 mod roots;
 pub mod server;

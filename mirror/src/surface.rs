@@ -21,6 +21,7 @@ use warp::filters::BoxedFilter;
 
 use crate::canary::{Canaries, Nonce};
 use crate::enrolment::Enrolment;
+use crate::programs::Programs;
 use crate::registry::{Answering, Registry, RegistryBody};
 use crate::server::{FilterBody, serve_filter};
 use crate::telemetry::Origin;
@@ -30,6 +31,7 @@ use crate::tls::Certificates;
 pub(crate) struct Surface<P> {
     enrolment: Option<Arc<Enrolment>>,
     pages: Arc<P>,
+    programs: Arc<Programs>,
     registry: Arc<ArcSwap<Registry>>,
 }
 
@@ -40,7 +42,8 @@ pub(crate) fn surface(
     certificates: Arc<Certificates>,
     enrolment: Option<Arc<Enrolment>>,
 ) -> impl Serve {
-    Surface { enrolment, pages: Arc::new(serve_filter(proof(certificates).or(pages(canaries)).unify().boxed())), registry }
+    let pages = serve_filter(proof(certificates).or(pages(canaries)).unify().boxed());
+    Surface { enrolment, pages: Arc::new(pages), programs: Programs::new(), registry }
 }
 
 /// What a listener answers that is there for CAs only.
@@ -71,15 +74,17 @@ where
         if !Registry::serves(request.uri().path()) {
             let is_last = request.extensions().get::<Origin>().is_some_and(|origin| registry.is_strangers(origin));
             let enrolment = self.enrolment.as_ref().filter(|enrolment| enrolment.serves(&request)).map(Arc::clone);
+            let programs = Programs::serves(request.uri().path()).then(|| Arc::clone(&self.programs));
             let pages = Arc::clone(&self.pages);
             return Serving::Page(Box::pin(async move {
                 // A page that has a use for the body reads it by itself.
                 if is_uploader && !enrolment.as_ref().is_some_and(|enrolment| enrolment.reads(&request)) {
                     read_on(request.body_mut()).await;
                 }
-                let mut response = match enrolment {
-                    Some(enrolment) => enrolment.answer(request).await,
-                    None => pages(request).await,
+                let mut response = match (enrolment, programs) {
+                    (Some(enrolment), _) => enrolment.answer(request).await,
+                    (None, Some(programs)) => programs.answer(request).await,
+                    (None, None) => pages(request).await,
                 };
                 if is_last {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -42,8 +42,8 @@ impl Archive {
     }
 }
 
-/// The program, linked statically.
-async fn build() -> PathBuf {
+/// The program, linked statically: what goes into an image, or a package.
+pub async fn build() -> PathBuf {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["build", "--locked", "--package", "agent", "--target", "host-tuple", "--message-format", "json-render-diagnostics"]);
     command.arg("--target-dir").arg(tools::folder().with_file_name("static")).current_dir(WORKSPACE);

@@ -19,5 +19,6 @@ pub mod program;
 pub mod promised;
 pub mod route53;
 pub mod slow_client;
+pub mod systemd;
 pub mod tap;
 pub mod tools;

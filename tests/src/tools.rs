@@ -65,7 +65,8 @@ pub fn folder() -> PathBuf {
     cache.join("chandler-tests/bin")
 }
 
-fn skip(why: impl Display) {
+/// Says on the real standard error that this test is skipped, and why; panics instead with `CI=true`.
+pub fn skip(why: impl Display) {
     assert!(env::var("CI").as_deref() != Ok("true"), "with CI=true nothing is skipped: {why}");
     let current = thread::current();
     let test = current.name().unwrap_or("a test");

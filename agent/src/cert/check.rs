@@ -15,6 +15,7 @@ use certs::{Clock as _, Identifier, Identifiers, SystemClock};
 use mirror::config::{Config, Issuer, Names};
 use tokio::runtime::Runtime;
 
+pub(crate) use self::ports::{Holder, holders};
 use super::files::{self, Placed};
 use super::{CertFailure, meant};
 

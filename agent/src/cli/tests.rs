@@ -120,6 +120,7 @@ fn help_says_what_may_be_written() {
       mirror       Mirror Docker Hub and other registries
       serve        Stand in for the `registry` image, with its config.yml
       image        Write a container image of this program, for `docker load` and its like
+      debian       Write a Debian package of this program, for apt and dpkg
       ca           A CA of your own: for the mirror's certificate, and for clients'
       cert         The mirror's certificates: how they stand, renew, roll back, import, export
       acme         The account that orders the mirror's certificates, and what its CA offers
@@ -129,6 +130,8 @@ fn help_says_what_may_be_written() {
       verify       Prove by a pull that this machine's engines use the mirror
       undo         Take this machine's engines out again: every file as it was, to the byte
       doctor       Find what keeps this machine's engines from using the mirror
+      install      Put this program in place as a service: the mirror, or the agent
+      uninstall    Take it out again
       completions  Print a completion script
 
     Arguments:

@@ -4,15 +4,15 @@ use std::fmt;
 
 /// What an image has to know of a program.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Executable {
+pub(crate) struct Executable {
     /// The dynamic loader that it asks for; `None` when it runs alone.
-    pub(super) interpreter: Option<String>,
-    pub(super) platform: Platform,
+    pub(crate) interpreter: Option<String>,
+    pub(crate) platform: Platform,
 }
 
 /// Linux on a machine, in the words of the image specification.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Platform {
+pub(crate) struct Platform {
     pub(super) architecture: &'static str,
     pub(super) variant: Option<&'static str>,
 }
@@ -30,7 +30,7 @@ pub(crate) enum ElfError {
 
 impl Executable {
     /// Reads the file's headers.
-    pub(super) fn parse(file: &[u8]) -> Result<Self, ElfError> {
+    pub(crate) fn parse(file: &[u8]) -> Result<Self, ElfError> {
         let file = File::of(file)?;
         let platform = file.platform()?;
         Ok(Self { interpreter: file.interpreter()?, platform })

@@ -14,7 +14,7 @@ use mirror::config::{Config, Issuer};
 
 use super::{CertFailure, Finding, bad, good};
 use crate::cert::{folder, meant};
-use sockets::{Holder, holders};
+pub(crate) use sockets::{Holder, holders};
 
 /// Who holds the ports that CAs look at.
 pub(super) fn ports(config: &Config) -> Result<Vec<Finding>, CertFailure> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Who has a port.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Holder {
+pub(crate) enum Holder {
     /// This program, as another process perhaps.
     Ours(u32),
     /// `nginx (process 7)`
@@ -18,7 +18,7 @@ pub(super) enum Holder {
 }
 
 /// All who listen where `address` would; none where `/proc` is not there.
-pub(super) fn holders(address: SocketAddr) -> Vec<Holder> {
+pub(crate) fn holders(address: SocketAddr) -> Vec<Holder> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|file| fs::read_to_string(file).ok());
     let inodes: Vec<u64> = tables.flat_map(|table| listening(&table, address)).collect();
     if inodes.is_empty() {

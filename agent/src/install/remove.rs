@@ -1,0 +1,190 @@
+//! `chandler uninstall`: what `install` put there is taken out, as far as it is still what `install` wrote; what anybody may need again stays, unless `--purge` says otherwise.
+
+use std::fs;
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use mirror::config;
+
+use super::pieces::{self, Content, Gone, Piece};
+use super::systemd::Systemd;
+use super::units::{CACHE, CERTS, CONFIG, SERVICE, SOCKET, STATE, USER};
+use super::{
+    InstallError, PACKAGED, PROGRAM, Telling, agent_pieces, agent_template, agent_units, program_piece, sysusers_piece, tree, unit,
+};
+use crate::cli::install::{Uninstall, UninstallWhatArgs};
+use crate::host::{HostError, Root};
+use crate::report::Said;
+
+/// Takes it out, and says line by line what was done.
+pub(crate) fn uninstall(what: &Uninstall) -> Result<Said, InstallError> {
+    match what {
+        Uninstall::Agent(args) => agent(args),
+        Uninstall::Mirror(args) => mirror(args),
+    }
+}
+
+fn mirror(args: &UninstallWhatArgs) -> Result<Said, InstallError> {
+    let root = tree(&args.tree)?;
+    sure(args)?;
+    let mut said = Telling::new(&root);
+    let systemd = Systemd::of(&root);
+    if let Some(systemd) = systemd {
+        // The socket first: it would start the service again.
+        for name in [SOCKET, SERVICE] {
+            if systemd.is_active(name) {
+                systemd.stop(name)?;
+                said.line(format!("stopped {name}"));
+            }
+        }
+    }
+    // The wishes before the units: a unit that is wanted and missing is an error at the next boot.
+    said.take_away(&Piece::wanted(SERVICE, "multi-user.target"))?;
+    said.take_away(&Piece::wanted(SOCKET, "sockets.target"))?;
+    said.take_away(&Piece::sealed(unit(SERVICE), ""))?;
+    said.take_away(&Piece::sealed(unit(SOCKET), ""))?;
+    said.take_away(&sysusers_piece())?;
+    said.take_program(agent_units::SERVICE)?;
+    said.take_template(&Piece { path: CONFIG.into(), content: Content::Template { text: config::default_file(), group: None } })?;
+    if let Some(systemd) = systemd {
+        systemd.read_again()?;
+    }
+    if pieces::is_there(&root, &unit(DROP_INS))? {
+        said.note(format!("{} is yours (`systemctl edit`), and stays", unit(DROP_INS).display()));
+    }
+    if args.purge {
+        said.purge(&[CACHE, CERTS, CONFIG])?;
+        said.note(format!("the user {USER} stays: `userdel {USER}` removes it, when nothing on this machine is its any more; so do folders of the configuration's own outside of {STATE}"));
+    } else {
+        said.kept(&[CONFIG, CACHE, CERTS])?;
+    }
+    pieces::tidy(&root, &["/etc/chandler", STATE])?;
+    Ok(said.end("the mirror is not installed"))
+}
+
+fn agent(args: &UninstallWhatArgs) -> Result<Said, InstallError> {
+    let root = tree(&args.tree)?;
+    sure(args)?;
+    let mut said = Telling::new(&root);
+    for line in undo_engines(&root)? {
+        said.line(line);
+    }
+    let [service, wish, drop_in] = agent_pieces(Path::new(PROGRAM), Path::new(agent_units::CONFIG));
+    for piece in [wish, service, drop_in] {
+        said.take_away(&piece)?;
+    }
+    said.take_program(SERVICE)?;
+    said.take_template(&agent_template(Path::new(agent_units::CONFIG)))?;
+    if let Some(systemd) = Systemd::of(&root) {
+        systemd.read_again()?;
+    }
+    if args.purge {
+        said.purge(&[AGENT_STATE, agent_units::CONFIG])?;
+    } else {
+        said.kept(&[agent_units::CONFIG])?;
+    }
+    pieces::tidy(&root, &[agent_units::DROP_INS, "/etc/chandler", STATE])?;
+    Ok(said.end("the agent is not installed"))
+}
+
+/// Takes the engines of this tree from behind the mirror, and says what was done. It must have been done, and verified, when this returns: what is removed afterwards is what would have kept them
+/// there, and with `--purge` the record of what they were.
+fn undo_engines(root: &Root) -> Result<Vec<String>, InstallError> {
+    // Until `chandler undo` is called from here: nobody's engines are left on a mirror with nothing that knows the way back.
+    if pieces::is_there(root, &Path::new(AGENT_STATE).join("record.json"))? { Err(InstallError::Engines) } else { Ok(Vec::new()) }
+}
+
+/// Before what cannot be taken back.
+fn sure(args: &UninstallWhatArgs) -> Result<(), InstallError> {
+    if !args.purge || args.yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        return Err(InstallError::Sure);
+    }
+    // With standard error closed nobody sees it, and nobody says yes.
+    let _ = write!(io::stderr().lock(), "--purge removes keys, certificates, cached images and configuration for good. Go on? [y/N] ");
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(InstallError::No) }
+}
+
+impl Telling {
+    fn take_away(&mut self, piece: &Piece) -> Result<(), InstallError> {
+        let path = piece.path.display();
+        match piece.take_away(&self.root)? {
+            Gone::Absent => {}
+            Gone::Foreign => self.note(format!("{path} is not as chandler wrote it, and stays")),
+            Gone::Removed => self.line(format!("removed {path}")),
+        }
+        Ok(())
+    }
+
+    /// Not one that `other` still runs, and not one that a package brought.
+    fn take_program(&mut self, other: &str) -> Result<(), InstallError> {
+        if pieces::is_there(&self.root, &unit(other))? {
+            self.note(format!("{PROGRAM} stays: {other} runs it"));
+            return Ok(());
+        }
+        let program = program_piece(Path::new(PROGRAM))?;
+        match program.take_away(&self.root)? {
+            Gone::Absent if pieces::is_there(&self.root, Path::new(PACKAGED))? => {
+                self.note(format!("{PACKAGED} stays: it is a package's to remove"));
+            }
+            Gone::Absent => {}
+            Gone::Foreign => self.note(format!("{PROGRAM} is another version than this program, and stays")),
+            Gone::Removed => self.line(format!("removed {PROGRAM}")),
+        }
+        Ok(())
+    }
+
+    /// What nobody wrote anything into is nobody's configuration.
+    fn take_template(&mut self, piece: &Piece) -> Result<(), InstallError> {
+        let is_packaged = pieces::is_there(&self.root, Path::new(PACKAGED))?; // Then it is dpkg's.
+        if !is_packaged && piece.take_away(&self.root)? == Gone::Removed {
+            self.line(format!("removed {}, which had comments alone", piece.path.display()));
+        }
+        Ok(())
+    }
+
+    fn kept(&mut self, paths: &[&str]) -> Result<(), InstallError> {
+        let mut there = Vec::new();
+        for path in paths {
+            if pieces::is_there(&self.root, Path::new(path))? {
+                there.push(*path);
+            }
+        }
+        if !there.is_empty() {
+            self.note(format!("what was kept stays, and goes with --purge: {}", there.join(", ")));
+        }
+        Ok(())
+    }
+
+    fn purge(&mut self, paths: &[&str]) -> Result<(), InstallError> {
+        for path in paths {
+            if remove_all(&self.root, Path::new(path))? {
+                self.line(format!("removed {path}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file, a folder with all that is in it, or a link, but never what a link leads to.
+fn remove_all(root: &Root, path: &Path) -> Result<bool, InstallError> {
+    let folder: PathBuf = root.resolve(path.parent().unwrap_or(Path::new("/")))?.real;
+    let disk = root.on_disk(&folder.join(path.file_name().unwrap_or_default()));
+    let removed = match fs::symlink_metadata(&disk) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => Err(error),
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(&disk),
+        Ok(_) => fs::remove_file(&disk),
+    };
+    removed.map_err(|source| HostError::io("remove", path, source))?;
+    Ok(true)
+}
+
+/// What `systemctl edit` makes, among the units.
+const DROP_INS: &str = "chandler-mirror.service.d";
+/// The agent's record of what the engines were.
+const AGENT_STATE: &str = "/var/lib/chandler/agent";
