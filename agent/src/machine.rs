@@ -136,7 +136,10 @@ fn apply(args: &ApplyArgs) -> Result<Answer, MachineFailure> {
     let wish = site.settings.wish(&args.plan.wish)?;
     let mut record = Held::open(&site.root, &site.state)?;
     let machine = site.look(&wish)?;
-    let draft = draft::draft(&machine, &site.engines(&machine)?, &wish, &record)?;
+    let mut draft = draft::draft(&machine, &site.engines(&machine)?, &wish, &record)?;
+    if args.no_reload {
+        draft.plan.steps.retain(|step| step.change().is_some());
+    }
     let whole = draft.whole();
     if !draft.is_empty() {
         agree(&shown::plan(&whole), args.yes)?;
@@ -150,8 +153,7 @@ fn apply(args: &ApplyArgs) -> Result<Answer, MachineFailure> {
 /// `chandler undo`.
 fn undo(args: &UndoArgs) -> Result<Answer, MachineFailure> {
     let site = Site::find(&args.machine)?;
-    let nothing = Wish { mirrors: Vec::new(), anchors: None, client: None, registries: Vec::new(), others: Others::Keep };
-    let machine = site.look(&nothing)?;
+    let machine = site.look(&nothing())?;
     if args.check {
         let undoing = site.undoing(args, &machine, &Record::read(&site.root, &site.state)?)?;
         let data = if args.machine.json { format!("{:#}\n", shown::json(&undoing.plan)) } else { shown::plan(&undoing.plan) };
@@ -208,6 +210,26 @@ fn doctor(args: &VerifyArgs) -> Result<Answer, MachineFailure> {
 /// For a look at canaries that leads to no pull.
 fn nonce() -> String {
     Nonce::new().map_or_else(|_| "0".repeat(32), |nonce| nonce.to_string())
+}
+
+/// Takes all engines of a tree out, as `chandler undo` does, and says what was done.
+pub(crate) fn undo_engines(root: &Root) -> Result<String, MachineFailure> {
+    let state = look::state(&look::asker(root));
+    if Record::read(root, &state)?.entries().is_empty() {
+        return Ok(String::new());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(MachineFailure::Runtime)?;
+    let machine = runtime.block_on(Machine::look(root, &look::asker(root), &nothing(), &[]))?;
+    let mut record = Held::open(root, &state)?;
+    let undoing = undo_plan(&record, &machine, &Undo { engines: Engine::ALL.to_vec(), keep_edits: false, clean: false })?;
+    let mut daemons = Daemons::new().map_err(MachineFailure::Runtime)?;
+    let report = Executor::new(&mut record, &mut daemons, &machine).undo(&undoing);
+    finish(&[(&undoing.plan, report)], false, &undoing.plan).map(|answer| answer.said.data)
+}
+
+/// No mirror at all.
+fn nothing() -> Wish {
+    Wish { mirrors: Vec::new(), anchors: None, client: None, registries: Vec::new(), others: Others::Keep }
 }
 
 /// The machine that is meant, and what its agent was told.

@@ -3,6 +3,7 @@
 //! On a machine that systemd runs.
 
 use tests::systemd::SystemdMachine;
+use tests::tools;
 
 const PID: &str = "systemctl show --property=MainPID --value chandler-mirror";
 
@@ -68,3 +69,49 @@ fn docker_starts_also_where_the_agent_fails() {
     machine.done("/opt/chandler uninstall agent && systemctl is-active docker");
     assert_eq!(machine.done("systemctl show --property=ExecStartPre docker"), "");
 }
+
+/// `CircleCI` Server 4.x writes `daemon.json` anew whenever a machine of its starts, and restarts Docker.
+#[test]
+fn docker_is_behind_the_mirror_after_somebody_wrote_its_file_anew_and_after_everything_was_started_again() {
+    let Some(machine) = SystemdMachine::boot() else { return };
+    let Some([dockerd, docker, _, _]) = tools::require_all(["dockerd-20", "docker", "containerd", "runc"]) else { return };
+    let mirrors = format!("{} info --format '{{{{json .RegistryConfig.Mirrors}}}}'", docker.display());
+    let unit = DOCKER.replace("DOCKERD", &dockerd.display().to_string()).replace("TOOLS", &tools::folder().display().to_string());
+    machine.done("/opt/chandler install mirror && /opt/chandler install agent");
+    machine.done("printf 'mirrors: [http://127.0.0.1:5000]\\nengines: [docker]\\n' >/etc/chandler/agent.yaml");
+    machine.done(&format!("rm -rf /etc/docker && mkdir /etc/docker && cat >/etc/systemd/system/docker.service <<'END'\n{unit}END"));
+    machine.done("systemctl daemon-reload && systemctl enable --now docker");
+    assert!(machine.done(&mirrors).contains("http://127.0.0.1:5000"), "{}", machine.done("cat /etc/docker/daemon.json"));
+
+    machine.done(&format!("printf '%s' '{THEIRS}' >/etc/docker/daemon.json && systemctl restart docker"));
+    assert!(machine.done(&mirrors).contains("http://127.0.0.1:5000"), "{}", machine.done("cat /etc/docker/daemon.json"));
+    assert!(machine.done("cat /etc/docker/daemon.json").contains(r#""default-address-pools":[{"base":"10.99.0.0/16","size":24}]"#));
+    assert!(machine.done("/opt/chandler verify").contains("good  Docker pulls through"));
+
+    // All that a boot starts, from nothing.
+    machine.done(
+        "printf '[Unit]\\nAllowIsolate=yes\\nRequires=sysinit.target\\n' >/etc/systemd/system/nothing.target && systemctl daemon-reload",
+    );
+    machine.done("systemctl isolate nothing.target && ! systemctl is-active docker chandler-mirror && systemctl isolate multi-user.target");
+    machine.done("systemctl is-active docker chandler-mirror chandler-agent");
+    assert!(machine.done("/opt/chandler verify").contains("good  Docker pulls through"));
+
+    let pid = machine.done("systemctl show --property=MainPID --value docker");
+    machine.done("/opt/chandler uninstall agent");
+    assert_eq!(machine.done("cat /etc/docker/daemon.json"), THEIRS);
+    assert_eq!(machine.done(&mirrors).trim(), "[]");
+    assert_eq!(machine.done("systemctl show --property=MainPID --value docker"), pid, "it is the same process");
+    machine.done("systemctl disable --now docker");
+}
+
+const DOCKER: &str = "\
+[Service]
+Type=notify
+Environment=PATH=TOOLS:/usr/sbin:/usr/bin:/sbin:/bin
+ExecStart=DOCKERD --bridge=none --iptables=false --ip6tables=false --storage-driver=vfs
+ExecReload=/bin/kill -s HUP $MAINPID
+[Install]
+WantedBy=multi-user.target
+";
+/// As it comes from there, but for a user namespace.
+const THEIRS: &str = r#"{"default-address-pools":[{"base":"10.99.0.0/16","size":24}]}"#;

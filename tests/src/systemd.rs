@@ -1,12 +1,13 @@
 //! A machine whose first process is systemd: namespaces with a root of their own, in memory, in which nothing of the real machine can be written.
 //!
-//! `/usr` is the real one, read-only, and `/etc` a copy. Everything else, `/tmp` above all, is the machine's own: systemd empties it at a boot. The machine ends when this is dropped, or when
+//! `/usr` is the real one, read-only, and so is the folder of the tests' own programs; `/etc` is a copy. Everything else, `/tmp` above all, is the machine's own: systemd empties it at a boot. The machine ends when this is dropped, or when
 //! the test program is killed.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -54,7 +55,7 @@ impl SystemdMachine {
         let enter = "echo $$ >\"$1\" && shift && { \"$@\" </dev/null & read -r _; kill -KILL $!; wait; }";
         command.args(["-c", enter, "sh"]).arg(cgroup.join("cgroup.procs")).arg(unshare);
         command.args(["--mount", "--pid", "--fork", "--uts", "--ipc", "--cgroup", "--net", "--kill-child", "sh", "-c", BOOT, "sh"]);
-        command.arg(folder.path()).arg(program_path());
+        command.arg(folder.path()).arg(program_path()).arg(tools::cache());
         let console = fs::File::create(folder.path().join("console")).expect("a file");
         command.stdin(Stdio::piped()).stdout(console.try_clone().expect("open")).stderr(console).process_group(0);
         let keeper = command.spawn().expect("a shell is always there");
@@ -145,10 +146,13 @@ fn unified() -> Option<PathBuf> {
     let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|fields| fields.get(2) == Some(&"cgroup2"))?;
     let own = fs::read_to_string("/proc/self/cgroup").ok()?.lines().find_map(|line| line.strip_prefix("0::/").map(str::to_owned))?;
     let place = PathBuf::from(fields[1]).join(own);
-    let trial = place.join(format!("chandler-trial-{}", std::process::id()));
+    let trial = place.join(format!("chandler-trial-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
     let made = fs::create_dir(&trial).is_ok();
     (made && fs::remove_dir(&trial).is_ok()).then_some(place)
 }
+
+/// Trials so far: several tests look at the same time, each with a name of its own.
+static NEXT: AtomicU32 = AtomicU32::new(0);
 
 fn child_of(pid: u32) -> Option<u32> {
     fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?.split_whitespace().next()?.parse().ok()
@@ -184,6 +188,7 @@ mount -t cgroup2 cgroup2 sys/fs/cgroup
 touch opt/chandler dev/console
 mount --bind "$1/console" dev/console
 mount --bind "$2" opt/chandler
+if [ -d "$3" ]; then mkdir -p ".$3" && mount --bind "$3" ".$3" && mount -o remount,bind,ro ".$3"; fi
 rm -rf etc/systemd/system etc/chandler
 mkdir -p etc/systemd/system
 : >etc/fstab

@@ -60,9 +60,14 @@ pub fn find(name: &str) -> Option<PathBuf> {
 
 /// The folder of the programs that `tests/setup` provides.
 pub fn folder() -> PathBuf {
+    cache().join("bin")
+}
+
+/// All that `tests/setup` keeps.
+pub fn cache() -> PathBuf {
     let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = cache.unwrap_or_else(|| Path::new(&env::var_os("HOME").unwrap_or_default()).join(".cache"));
-    cache.join("chandler-tests/bin")
+    cache.join("chandler-tests")
 }
 
 /// Says on the real standard error that this test is skipped, and why; panics instead with `CI=true`.

@@ -86,6 +86,9 @@ pub(crate) struct PlanArgs {
 pub(crate) struct ApplyArgs {
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
+    /// Write files alone: for when the engine is about to start, or somebody else reloads it
+    #[arg(long)]
+    pub(crate) no_reload: bool,
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,

@@ -8,6 +8,7 @@ use super::readable::Barred;
 use super::units::{SERVICE, USER};
 use crate::host::HostError;
 use crate::load::LoadError;
+use crate::machine::MachineFailure;
 
 /// What is in the way.
 #[derive(Debug, thiserror::Error)]
@@ -16,8 +17,8 @@ pub(crate) enum InstallError {
     #[error("the user {USER}, as whom the mirror is to run, cannot read what its configuration names:{}", lines(.0.iter()))]
     Barred(Vec<Barred>),
     /// The engines are not to be left on a mirror that nobody looks after.
-    #[error("the engines of this machine are still behind the mirror")]
-    Engines,
+    #[error("the engines of this machine are still behind the mirror, and the agent stays")]
+    Engines(#[source] Box<MachineFailure>),
     /// A file of the machine.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -73,7 +74,7 @@ impl InstallError {
                     .into()
             }
             Self::Barred(_) => format!("let the user {USER} read them, as by `chgrp {USER} FILE` and `chmod 0640 FILE`, below folders that are open to it; nothing was changed"),
-            Self::Engines => "`chandler undo` takes them out first".into(),
+            Self::Engines(_) => "`chandler undo` says what is in the way, and takes them out with --keep-edits or --to clean".into(),
             Self::Host(error) => return error.hint().map(str::to_owned),
             Self::NoUsers => format!("`adduser -S -D -H {USER}`, or whatever makes a system user here, and once more"),
             Self::NotRoot => "sudo; or --root DIR for a tree that is no running machine".into(),

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::cli::install::{Uninstall, UninstallWhatArgs};
 use crate::host::{HostError, Root};
+use crate::machine::undo_engines;
 use crate::report::Said;
 
 /// Takes it out, and says line by line what was done.
@@ -66,7 +67,8 @@ fn agent(args: &UninstallWhatArgs) -> Result<Said, InstallError> {
     let root = tree(&args.tree)?;
     sure(args)?;
     let mut said = Telling::new(&root);
-    for line in undo_engines(&root)? {
+    // First: what is removed afterwards would have kept them there, and with `--purge` the record of what they were.
+    for line in undo_engines(&root).map_err(|error| InstallError::Engines(Box::new(error)))?.lines() {
         said.line(line);
     }
     let [service, wish, drop_in] = agent_pieces(Path::new(PROGRAM), Path::new(agent_units::CONFIG));
@@ -85,13 +87,6 @@ fn agent(args: &UninstallWhatArgs) -> Result<Said, InstallError> {
     }
     pieces::tidy(&root, &[agent_units::DROP_INS, "/etc/chandler", STATE])?;
     Ok(said.end("the agent is not installed"))
-}
-
-/// Takes the engines of this tree from behind the mirror, and says what was done. It must have been done, and verified, when this returns: what is removed afterwards is what would have kept them
-/// there, and with `--purge` the record of what they were.
-fn undo_engines(root: &Root) -> Result<Vec<String>, InstallError> {
-    // Until `chandler undo` is called from here: nobody's engines are left on a mirror with nothing that knows the way back.
-    if pieces::is_there(root, &Path::new(AGENT_STATE).join("record.json"))? { Err(InstallError::Engines) } else { Ok(Vec::new()) }
 }
 
 /// Before what cannot be taken back.
