@@ -1,6 +1,6 @@
 //! Podman, Buildah, Skopeo and CRI-O, which share `/etc/containers`.
 //!
-//! [`look`] gathers facts, [`plan`] decides by them over [`reading`] (which entry wins) and [`drop_in`] (our file among others'), [`findings`] says what a person must know,
+//! [`look()`] gathers facts, [`plan()`] decides by them over [`reading`] (which entry wins) and [`drop_in`] (our file among others'), [`findings`] says what a person must know,
 //! [`service`] and [`told`] speak to what runs on, [`verify`] pulls.
 //!
 //! A user's files are written by that user's own run alone: root that follows a user's links would write wherever the user likes.
