@@ -33,6 +33,7 @@ use clap::CommandFactory;
 use crate::cli::machine::Task;
 use crate::cli::{Cli, Invocation};
 use crate::load::{LoadError, Loader};
+use crate::machine::Verdict;
 use crate::report::{Failure, Said};
 
 /// Runs the program: `main` of the binary, and of the copy that tests start.
@@ -50,7 +51,11 @@ pub fn main() -> ExitCode {
 fn machine(task: &Task) -> Result<ExitCode, Failure> {
     let answer = machine::run(task)?;
     tell(&answer.said)?;
-    Ok(if answer.has_changes { ExitCode::from(3) } else { ExitCode::SUCCESS })
+    match answer.verdict {
+        Verdict::Done => Ok(ExitCode::SUCCESS),
+        Verdict::HasChanges => Ok(ExitCode::from(3)),
+        Verdict::Failed(failure) => Err(failure.into()),
+    }
 }
 
 fn run(invocation: Invocation) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 //! Here files, engines and the record of what is ours come together: `look` is what the machine has, `draft` what is to be done (pure, but for reading the files of the record), the
 //! executor in [`crate::apply`] does it. `shown` is how all of it is told, `proof` is a pull that only the mirror can answer.
 
+mod answer;
 mod daemons;
 mod doctor;
 mod draft;
@@ -14,21 +15,22 @@ mod shown;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
-use serde_json::json;
 use tokio::runtime::Runtime;
+
+pub(crate) use self::answer::{Answer, Verdict};
 
 use self::daemons::Daemons;
 use self::doctor::Examination;
 use self::draft::Draft;
 use self::look::{LookFailure, Machine};
-use crate::apply::{ApplyError, Executor, Outcome, Report, Undo, Undoing, undo_plan};
-use crate::cli::machine::{ApplyArgs, Back, EngineChoice, MachineArgs, PlanArgs, Task, UndoArgs, VerifyArgs};
+use self::proof::Proof;
+use crate::apply::{ApplyError, Executor, Undo, Undoing, undo_plan};
+use crate::cli::machine::{ApplyArgs, Back, EngineChoice, MachineArgs, PlanArgs, Task, UndoArgs, VerifyArgs, WishArgs};
 use crate::engines::canary::Nonce;
-use crate::engines::{Engine, Others, Plan, Weight, Wish};
+use crate::engines::{Engine, Finding, Others, Plan, Wish};
 use crate::host::{HostError, Root};
 use crate::reach;
 use crate::record::{Held, Record, RecordError};
-use crate::report::Said;
 use crate::settings::{Read, Settings, SettingsError};
 
 /// Why a machine is not as it was to be.
@@ -36,8 +38,8 @@ use crate::settings::{Read, Settings, SettingsError};
 pub(crate) enum MachineFailure {
     #[error(transparent)]
     Apply(#[from] ApplyError),
-    #[error("not everything was done:\n{0}")]
-    Blocked(String),
+    #[error("something is in the way")]
+    Blocked,
     #[error(transparent)]
     Host(#[from] HostError),
     #[error(transparent)]
@@ -46,20 +48,22 @@ pub(crate) enum MachineFailure {
     NoEngine,
     #[error("it was not agreed to, and nothing was changed")]
     NotAgreed,
-    #[error("{said}")]
-    Partly {
-        said: String,
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    #[error("{0}")]
+    Left(String),
+    #[error("not everything was done")]
+    Partly,
     #[error(transparent)]
     Record(#[from] RecordError),
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    #[error("{0}")]
-    Unproved(String),
+    #[error("the mirror is not used")]
+    Disproved,
+    #[error("it is not proved that the mirror is used")]
+    Unproved,
+    #[error("the mirror is used, and something is not right")]
+    Unwell,
     #[error(transparent)]
     Proof(#[from] proof::ProofError),
 }
@@ -68,13 +72,16 @@ impl MachineFailure {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Blocked(_) => Some("each line says what is in the way, and how it is mended; what is not blocked was done"),
-            Self::Host(error) | Self::Apply(ApplyError::Host(error)) => error.hint(),
+            Self::Apply(error) => error.hint(),
+            Self::Blocked => Some("the lines that say `blocked` tell what, and how it is mended; for other engines it makes no difference"),
+            Self::Host(error) => error.hint(),
             Self::Look(error) => error.hint(),
             Self::NoEngine => {
                 Some("--engine docker writes its files all the same, for an engine that comes later; --root DIR names another tree")
             }
             Self::NotAgreed => Some("--yes agrees beforehand"),
+            Self::Partly => Some("the lines that say `failed` tell why; run it again when that is mended"),
+            Self::Record(error) => error.hint(),
             Self::Settings(error) => error.hint(),
             _ => None,
         }
@@ -82,24 +89,8 @@ impl MachineFailure {
 
     /// It is a matter of what was written, and nothing was tried.
     pub(crate) fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::Settings(
-                SettingsError::NoMirror
-                    | SettingsError::Value { .. }
-                    | SettingsError::Wrong { .. }
-                    | SettingsError::Hub
-                    | SettingsError::Registry(_)
-            )
-        )
+        matches!(self, Self::Settings(error) if error.is_usage())
     }
-}
-
-/// What is printed, and whether there was anything to do.
-pub(crate) struct Answer {
-    pub(crate) said: Said,
-    /// For `--check`.
-    pub(crate) has_changes: bool,
 }
 
 /// Does it.
@@ -116,15 +107,9 @@ pub(crate) fn run(task: &Task) -> Result<Answer, MachineFailure> {
 /// `chandler plan`.
 fn plan(args: &PlanArgs) -> Result<Answer, MachineFailure> {
     let site = Site::find(&args.machine)?;
-    let wish = site.settings.wish(&args.wish)?;
-    let (_, _, draft) = site.draft(&wish)?;
-    let whole = draft.whole();
-    let data = if args.machine.json { format!("{:#}\n", shown::json(&whole)) } else { shown::plan(&whole) };
-    let notes = if draft.is_empty() && !draft.blocked() { vec![UP_TO_DATE.to_owned()] } else { Vec::new() };
-    if draft.blocked() && args.check {
-        return Err(MachineFailure::Blocked(data));
-    }
-    Ok(Answer { said: Said { data, notes }, has_changes: args.check && !draft.is_empty() })
+    let (_, draft) = site.draft(&site.wish(&args.wish)?)?;
+    let answer = answer::of_plan(&draft.whole(), args.machine.json, args.check);
+    Ok(if draft.is_empty() && !draft.blocked() { answer.noting(UP_TO_DATE) } else { answer })
 }
 
 /// `chandler apply`.
@@ -133,7 +118,7 @@ fn apply(args: &ApplyArgs) -> Result<Answer, MachineFailure> {
         return plan(&args.plan);
     }
     let site = Site::find(&args.plan.machine)?;
-    let wish = site.settings.wish(&args.plan.wish)?;
+    let wish = site.wish(&args.plan.wish)?;
     let mut record = Held::open(&site.root, &site.state)?;
     let machine = site.look(&wish)?;
     let mut draft = draft::draft(&machine, &site.engines(&machine)?, &wish, &record)?;
@@ -147,7 +132,8 @@ fn apply(args: &ApplyArgs) -> Result<Answer, MachineFailure> {
     let mut daemons = Daemons::new().map_err(MachineFailure::Runtime)?;
     let mut executor = Executor::new(&mut record, &mut daemons, &machine);
     let (done, rest) = (executor.apply(&draft.plan), executor.undo(&draft.rest));
-    finish(&[(&draft.plan, done), (&draft.rest.plan, rest)], args.plan.machine.json, &whole)
+    let answer = answer::of_work(&[(&draft.plan, done), (&draft.rest.plan, rest)], &whole, args.plan.machine.json);
+    Ok(if draft.is_empty() && !draft.blocked() { answer.noting(UP_TO_DATE) } else { answer })
 }
 
 /// `chandler undo`.
@@ -156,8 +142,7 @@ fn undo(args: &UndoArgs) -> Result<Answer, MachineFailure> {
     let machine = site.look(&nothing())?;
     if args.check {
         let undoing = site.undoing(args, &machine, &Record::read(&site.root, &site.state)?)?;
-        let data = if args.machine.json { format!("{:#}\n", shown::json(&undoing.plan)) } else { shown::plan(&undoing.plan) };
-        return Ok(Answer { said: Said { data, notes: Vec::new() }, has_changes: !undoing.plan.steps.is_empty() });
+        return Ok(answer::of_plan(&undoing.plan, args.machine.json, true));
     }
     let mut record = Held::open(&site.root, &site.state)?;
     let undoing = site.undoing(args, &machine, &record)?;
@@ -166,45 +151,40 @@ fn undo(args: &UndoArgs) -> Result<Answer, MachineFailure> {
     }
     let mut daemons = Daemons::new().map_err(MachineFailure::Runtime)?;
     let report = Executor::new(&mut record, &mut daemons, &machine).undo(&undoing);
-    let mut answer = finish(&[(&undoing.plan, report)], args.machine.json, &undoing.plan)?;
-    if undoing.plan.steps.is_empty() {
-        answer.said.notes.push("nothing of chandler's is left on this machine's engines".to_owned());
-    }
-    Ok(answer)
+    let answer = answer::of_work(&[(&undoing.plan, report)], &undoing.plan, args.machine.json);
+    Ok(if undoing.plan == Plan::default() { answer.noting("nothing of chandler's was in the files of these engines") } else { answer })
 }
 
 /// `chandler verify`.
 fn verify(args: &VerifyArgs) -> Result<Answer, MachineFailure> {
     let site = Site::find(&args.machine)?;
-    let wish = site.settings.wish(&args.wish)?;
+    let wish = site.wish(&args.wish)?;
     let machine = site.look(&wish)?;
     let engines = site.engines(&machine)?;
-    let proofs = site.runtime.block_on(proof::of(&machine, &engines, &wish))?;
-    let data = if args.machine.json { format!("{:#}\n", proof::json(&proofs)) } else { proof::text(&proofs) };
+    let proofs = site.proofs(&machine, &engines, &wish)?;
     if proof::hold(&proofs) {
-        Ok(Answer { said: Said { data, notes: Vec::new() }, has_changes: false })
-    } else {
-        let seen = site.runtime.block_on(reach::look(&wish, &nonce()));
-        let troubles = seen.iter().filter_map(reach::Seen::trouble).map(|(what, mend)| format!("\n{what}\n  mend: {mend}"));
-        Err(MachineFailure::Unproved(format!("the mirror is not used\n{}{}", data.trim_end(), troubles.collect::<String>())))
+        return Ok(Answer::of(args.machine.json, || proof::text(&proofs), || proof::json(&proofs)));
     }
+    let seen = site.runtime.block_on(reach::look(&wish, &nonce()));
+    let troubles: Vec<Finding> = seen.iter().filter_map(doctor::trouble).collect();
+    let text = || proof::text(&proofs) + &shown::findings(&troubles);
+    Ok(Answer::of(args.machine.json, text, || proof::json(&proofs)).failing(proof::failure(&proofs)))
 }
 
-/// `chandler doctor`.
+/// `chandler doctor`. What would end another command is a finding here.
 fn doctor(args: &VerifyArgs) -> Result<Answer, MachineFailure> {
     let site = Site::find(&args.machine)?;
-    let wish = site.settings.wish(&args.wish)?;
-    let (machine, _, draft) = site.draft(&wish)?;
+    let (wish, untrusted) = match site.wish(&args.wish) {
+        Err(MachineFailure::Settings(SettingsError::Trust(error))) => (site.settings.wish_without_ca(&args.wish)?, Some(error)),
+        wish => (wish?, None),
+    };
+    let (machine, draft) = site.draft(&wish)?;
     let engines = site.engines(&machine)?;
     let seen = site.runtime.block_on(reach::look(&wish, &nonce()));
-    let proofs = site.runtime.block_on(proof::of(&machine, &engines, &wish))?;
-    let examination = Examination { draft, proofs, seen };
-    let data = if args.machine.json { format!("{:#}\n", examination.json()) } else { examination.text() };
-    if examination.is_well() {
-        return Ok(Answer { said: Said { data, notes: Vec::new() }, has_changes: false });
-    }
-    let head = if examination.is_used() { "the mirror is used, and something is not right" } else { "the mirror is not used" };
-    Err(MachineFailure::Unproved(format!("{head}\n{}", data.trim_end())))
+    let proofs = site.proofs(&machine, &engines, &wish)?;
+    let examination = Examination { draft, proofs, seen, untrusted };
+    let answer = Answer::of(args.machine.json, || examination.text(), || examination.json());
+    Ok(if examination.is_well() { answer } else { answer.failing(proof::failure(&examination.proofs)) })
 }
 
 /// For a look at canaries that leads to no pull.
@@ -224,7 +204,11 @@ pub(crate) fn undo_engines(root: &Root) -> Result<String, MachineFailure> {
     let undoing = undo_plan(&record, &machine, &Undo { engines: Engine::ALL.to_vec(), keep_edits: false, clean: false })?;
     let mut daemons = Daemons::new().map_err(MachineFailure::Runtime)?;
     let report = Executor::new(&mut record, &mut daemons, &machine).undo(&undoing);
-    finish(&[(&undoing.plan, report)], false, &undoing.plan).map(|answer| answer.said.data)
+    let Answer { said, verdict } = answer::of_work(&[(&undoing.plan, report)], &undoing.plan, false);
+    match verdict {
+        Verdict::Failed(_) => Err(MachineFailure::Left(said.data.trim_end().to_owned())),
+        Verdict::Done | Verdict::HasChanges => Ok(said.data),
+    }
 }
 
 /// No mirror at all.
@@ -244,7 +228,7 @@ struct Site {
 impl Site {
     fn find(args: &MachineArgs) -> Result<Self, MachineFailure> {
         let root = look::root(&args.root)?;
-        let settings = Settings::read(args.config.as_deref(), &args.root)?;
+        let settings = Settings::read(args.config.as_deref(), &root)?;
         let choice = settings.engines(args.engine.as_ref())?;
         let state = look::state(&look::asker(&root));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(MachineFailure::Runtime)?;
@@ -262,11 +246,27 @@ impl Site {
         if engines.is_empty() { Err(MachineFailure::NoEngine) } else { Ok(engines) }
     }
 
-    fn draft(&self, wish: &Wish) -> Result<(Machine, Record, Draft), MachineFailure> {
+    /// What is wanted. A CA that was put on this machine before is not asked for again.
+    fn wish(&self, flags: &WishArgs) -> Result<Wish, MachineFailure> {
+        let record = Record::read(&self.root, &self.state)?;
+        let ours = record.entries().iter().flat_map(|entry| record.ours(entry));
+        let known: Vec<&str> = ours.filter_map(|bytes| str::from_utf8(bytes).ok()).filter(|text| text.contains(CERTIFICATE)).collect();
+        Ok(self.settings.wish(flags, &known)?)
+    }
+
+    fn draft(&self, wish: &Wish) -> Result<(Machine, Draft), MachineFailure> {
         let record = Record::read(&self.root, &self.state)?;
         let machine = self.look(wish)?;
         let draft = draft::draft(&machine, &self.engines(&machine)?, wish, &record)?;
-        Ok((machine, record, draft))
+        Ok((machine, draft))
+    }
+
+    /// What runs here has read no other tree's files.
+    fn proofs(&self, machine: &Machine, engines: &[Engine], wish: &Wish) -> Result<Vec<Proof>, MachineFailure> {
+        if !self.root.is_machine() {
+            return Ok(engines.iter().map(|engine| Proof::untried(*engine, "a tree is no running machine")).collect());
+        }
+        Ok(self.runtime.block_on(proof::of(machine, engines, wish))?)
     }
 
     /// The way back.
@@ -275,42 +275,6 @@ impl Site {
         let undo = Undo { engines, keep_edits: args.keep_edits, clean: args.to == Back::Clean };
         Ok(undo_plan(record, machine, &undo)?)
     }
-}
-
-/// What came of it. Whatever failed or is blocked makes it a failure, after what was done is told.
-fn finish(parts: &[(&Plan, Report)], as_json: bool, whole: &Plan) -> Result<Answer, MachineFailure> {
-    let mut data = String::new();
-    if as_json {
-        let steps: Vec<_> = parts.iter().map(|(plan, report)| shown::outcomes(plan, report)).collect();
-        data = format!("{:#}\n", json!({ "plan": shown::json(whole), "steps": steps }));
-    } else {
-        for (plan, report) in parts {
-            data.push_str(&shown::report(plan, report));
-        }
-    }
-    let blocked: Vec<_> = whole.findings.iter().filter(|finding| finding.weight == Weight::Blocks).cloned().collect();
-    let known: Vec<_> = whole.findings.iter().filter(|finding| finding.weight != Weight::Blocks).cloned().collect();
-    if !as_json {
-        data.push_str(&shown::findings(&known));
-    }
-    for (_, report) in parts {
-        for outcome in &report.steps {
-            if let Outcome::Failed(error) = outcome {
-                return Err(MachineFailure::Partly {
-                    said: format!("{data}not everything was done"),
-                    source: ::mirror::chain(error).into(),
-                });
-            }
-        }
-        if let Some(error) = &report.record {
-            return Err(MachineFailure::Partly { said: data, source: ::mirror::chain(error).into() });
-        }
-    }
-    if !blocked.is_empty() {
-        return Err(MachineFailure::Blocked(format!("{data}{}", shown::findings(&blocked).trim_end())));
-    }
-    let notes = if whole.steps.is_empty() { vec![UP_TO_DATE.to_owned()] } else { Vec::new() };
-    Ok(Answer { said: Said { data, notes }, has_changes: false })
 }
 
 /// Asks whoever sits at the terminal; a script has said what it wants by calling.
@@ -323,6 +287,8 @@ fn agree(plan: &str, yes: bool) -> Result<(), MachineFailure> {
     if asked.is_ok() && matches!(line.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(MachineFailure::NotAgreed) }
 }
 
+/// How certificates are known in PEM.
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 const UP_TO_DATE: &str = "everything is as it should be already; `chandler verify` proves it by a pull";
 
 #[cfg(test)]

@@ -12,12 +12,16 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
+use mirror::config::TlsFiles;
+use mirror::tls::{Pair, PairError};
 use serde::Deserialize;
 
 use crate::cli::machine::{EngineChoice, OthersWord, WishArgs};
 use crate::engines::wish::ClientPair;
 use crate::engines::{MirrorUrl, Others, Wish};
+use crate::host::{HostError, Root};
 use crate::trust::{self, CaChoice, TrustError};
 
 /// The file's keys.
@@ -42,6 +46,10 @@ struct ClientFiles {
 /// Why it is not known what is wanted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
+    #[error("the client certificate cannot be used")]
+    Client(#[from] PairError),
+    #[error(transparent)]
+    Host(#[from] HostError),
     #[error("no mirror is named")]
     NoMirror,
     #[error("cannot read {}", path.display())]
@@ -75,22 +83,39 @@ impl SettingsError {
             }
             Self::Wrong { .. } => Some("it knows mirrors, ca, client, engines, registries and others"),
             Self::Trust(error) => error.hint(),
+            Self::Host(error) => error.hint(),
             _ => None,
+        }
+    }
+
+    /// It is a matter of what was written, and nothing was tried.
+    pub(crate) fn is_usage(&self) -> bool {
+        match self {
+            Self::Host(_) => false,
+            Self::Trust(error) => error.is_usage(),
+            Self::Client(_)
+            | Self::Hub
+            | Self::NoMirror
+            | Self::Read { .. }
+            | Self::Registry(_)
+            | Self::Value { .. }
+            | Self::Wrong { .. } => true,
         }
     }
 }
 
 impl Settings {
     /// From the file that is named, or from its place below `root`, where it may be missing.
-    pub(crate) fn read(named: Option<&Path>, root: &Path) -> Result<Read, SettingsError> {
-        let place = root.join(PLACE);
-        let path = named.unwrap_or(&place);
-        let text = match fs::read_to_string(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => String::new(),
-            text => text.map_err(|source| SettingsError::Read { path: path.to_owned(), source })?,
+    pub(crate) fn read(named: Option<&Path>, root: &Root) -> Result<Read, SettingsError> {
+        let place = Path::new(PLACE);
+        let (path, text) = match named {
+            Some(path) => (path, text(path)?),
+            None => (place, root.read(place)?.map(|found| utf8(place, found.bytes)).transpose()?.unwrap_or_default()),
         };
         let settings = if text.trim().is_empty() { Self::default() } else { parse(&text, path)? };
-        Ok(Read { path: path.to_owned(), settings })
+        // What a tree's own file names is in that tree.
+        let root = if named.is_none() { root.clone() } else { Root::machine() };
+        Ok(Read { path: path.to_owned(), root, settings })
     }
 }
 
@@ -103,6 +128,8 @@ fn parse(text: &str, path: &Path) -> Result<Settings, SettingsError> {
 #[derive(Debug)]
 pub(crate) struct Read {
     path: PathBuf,
+    /// Where the files are that it names.
+    root: Root,
     settings: Settings,
 }
 
@@ -116,16 +143,24 @@ impl Read {
         }
     }
 
-    /// What is wanted, with every file and fingerprint resolved. It may ask the mirror for its CA.
-    pub(crate) fn wish(&self, flags: &WishArgs) -> Result<Wish, SettingsError> {
+    /// What is wanted, with every file and fingerprint resolved. A CA by its fingerprint that is not among those that are `known` is asked of the mirrors.
+    pub(crate) fn wish(&self, flags: &WishArgs, known: &[&str]) -> Result<Wish, SettingsError> {
+        let wish = self.wish_without_ca(flags)?;
+        let anchors = self.ca(flags)?.map(|choice| trust::anchors(&choice, &wish.mirrors, known)).transpose()?;
+        Ok(Wish { anchors, ..wish })
+    }
+
+    /// The same, by the system's roots alone.
+    pub(crate) fn wish_without_ca(&self, flags: &WishArgs) -> Result<Wish, SettingsError> {
         let mirrors = self.mirrors(flags)?;
-        let anchors = self.ca(flags)?.map(|choice| trust::anchors(&choice, &mirrors)).transpose()?;
-        let pair = match (&flags.client_cert, &flags.client_key) {
-            (Some(chain), Some(key)) => Some((chain, key)),
-            _ => self.settings.client.as_ref().map(|files| (&files.certificate, &files.key)),
+        // The file's pair is for the file's mirrors, and shown to nobody else.
+        let said = self.settings.client.as_ref().filter(|_| flags.mirror.is_empty());
+        let client = match (&flags.client_cert, &flags.client_key, said) {
+            (Some(chain), Some(key), _) => Some(pair(&Root::machine(), chain, key)?),
+            (_, _, Some(files)) => Some(pair(&self.root, &files.certificate, &files.key)?),
+            _ => None,
         };
-        let client = pair.map(|(chain, key)| Ok::<_, SettingsError>(ClientPair { chain: text(chain)?, key: text(key)? })).transpose()?;
-        Ok(Wish { mirrors, anchors, client, registries: self.registries(flags)?, others: self.others(flags)? })
+        Ok(Wish { mirrors, anchors: None, client, registries: self.registries(flags)?, others: self.others(flags)? })
     }
 
     fn mirrors(&self, flags: &WishArgs) -> Result<Vec<MirrorUrl>, SettingsError> {
@@ -144,14 +179,20 @@ impl Read {
         let said = self.settings.ca.as_ref().filter(|_| flags.mirror.is_empty());
         match (&flags.ca, said) {
             (Some(choice), _) => Ok(Some(choice.clone())),
-            (None, Some(said)) => said.parse().map(Some).map_err(|what| self.wrong("ca", what)),
+            (None, Some(said)) => match said.parse().map_err(|what| self.wrong("ca", what))? {
+                CaChoice::File(path) => Ok(Some(CaChoice::File(self.on_disk(&path)?))),
+                pinned @ CaChoice::Pinned(_) => Ok(Some(pinned)),
+            },
             (None, None) => Ok(None),
         }
     }
 
     fn registries(&self, flags: &WishArgs) -> Result<Vec<String>, SettingsError> {
         let said = if flags.registry.is_empty() { &self.settings.registries } else { &flags.registry };
-        said.iter().map(|text| registry(text)).collect()
+        let mut named = said.iter().map(|text| registry(text)).collect::<Result<Vec<_>, _>>()?;
+        let mut known = std::collections::HashSet::new();
+        named.retain(|name| known.insert(name.clone()));
+        Ok(named)
     }
 
     fn others(&self, flags: &WishArgs) -> Result<Others, SettingsError> {
@@ -163,6 +204,11 @@ impl Read {
             Some("replace") => Ok(OthersWord::Replace.into()),
             Some(other) => Err(self.wrong("others", format!("`{other}` is neither prepend nor replace"))),
         }
+    }
+
+    /// A file that it names.
+    fn on_disk(&self, path: &Path) -> Result<PathBuf, SettingsError> {
+        Ok(self.root.on_disk(&self.root.resolve(path)?.real))
     }
 
     fn wrong(&self, key: &'static str, what: String) -> SettingsError {
@@ -185,8 +231,38 @@ fn text(path: &Path) -> Result<String, SettingsError> {
     fs::read_to_string(path).map_err(|source| SettingsError::Read { path: path.to_owned(), source })
 }
 
-/// Below a machine's root.
-const PLACE: &str = "etc/chandler/agent.yaml";
+fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String, SettingsError> {
+    let failed = |error| SettingsError::Read { path: path.to_owned(), source: io::Error::new(io::ErrorKind::InvalidData, error) };
+    String::from_utf8(bytes).map_err(failed)
+}
+
+/// A client's certificate and its key, seen to be that: one is put where everybody may read it, and an engine with a pair that does not fit stops every pull.
+fn pair(root: &Root, chain: &Path, key: &Path) -> Result<ClientPair, SettingsError> {
+    let on_disk =
+        |path: &Path| if root.is_machine() { Ok(path.to_owned()) } else { root.resolve(path).map(|place| root.on_disk(&place.real)) };
+    let files = TlsFiles { certificate: on_disk(chain)?, key: on_disk(key)? };
+    Pair::load(&files, SystemTime::now())?;
+    let chain = blocks(&text(&files.certificate)?, |label| label == "CERTIFICATE");
+    let key = blocks(&text(&files.key)?, |label| label.ends_with("PRIVATE KEY"));
+    Ok(ClientPair { chain, key })
+}
+
+/// The PEM blocks of a kind, without what stands between them.
+fn blocks(text: &str, wanted: impl Fn(&str) -> bool) -> String {
+    let (mut found, mut inside) = (String::new(), false);
+    for line in text.lines().map(str::trim_end) {
+        let label = |mark: &str| line.strip_prefix(mark).and_then(|rest| rest.strip_suffix("-----"));
+        inside |= label("-----BEGIN ").is_some_and(&wanted);
+        if inside {
+            found.extend([line, "\n"]);
+        }
+        inside &= label("-----END ").is_none();
+    }
+    found
+}
+
+/// As a machine sees it.
+const PLACE: &str = "/etc/chandler/agent.yaml";
 
 #[cfg(test)]
 mod tests {
@@ -195,16 +271,16 @@ mod tests {
     fn read(text: &str) -> Result<Read, String> {
         let path = Path::new("agent.yaml");
         let settings = parse(text, path).map_err(|error| mirror::chain(&error))?;
-        Ok(Read { path: path.to_owned(), settings })
+        Ok(Read { path: path.to_owned(), root: Root::machine(), settings })
     }
 
     fn wish(text: &str, flags: &WishArgs) -> Result<Wish, String> {
-        read(text)?.wish(flags).map_err(|error| mirror::chain(&error))
+        read(text)?.wish(flags, &[]).map_err(|error| mirror::chain(&error))
     }
 
     #[test]
     fn a_flag_beats_the_file() {
-        let file = "{mirrors: [http://a:5000, http://b:5000, http://a:5000], registries: [ghcr.io], others: replace}";
+        let file = "{mirrors: [http://a:5000, http://b:5000, http://a:5000], registries: [ghcr.io, ghcr.io], others: replace}";
         let of_file = wish(file, &WishArgs::default()).expect("right");
         assert_eq!(of_file.mirrors.iter().map(ToString::to_string).collect::<Vec<_>>(), ["http://a:5000", "http://b:5000"]);
         assert_eq!((of_file.registries, of_file.others), (vec!["ghcr.io".to_owned()], Others::Replace));
@@ -223,6 +299,28 @@ mod tests {
                 .expect_err("it is asked for")
                 .contains("/nowhere/ca.pem")
         );
+    }
+
+    #[test]
+    fn of_a_certificates_file_only_certificates_are_put_where_everybody_reads() {
+        let both = "theirs\n-----BEGIN PRIVATE KEY-----\nS\n-----END PRIVATE KEY-----\n-----BEGIN CERTIFICATE-----\r\nA\r\n-----END CERTIFICATE-----\r\n";
+        assert_eq!(blocks(both, |label| label == "CERTIFICATE"), "-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n");
+        assert_eq!(blocks(both, |label| label.ends_with("PRIVATE KEY")), "-----BEGIN PRIVATE KEY-----\nS\n-----END PRIVATE KEY-----\n");
+    }
+
+    #[test]
+    fn a_pair_that_is_none_is_refused_before_anything_is_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("client.cert");
+        std::fs::write(&file, "-----BEGIN PRIVATE KEY-----\nS\n-----END PRIVATE KEY-----\n").expect("written");
+        let flags = WishArgs {
+            mirror: vec!["https://a".parse().expect("a mirror")],
+            client_cert: Some(file.clone()),
+            client_key: Some(file),
+            ..WishArgs::default()
+        };
+        let error = read("{}").expect("read").wish(&flags, &[]).expect_err("there is no certificate in it");
+        assert!(matches!(error, SettingsError::Client(_)) && error.is_usage(), "{error}");
     }
 
     #[test]

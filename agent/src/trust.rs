@@ -86,20 +86,42 @@ impl TrustError {
     }
 }
 
-/// The certificates, PEM, by which all of `mirrors` are known.
-pub(crate) fn anchors(choice: &CaChoice, mirrors: &[MirrorUrl]) -> Result<String, TrustError> {
+impl TrustError {
+    /// It is a matter of what was written, and nobody was asked.
+    pub(crate) fn is_usage(&self) -> bool {
+        matches!(self, Self::File { .. } | Self::Plain | Self::Read { .. })
+    }
+}
+
+/// The certificates, PEM, by which all of `mirrors` are known. What is `known` already, PEM too, is not asked for.
+pub(crate) fn anchors(choice: &CaChoice, mirrors: &[MirrorUrl], known: &[&str]) -> Result<String, TrustError> {
     let found = match choice {
         CaChoice::File(path) => {
             let text = fs::read_to_string(path).map_err(|source| TrustError::Read { path: path.clone(), source })?;
             usable(&text).map_err(|source| TrustError::File { path: path.clone(), source })?
         }
         CaChoice::Pinned(wanted) => {
-            let mirror = mirrors.iter().find(|mirror| mirror.is_secure()).ok_or(TrustError::Plain)?;
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(TrustError::Runtime)?;
-            vec![runtime.block_on(fetch(mirror, wanted))?]
+            let here = known.iter().filter_map(|text| usable(text).ok()).flatten().find(|one| one.fingerprint() == wanted.0);
+            match here {
+                Some(found) => vec![found],
+                None => vec![fetch_from(mirrors, wanted)?],
+            }
         }
     };
     Ok(found.iter().map(Authority::pem).collect())
+}
+
+/// From the first that has it. If none does, the first one's reason is told.
+fn fetch_from(mirrors: &[MirrorUrl], wanted: &Fingerprint) -> Result<Authority, TrustError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(TrustError::Runtime)?;
+    let mut failed = None;
+    for mirror in mirrors.iter().filter(|mirror| mirror.is_secure()) {
+        match runtime.block_on(fetch(mirror, wanted)) {
+            Ok(found) => return Ok(found),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    Err(failed.unwrap_or(TrustError::Plain))
 }
 
 /// From whoever answers: it is the fingerprint that says whether it is the right one.

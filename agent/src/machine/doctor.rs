@@ -7,32 +7,40 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::draft::Draft;
-use super::proof::{Outcome, Proof};
+use super::proof::Proof;
 use super::shown;
 use crate::engines::{Change, Finding, Reload, Step, Weight};
-use crate::reach::Seen;
+use crate::reach::{self, Seen};
+use crate::trust::TrustError;
 
 /// All looks.
 pub(super) struct Examination {
     pub(super) draft: Draft,
     pub(super) proofs: Vec<Proof>,
     pub(super) seen: Vec<Seen>,
+    /// Why the mirror's CA is not known.
+    pub(super) untrusted: Option<TrustError>,
 }
 
 impl Examination {
     /// What is wrong, in the order in which it is to be mended.
     pub(super) fn findings(&self) -> Vec<Finding> {
-        let mirrors =
-            self.seen.iter().filter_map(Seen::trouble).map(|(what, mend)| Finding { engine: None, weight: Weight::Warns, what, mend });
+        let mirrors = self.seen.iter().filter_map(trouble);
         let whole = self.draft.whole();
         let steps: Vec<Finding> = whole.steps.iter().map(undone).collect();
-        mirrors.chain(whole.findings).chain(steps).collect()
+        let untrusted = self.untrusted.iter().map(|error| Finding {
+            engine: None,
+            weight: Weight::Warns,
+            what: ::mirror::chain(error),
+            mend: error.hint().unwrap_or("look at what --ca names").to_owned(),
+        });
+        untrusted.chain(mirrors).chain(whole.findings).chain(steps).collect()
     }
 
     /// Whether a machine is as it is to be: warnings of a plan are no illness.
     pub(super) fn is_well(&self) -> bool {
         let mirrors = self.seen.iter().all(|seen| seen.trouble().is_none());
-        mirrors && self.draft.is_empty() && !self.draft.blocked() && super::proof::hold(&self.proofs)
+        self.untrusted.is_none() && mirrors && self.draft.is_empty() && !self.draft.blocked() && super::proof::hold(&self.proofs)
     }
 
     /// For people.
@@ -48,7 +56,8 @@ impl Examination {
 
     /// For programs.
     pub(super) fn json(&self) -> Value {
-        let mirrors = self.seen.iter().map(|seen| json!({ "mirror": seen.mirror.to_string(), "serves": seen.trouble().is_none() }));
+        let mirrors =
+            self.seen.iter().map(|seen| json!({ "mirror": seen.mirror.to_string(), "serves": seen.verdict == reach::Verdict::Serves }));
         json!({
             "well": self.is_well(),
             "mirrors": mirrors.collect::<Value>(),
@@ -56,11 +65,11 @@ impl Examination {
             "findings": self.findings().iter().map(shown::finding).collect::<Value>(),
         })
     }
+}
 
-    /// Whether a pull came through although something is not right.
-    pub(super) fn is_used(&self) -> bool {
-        self.proofs.iter().any(|proof| matches!(proof.outcome, Outcome::Proved(_)))
-    }
+/// What keeps a mirror from serving this machine.
+pub(super) fn trouble(seen: &Seen) -> Option<Finding> {
+    seen.trouble().map(|(what, mend)| Finding { engine: None, weight: Weight::Warns, what, mend })
 }
 
 /// A step that a plan still has.

@@ -6,7 +6,9 @@ use std::{env, fs, io};
 
 use serde_json::{Value, json};
 
+use super::MachineFailure;
 use super::look::Machine;
+use super::shown::plain;
 use crate::engines::canary::{Nonce, Testimony, Verdict, Witness, WitnessError, judge};
 use crate::engines::program::Proof as Tried;
 use crate::engines::{Engine, MirrorUrl, Wish, buildkit, containerd, docker, podman};
@@ -40,8 +42,13 @@ pub(super) enum Outcome {
 }
 
 impl Proof {
+    /// Of an engine that cannot be tried.
+    pub(super) fn untried(engine: Engine, why: &str) -> Self {
+        Self { outcome: Outcome::Untried(why.to_owned()), whose: engine.to_string() }
+    }
+
     /// Nothing speaks against it.
-    pub(super) fn holds(&self) -> bool {
+    fn holds(&self) -> bool {
         !matches!(self.outcome, Outcome::Disproved { .. })
     }
 
@@ -83,6 +90,17 @@ pub(super) fn hold(proofs: &[Proof]) -> bool {
     proofs.iter().all(Proof::holds) && proofs.iter().any(Proof::is_proved)
 }
 
+/// What is not as it is to be, if that is not that an engine uses the mirror.
+pub(super) fn failure(proofs: &[Proof]) -> MachineFailure {
+    if !proofs.iter().all(Proof::holds) {
+        MachineFailure::Disproved
+    } else if proofs.iter().any(Proof::is_proved) {
+        MachineFailure::Unwell
+    } else {
+        MachineFailure::Unproved
+    }
+}
+
 /// For people.
 pub(super) fn text(proofs: &[Proof]) -> String {
     let mut out = String::new();
@@ -99,7 +117,7 @@ pub(super) fn text(proofs: &[Proof]) -> String {
             }
         }
     }
-    out
+    plain(&out)
 }
 
 /// For programs.

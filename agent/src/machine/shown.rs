@@ -30,7 +30,13 @@ pub(super) fn findings(findings: &[Finding]) -> String {
         let whom = engine.map(|engine| format!("{engine}: ")).unwrap_or_default();
         let _ = writeln!(out, "{}: {whom}{what}\n  mend: {}", word(*weight), mend.replace('\n', "\n  "));
     }
-    out
+    plain(&out)
+}
+
+/// Others' words as a terminal may have them: what a file or a daemon says must not move its cursor.
+pub(super) fn plain(text: &str) -> String {
+    let one = |c: char| if c.is_control() && c != '\n' { c.escape_unicode().collect() } else { c.to_string() };
+    text.chars().map(one).collect()
 }
 
 /// What was done, step by step.
@@ -46,10 +52,16 @@ pub(super) fn report(plan: &Plan, report: &Report) -> String {
         let _ = match outcome {
             Outcome::Done => writeln!(out, "{what}"),
             Outcome::AlreadySo => Ok(()),
-            Outcome::Failed(_) => writeln!(out, "failed: {}", subject(step)),
+            Outcome::Failed(error) => {
+                let mend = error.hint().map(|hint| format!("\n  mend: {hint}")).unwrap_or_default();
+                writeln!(out, "failed: {}: {}{mend}", subject(step), plain(&::mirror::chain(error)))
+            }
             Outcome::PutBack => writeln!(out, "put back: {}", subject(step)),
             Outcome::NotTried => writeln!(out, "not tried: {}", subject(step)),
         };
+    }
+    if let Some(error) = &report.record {
+        let _ = writeln!(out, "failed: the record of what is chandler's: {}", plain(&::mirror::chain(error)));
     }
     out
 }
@@ -72,7 +84,7 @@ pub(super) fn json(plan: &Plan) -> Value {
 }
 
 /// The outcomes, one for each step.
-pub(super) fn outcomes(plan: &Plan, report: &Report) -> Value {
+pub(super) fn outcomes(plan: &Plan, report: &Report) -> Vec<Value> {
     let one = |(step, outcome): (&Step, &Outcome)| {
         let (word, error) = match outcome {
             Outcome::Done => ("done", None),

@@ -175,6 +175,9 @@ async fn a_mirror_that_is_gone_proves_nothing_though_pulls_go_on() {
         let said = chandler(&docker, &[verb, "--mirror", &url]).await.expect_failure();
         assert!(said.contains("the mirror is not used") && said.contains("nobody listens at"), "{said}");
     }
+    let answer = chandler(&docker, &["doctor", "--json", "--mirror", &url]).await;
+    let told: serde_json::Value = serde_json::from_str(&answer.stdout).expect("programs are told in JSON, also of what is wrong");
+    assert_eq!((answer.status.code(), &told["well"], &told["engines"][0]["proved"]), (Some(1), &false.into(), &false.into()), "{told}");
     docker.pull("library/plain:1").await.expect_success();
 }
 
