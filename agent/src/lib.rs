@@ -31,7 +31,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 use crate::cli::machine::Task;
-use crate::cli::{Cli, Invocation};
+use crate::cli::{Cli, Invocation, Run};
 use crate::load::{LoadError, Loader};
 use crate::machine::Verdict;
 use crate::report::{Failure, Said};
@@ -41,8 +41,7 @@ pub fn main() -> ExitCode {
     // Once for the whole process; an embedding test may have done it already, with the same provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match cli::parse(std::env::args_os()) {
-        Ok(Invocation::Machine(task)) => machine(&task).unwrap_or_else(|failure| failure.report()),
-        Ok(invocation) => run(invocation).map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS),
+        Ok(invocation) => run(invocation).unwrap_or_else(|failure| failure.report()),
         Err(error) => report::usage(&error),
     }
 }
@@ -58,9 +57,8 @@ fn machine(task: &Task) -> Result<ExitCode, Failure> {
     }
 }
 
-fn run(invocation: Invocation) -> Result<(), Failure> {
-    match invocation {
-        Invocation::Machine(task) => machine(&task).map(|_| ()),
+fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
+    let done = match invocation {
         Invocation::Acme(args) => {
             let resolved = Loader::without_accounts(args.config.source()).load()?;
             tell(&acme::run(&args.task, &resolved.config)?)
@@ -95,26 +93,31 @@ fn run(invocation: Invocation) -> Result<(), Failure> {
             Ok(())
         }
         Invocation::Install(args) => tell(&install::install(&args.what)?),
-        Invocation::Mirror(run) => {
-            let loader = Loader::new(run.source, run.flags);
-            let resolved = loader.load()?;
-            if run.show {
-                print(&resolved.show())?;
-            }
-            if run.check {
-                report::notes(&resolved.notes);
-                logging::check(&resolved.config.log)?;
-                ::mirror::check_files(&resolved).map_err(LoadError::Wrong)?;
-                return if run.show { Ok(()) } else { print("the configuration is valid\n") };
-            }
-            let log = logging::init(&resolved.config.log)?;
-            for note in &resolved.notes {
-                tracing::warn!("{note}");
-            }
-            Ok(mirror::run_mirror(resolved.config, &loader, &log)?)
-        }
+        Invocation::Machine(task) => return machine(&task),
+        Invocation::Mirror(run) => mirror(run),
         Invocation::Uninstall(args) => tell(&install::uninstall(&args.what)?),
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// The mirror, or a look at its configuration.
+fn mirror(run: Run) -> Result<(), Failure> {
+    let loader = Loader::new(run.source, run.flags);
+    let resolved = loader.load()?;
+    if run.show {
+        print(&resolved.show())?;
     }
+    if run.check {
+        report::notes(&resolved.notes);
+        logging::check(&resolved.config.log)?;
+        ::mirror::check_files(&resolved).map_err(LoadError::Wrong)?;
+        return if run.show { Ok(()) } else { print("the configuration is valid\n") };
+    }
+    let log = logging::init(&resolved.config.log)?;
+    for note in &resolved.notes {
+        tracing::warn!("{note}");
+    }
+    Ok(mirror::run_mirror(resolved.config, &loader, &log)?)
 }
 
 /// Data, and notes beside it.

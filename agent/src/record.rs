@@ -17,6 +17,7 @@
 
 mod error;
 mod form;
+mod guard;
 mod held;
 mod lock;
 #[cfg(test)]
@@ -99,6 +100,7 @@ impl Record {
     /// Reads it, for who only looks: nothing is made, and whoever changes it is not waited for.
     pub fn read(root: &Root, folder: &Path) -> Result<Self, RecordError> {
         let folder = root.resolve(folder)?.real;
+        guard::check(root, &folder)?;
         let (entries, contents) = form::read(root, &folder)?;
         Ok(Self { root: root.clone(), folder, entries, contents })
     }

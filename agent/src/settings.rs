@@ -312,7 +312,7 @@ mod tests {
     fn a_pair_that_is_none_is_refused_before_anything_is_written() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("client.cert");
-        std::fs::write(&file, "-----BEGIN PRIVATE KEY-----\nS\n-----END PRIVATE KEY-----\n").expect("written");
+        fs::write(&file, "-----BEGIN PRIVATE KEY-----\nS\n-----END PRIVATE KEY-----\n").expect("written");
         let flags = WishArgs {
             mirror: vec!["https://a".parse().expect("a mirror")],
             client_cert: Some(file.clone()),

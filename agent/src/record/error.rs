@@ -36,6 +36,14 @@ pub enum RecordError {
         #[source]
         source: io::Error,
     },
+    /// Somebody else could say what root is to write where.
+    #[error("what chandler changed on this machine is recorded below {}, and {why}: whoever that is could have anything written by `chandler undo`", folder.display())]
+    Open {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A later chandler wrote it.
     #[error("{} is of version {version}, which a newer chandler wrote; this one knows {}", path.display(), super::form::VERSION)]
     Newer {
@@ -60,6 +68,9 @@ impl RecordError {
             Self::Held { .. } => Some("wait until it is done, and run this again"),
             Self::Host(error) => error.hint(),
             Self::Lock { .. } => None,
+            Self::Open { .. } => Some(
+                "nothing was changed; `chown root FOLDER` and `chmod go-w FOLDER`, and compare what is recorded in it with the engines' files before you trust it. A mirror with a user of its own needs only the folders `cache` and `certs` below /var/lib/chandler",
+            ),
             Self::Newer { .. } => Some("use the newer chandler, or undo with it before going back to this one"),
         }
     }

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use super::lock::Lock;
-use super::{Entry, Original, Record, RecordError, digest, form};
+use super::{Entry, Original, Record, RecordError, digest, form, guard};
 use crate::engines::Change;
 use crate::host::{Found, Place, Put, Root};
 
@@ -35,6 +35,7 @@ impl Held {
     /// Takes the lock, reads the record, and removes what a killed process left. The folder is made.
     pub fn open(root: &Root, folder: &Path) -> Result<Self, RecordError> {
         let folder = root.resolve(folder)?.real;
+        guard::check(root, &folder)?;
         root.make_private_folder(&folder)?;
         let lock = Lock::take(root, &folder)?;
         let record = Record::read(root, &folder)?;
