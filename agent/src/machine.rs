@@ -31,6 +31,7 @@ use crate::engines::{Engine, Finding, Others, Plan, Wish};
 use crate::host::{HostError, Root};
 use crate::reach;
 use crate::record::{Held, Record, RecordError};
+use crate::report::plain;
 use crate::settings::{Read, Settings, SettingsError};
 
 /// Why a machine is not as it was to be.
@@ -132,7 +133,12 @@ fn apply(args: &ApplyArgs) -> Result<Answer, MachineFailure> {
     let mut daemons = Daemons::new().map_err(MachineFailure::Runtime)?;
     let mut executor = Executor::new(&mut record, &mut daemons, &machine);
     let (done, rest) = (executor.apply(&draft.plan), executor.undo(&draft.rest));
-    let answer = answer::of_work(&[(&draft.plan, done), (&draft.rest.plan, rest)], &whole, args.plan.machine.json);
+    let mut answer = answer::of_work(&[(&draft.plan, done), (&draft.rest.plan, rest)], &whole, args.plan.machine.json);
+    if site.root.is_machine() && !args.no_reload {
+        // Engines would say nothing of it.
+        let seen = site.runtime.block_on(reach::look(&wish, &nonce()));
+        answer.said.notes.extend(seen.iter().filter_map(reach::Seen::trouble).map(|(what, mend)| plain(&format!("{what}; {mend}"))));
+    }
     Ok(if draft.is_empty() && !draft.blocked() { answer.noting(UP_TO_DATE) } else { answer })
 }
 

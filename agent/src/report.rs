@@ -166,8 +166,14 @@ impl Failure {
         if let Some(hint) = self.hint() {
             text.extend(["hint: ", &hint, "\n"]);
         }
-        concealed(&text).into_owned()
+        plain(&concealed(&text))
     }
+}
+
+/// Others' words as a terminal may have them: what a file or a server says must not move its cursor.
+pub(crate) fn plain(text: &str) -> String {
+    let one = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { c.escape_unicode().collect() } else { c.to_string() };
+    text.chars().map(one).collect()
 }
 
 /// What an operator should know, on standard error.

@@ -9,7 +9,6 @@
 //! others: prepend                    # or replace
 //! ```
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -60,8 +59,6 @@ pub(crate) enum SettingsError {
     },
     #[error("`{0}` is no registry: write a host, and its port where it has one, such as ghcr.io or registry.corp:5000")]
     Registry(String),
-    #[error("Docker Hub is always pulled through the mirror; registries names others")]
-    Hub,
     #[error(transparent)]
     Trust(#[from] TrustError),
     #[error("{}: {key}: {what}", path.display())]
@@ -93,13 +90,7 @@ impl SettingsError {
         match self {
             Self::Host(_) => false,
             Self::Trust(error) => error.is_usage(),
-            Self::Client(_)
-            | Self::Hub
-            | Self::NoMirror
-            | Self::Read { .. }
-            | Self::Registry(_)
-            | Self::Value { .. }
-            | Self::Wrong { .. } => true,
+            Self::Client(_) | Self::NoMirror | Self::Read { .. } | Self::Registry(_) | Self::Value { .. } | Self::Wrong { .. } => true,
         }
     }
 }
@@ -190,7 +181,8 @@ impl Read {
     fn registries(&self, flags: &WishArgs) -> Result<Vec<String>, SettingsError> {
         let said = if flags.registry.is_empty() { &self.settings.registries } else { &flags.registry };
         let mut named = said.iter().map(|text| registry(text)).collect::<Result<Vec<_>, _>>()?;
-        let mut known = std::collections::HashSet::new();
+        // The Hub always is.
+        let mut known = std::collections::HashSet::from(HUB.map(str::to_owned));
         named.retain(|name| known.insert(name.clone()));
         Ok(named)
     }
@@ -220,15 +212,13 @@ impl Read {
 fn registry(text: &str) -> Result<String, SettingsError> {
     let wrong = || SettingsError::Registry(text.to_owned());
     let host: certs::ca::Host = text.parse().map_err(|_| wrong())?;
-    let host = host.to_string();
-    match host.as_str() {
-        "docker.io" | "index.docker.io" | "registry-1.docker.io" => Err(SettingsError::Hub),
-        _ => Ok(host),
-    }
+    Ok(host.to_string())
 }
 
+const HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
+
 fn text(path: &Path) -> Result<String, SettingsError> {
-    fs::read_to_string(path).map_err(|source| SettingsError::Read { path: path.to_owned(), source })
+    trust::bounded_text(path).map_err(|source| SettingsError::Read { path: path.to_owned(), source })
 }
 
 fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String, SettingsError> {
@@ -280,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_flag_beats_the_file() {
-        let file = "{mirrors: [http://a:5000, http://b:5000, http://a:5000], registries: [ghcr.io, ghcr.io], others: replace}";
+        let file = "{mirrors: [http://a:5000, http://b:5000, http://a:5000], registries: [ghcr.io, docker.io, ghcr.io], others: replace}";
         let of_file = wish(file, &WishArgs::default()).expect("right");
         assert_eq!(of_file.mirrors.iter().map(ToString::to_string).collect::<Vec<_>>(), ["http://a:5000", "http://b:5000"]);
         assert_eq!((of_file.registries, of_file.others), (vec!["ghcr.io".to_owned()], Others::Replace));
@@ -312,7 +302,7 @@ mod tests {
     fn a_pair_that_is_none_is_refused_before_anything_is_written() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("client.cert");
-        fs::write(&file, "-----BEGIN PRIVATE KEY-----\nS\n-----END PRIVATE KEY-----\n").expect("written");
+        std::fs::write(&file, "-----BEGIN PRIVATE KEY-----\nS\n-----END PRIVATE KEY-----\n").expect("written");
         let flags = WishArgs {
             mirror: vec!["https://a".parse().expect("a mirror")],
             client_cert: Some(file.clone()),
@@ -333,7 +323,6 @@ mod tests {
                 "{mirror: x}",
                 "{mirrors: [mirror:5000]}",
                 "{mirrors: [http://a], others: keep}",
-                "{mirrors: [http://a], registries: [docker.io]}",
                 "{mirrors: [http://a], registries: [ghcr.io/x]}",
                 "{mirrors: [http://a], ca: sha256:12}",
                 "{mirrors: [http://a], ca: sha256:0000000000000000000000000000000000000000000000000000000000000000}",
@@ -347,7 +336,6 @@ mod tests {
         agent.yaml is not understood: unknown field `mirror`, expected one of `mirrors`, `ca`, `client`, `engines`, `registries`, `others` at line 1 column 2
         agent.yaml: mirrors: `mirror:5000` lacks its scheme: write http://HOST:PORT or https://HOST[:PORT]
         agent.yaml: others: `keep` is neither prepend nor replace
-        Docker Hub is always pulled through the mirror; registries names others
         `ghcr.io/x` is no registry: write a host, and its port where it has one, such as ghcr.io or registry.corp:5000
         agent.yaml: ca: no fingerprint: write sha256: and 64 hexadecimal digits, as `chandler ca export` prints it
         a CA by its fingerprint is fetched from a mirror over HTTPS, and none is named by https://

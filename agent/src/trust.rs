@@ -5,8 +5,8 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ impl TrustError {
 pub(crate) fn anchors(choice: &CaChoice, mirrors: &[MirrorUrl], known: &[&str]) -> Result<String, TrustError> {
     let found = match choice {
         CaChoice::File(path) => {
-            let text = fs::read_to_string(path).map_err(|source| TrustError::Read { path: path.clone(), source })?;
+            let text = bounded_text(path).map_err(|source| TrustError::Read { path: path.clone(), source })?;
             usable(&text).map_err(|source| TrustError::File { path: path.clone(), source })?
         }
         CaChoice::Pinned(wanted) => {
@@ -153,11 +153,23 @@ async fn bounded(mut answer: reqwest::Response) -> Result<String, reqwest::Error
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Whose time is now, all of them.
+/// Those whose time is now: in a system's bundle there may be others too.
 fn usable(text: &str) -> Result<Vec<Authority>, AuthorityError> {
-    let found = Authority::read_all(text)?;
-    found.iter().try_for_each(|one| one.check(SystemClock.now()))?;
-    Ok(found)
+    let all = Authority::read_all(text)?;
+    let checked: Result<Vec<()>, AuthorityError> = all.iter().map(|one| one.check(SystemClock.now())).collect();
+    let found: Vec<Authority> = all.into_iter().filter(|one| one.check(SystemClock.now()).is_ok()).collect();
+    if found.is_empty() { checked.map(|_| found) } else { Ok(found) }
+}
+
+/// A text file that somebody names: a pipe too, but nothing without end.
+pub(crate) fn bounded_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let read = fs::File::open(path)?.take(LARGEST).read_to_string(&mut text)?;
+    if read as u64 == LARGEST {
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has no end, or is far larger than such a file is"))
+    } else {
+        Ok(text)
+    }
 }
 
 impl FromStr for CaChoice {
@@ -195,8 +207,10 @@ impl fmt::Display for Fingerprint {
 
 /// For a mirror that is loaded, and not for one that hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Bytes.
+/// Bytes of an answer.
 const MOST: usize = 256 << 10;
+/// Bytes of a file.
+const LARGEST: u64 = 16 << 20;
 
 #[cfg(test)]
 mod tests {

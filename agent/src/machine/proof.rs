@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::MachineFailure;
 use super::look::Machine;
-use super::shown::plain;
 use crate::engines::canary::{Nonce, Testimony, Verdict, Witness, WitnessError, judge};
 use crate::engines::program::Proof as Tried;
 use crate::engines::{Engine, MirrorUrl, Wish, buildkit, containerd, docker, podman};
+use crate::report::plain;
 
 /// Why nothing is proved or disproved.
 #[derive(Debug, thiserror::Error)]

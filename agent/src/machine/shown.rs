@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::apply::{Outcome, Report};
 use crate::edit::diff;
 use crate::engines::{Change, Engine, Finding, Plan, Reload, Step, Weight};
+use crate::report::plain;
 
 /// A plan: each file's change as a unified diff, then the reloads, then what a person must know.
 pub(super) fn plan(plan: &Plan) -> String {
@@ -31,12 +32,6 @@ pub(super) fn findings(findings: &[Finding]) -> String {
         let _ = writeln!(out, "{}: {whom}{what}\n  mend: {}", word(*weight), mend.replace('\n', "\n  "));
     }
     plain(&out)
-}
-
-/// Others' words as a terminal may have them: what a file or a daemon says must not move its cursor.
-pub(super) fn plain(text: &str) -> String {
-    let one = |c: char| if c.is_control() && c != '\n' { c.escape_unicode().collect() } else { c.to_string() };
-    text.chars().map(one).collect()
 }
 
 /// What was done, step by step.

@@ -69,6 +69,7 @@ pub async fn look(tree: &(dyn Tree + Sync), supposed: bool) -> Result<Vec<Facts>
         for daemon in process::running("dockerd").map_err(LookError::Processes)? {
             found.push(match user(tree, &daemon) {
                 None => machine.facts(Some(&daemon)).await?,
+                Some(site) if !site.is_ours_to_change() => site.somebodys(&daemon),
                 Some(site) => Seen { tree, start: Start::of_user(tree, &site), site }.facts(Some(&daemon)).await?,
             });
         }
@@ -106,6 +107,32 @@ impl Site {
         match self.owner {
             Owner::Machine => us == 0,
             Owner::User { uid, .. } => us == uid,
+        }
+    }
+}
+
+impl Site {
+    /// Another user's. Nothing of it is read or asked: whoever calls a program `dockerd` could have root wait, take all memory, or show what only root may read.
+    fn somebodys(self, daemon: &Process) -> Facts {
+        let answer = Err(format!("it is {}'s, who alone may ask it", self.name()));
+        Facts {
+            is_ours_to_change: false,
+            config_file: self.config,
+            certs_d: self.certs_d,
+            owner: self.owner,
+            daemon_json: None,
+            trust: BTreeMap::new(),
+            flags: Vec::new(),
+            idle_flags: Vec::new(),
+            proxies: Proxies::default(),
+            running: Some(Running { pid: daemon.pid, answer }),
+        }
+    }
+
+    fn name(&self) -> String {
+        match &self.owner {
+            Owner::Machine => "root".to_owned(),
+            Owner::User { name, .. } => name.clone(),
         }
     }
 }
