@@ -50,6 +50,6 @@ impl Machine {
 
     /// The one whose `daemon.json` it is.
     fn dockerd(&self, engine: Engine, path: &Path) -> Option<&docker::Facts> {
-        self.docker.iter().find(|facts| engine == Engine::Docker && facts.config_file == path)
+        self.docker.iter().find(|facts| engine == Engine::Docker && facts.is_ours_to_change && facts.config_file == path)
     }
 }

@@ -42,7 +42,7 @@ impl Machine {
         let is = |engine| supposed.contains(&engine);
         Ok(Self {
             buildkit: buildkit::look(root, asker, wish, is(Engine::BuildKit))?,
-            containerd: containerd::look(root, wish, is(Engine::Containerd)).await?,
+            containerd: containerd::look(root, asker, wish, is(Engine::Containerd)).await?,
             docker: docker::look(root, is(Engine::Docker)).await?,
             podman: podman::look(root, asker, wish, is(Engine::Podman)).await?,
         })

@@ -77,7 +77,7 @@ async fn containerd_is_put_behind_the_mirror_and_taken_out_to_the_byte() {
     let files = Copy::of(containerd.machine(), &["/etc/containerd"]);
     files.write("/usr/bin/containerd", b"");
     let wish = site.wish();
-    let plan = containerd::plan(&containerd::look(&files.root(), &wish, false).await.expect("it can be looked at"), &wish, &[]);
+    let plan = containerd::plan(&containerd::look(&files.root(), &root(), &wish, false).await.expect("it can be looked at"), &wish, &[]);
     assert_eq!(plan.findings, [], "nothing waits for a restart");
     files.apply(&plan);
 
@@ -90,7 +90,7 @@ async fn containerd_is_put_behind_the_mirror_and_taken_out_to_the_byte() {
     let left = containerd.ctr(["namespaces", "list", "--quiet"]).await.expect_success();
     assert!(!left.contains("canary"), "{left}");
 
-    let again = containerd::look(&files.root(), &wish, false).await.expect("it can be looked at");
+    let again = containerd::look(&files.root(), &root(), &wish, false).await.expect("it can be looked at");
     assert_eq!(containerd::plan(&again, &wish, &wish.mirrors), Plan::default());
     files.undo(&plan);
     containerd.rmi("docker.io/acme/secret:1").await.expect_success();
@@ -155,7 +155,7 @@ async fn over_https_each_engine_knows_the_mirror_by_the_certificate_that_was_put
     let Some(containerd) = Containerd::start(MachineConfig::default()).await else { return };
     let files = Copy::of(containerd.machine(), &["/etc/containerd"]);
     files.write("/usr/bin/containerd", b"");
-    let plan = containerd::plan(&containerd::look(&files.root(), &wish, false).await.expect("it can be looked at"), &wish, &[]);
+    let plan = containerd::plan(&containerd::look(&files.root(), &root(), &wish, false).await.expect("it can be looked at"), &wish, &[]);
     files.apply(&plan);
     containerd.pull("docker.io/acme/secret:1").await.expect_success();
     files.undo(&plan);

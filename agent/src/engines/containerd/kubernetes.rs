@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
+use super::look::parted;
 use crate::edit::{hosts, k3s, utf8};
 use crate::engines::certs_d::{self, CertsD};
 use crate::engines::files::{Files, LookError, found, is_file, running};
 use crate::engines::mirror_url::MirrorUrl;
 use crate::engines::plan::{Change, Finding, Plan, Step, Weight};
+use crate::engines::podman::Asker;
 use crate::engines::wish::{Engine, Wish};
 use crate::host::Root;
 
@@ -25,14 +27,16 @@ pub struct Distribution {
     pub runs: bool,
 }
 
-/// Looks for both.
-pub fn look(root: &Root) -> Result<Vec<Distribution>, LookError> {
+/// Looks for both, and takes note of the users of processes that are not the asker's. Their files are root's.
+pub fn look(root: &Root, asker: &Asker, others: &mut Vec<u32>) -> Result<Vec<Distribution>, LookError> {
     let mut found = Vec::new();
     for name in ["k3s", "rke2"] {
         let folders = [format!("/etc/rancher/{name}"), format!("/var/lib/rancher/{name}")];
         let has_folder = root.is_folder(Path::new(&folders[0]))? || root.is_folder(Path::new(&folders[1]))?;
-        let processes = running(root, name)?;
-        if has_folder || !processes.is_empty() {
+        let (processes, foreign) = parted(running(root, name)?, asker);
+        others.extend(foreign);
+        let may_change = asker.uid == 0 || !root.is_machine();
+        if may_change && (has_folder || !processes.is_empty()) {
             found.push(Distribution { name, unit: unit(root, name), runs: !processes.is_empty() });
         }
     }

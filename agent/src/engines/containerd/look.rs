@@ -10,6 +10,7 @@ use super::settings::Settings;
 use crate::edit::Misread;
 use crate::engines::certs_d;
 use crate::engines::files::{Files, LookError, found, running};
+use crate::engines::podman::Asker;
 use crate::engines::process::{self, Process};
 use crate::engines::program;
 use crate::engines::wish::Wish;
@@ -22,6 +23,8 @@ pub struct Facts {
     pub daemon: Option<Daemon>,
     /// k3s and RKE2.
     pub distributions: Vec<Distribution>,
+    /// containerds, k3s and RKE2 of other users, whose files are theirs: user ids. Nothing that these processes say of themselves is followed.
+    pub others: Vec<u32>,
     /// The contents of all files that a plan may ask for.
     pub files: Files,
     /// Folders of hosts that are there, which containerd looks for before it reads.
@@ -42,9 +45,9 @@ pub struct Daemon {
 }
 
 /// Looks at the machine. `supposed`: it counts as there, and may come later.
-pub async fn look(root: &Root, wish: &Wish, supposed: bool) -> Result<Facts, LookError> {
-    let processes = running(root, "containerd")?;
-    let mut facts = Facts { distributions: kubernetes::look(root)?, ..Facts::default() };
+pub async fn look(root: &Root, asker: &Asker, wish: &Wish, supposed: bool) -> Result<Facts, LookError> {
+    let (processes, mut others) = parted(running(root, "containerd")?, asker);
+    let mut facts = Facts { distributions: kubernetes::look(root, asker, &mut others)?, ..Facts::default() };
     let own = processes.iter().find(|process| !is_anothers(process));
     if own.is_some() || (processes.is_empty() && (supposed || !found(root, &["containerd"]).is_empty())) {
         let daemon = daemon(root, own).await?;
@@ -52,6 +55,10 @@ pub async fn look(root: &Root, wish: &Wish, supposed: bool) -> Result<Facts, Loo
         let has_docker = !found(root, &["dockerd"]).is_empty() && found(root, &["nerdctl"]).is_empty();
         facts.daemon = Some(daemon).filter(|_| supposed || !(is_dockers && has_docker));
     }
+    facts.daemon.take_if(|daemon| !may_change(root, asker, daemon));
+    others.sort_unstable();
+    others.dedup();
+    facts.others = others;
     let folders: Vec<PathBuf> = facts.daemon.iter().flat_map(Daemon::folders).collect();
     for folder in &folders {
         read_folder(root, folder, wish, &mut facts)?;
@@ -62,6 +69,18 @@ pub async fn look(root: &Root, wish: &Wish, supposed: bool) -> Result<Facts, Loo
         }
     }
     Ok(facts)
+}
+
+/// The asker's own processes, and the users of the others. Anybody may call a program `containerd`: what it names as its configuration, and the program itself, are trusted with the rights of its own
+/// user and no others.
+pub(super) fn parted(processes: Vec<Process>, asker: &Asker) -> (Vec<Process>, Vec<u32>) {
+    let (own, others): (Vec<_>, Vec<_>) = processes.into_iter().partition(|process| process.uid == asker.uid);
+    (own, others.iter().map(|process| process.uid).collect())
+}
+
+/// What lies in `/etc` is root's; in a tree that is being made it is the maker's.
+fn may_change(root: &Root, asker: &Asker, daemon: &Daemon) -> bool {
+    asker.uid == 0 || !root.is_machine() || !daemon.folders()[0].starts_with("/etc")
 }
 
 impl Daemon {
@@ -156,6 +175,30 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_processes_of_whoever_asks_are_believed_and_run() {
+        let process = |pid, uid| Process { pid, uid, arguments: vec!["containerd".into()], environment: Vec::new() };
+        for (asker, own, others) in [(0, vec![9], vec![1000]), (1000, vec![3], vec![0]), (1001, vec![], vec![1000, 0])] {
+            let asker = Asker { uid: asker, home: "/home/x".into() };
+            let (seen, whose) = parted(vec![process(3, 1000), process(9, 0)], &asker);
+            assert_eq!((seen.iter().map(|process| process.pid).collect::<Vec<_>>(), whose), (own, others));
+        }
+    }
+
+    #[test]
+    fn of_the_machines_own_files_only_root_plans_changes() {
+        let daemon = |folder: &str| Daemon {
+            pid: None,
+            config: CONFIG.into(),
+            is_written: false,
+            settings: Ok(Settings { config_path: vec![folder.into()], ..Settings::default() }),
+        };
+        let (alice, root) = (Asker { uid: 1000, home: "/home/alice".into() }, Asker { uid: 0, home: "/root".into() });
+        assert!(may_change(&Root::machine(), &root, &daemon(STANDARD)));
+        assert!(!may_change(&Root::machine(), &alice, &daemon(STANDARD)));
+        assert!(may_change(&Root::machine(), &alice, &daemon("/home/alice/certs.d")));
+    }
 
     #[test]
     fn dockers_and_k3s_own_containerd_are_not_taken_for_the_machines() {

@@ -17,10 +17,18 @@ pub fn plan(facts: &Facts, wish: &Wish, previous: &[MirrorUrl]) -> Plan {
     for distribution in &facts.distributions {
         plan.extend(distribution.plan(&facts.files, wish, previous));
     }
+    plan.findings.extend(facts.others.iter().map(|uid| of_another(*uid)));
+    plan.findings.sort_by_key(|finding| finding.weight);
     if plan.findings.iter().any(|finding| finding.weight == Weight::Blocks) {
         plan.steps.clear();
     }
     plan
+}
+
+/// A process that may be called containerd by chance.
+fn of_another(uid: u32) -> Finding {
+    let what = format!("a containerd, k3s or RKE2 of user {uid} is left alone: its files are that user's");
+    finding(Weight::Warns, what, "run `chandler apply --engine containerd` as that user, if it is one that pulls images")
 }
 
 fn of_daemon(facts: &Facts, daemon: &Daemon, wish: &Wish, previous: &[MirrorUrl]) -> Plan {

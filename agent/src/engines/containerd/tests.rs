@@ -12,6 +12,7 @@ use super::settings::Settings;
 use crate::edit::hosts;
 use crate::engines::files::Files;
 use crate::engines::plan::{Change, Plan, Step, Weight};
+use crate::engines::podman::Asker;
 use crate::engines::wish::{Others, Wish};
 use crate::host::Root;
 
@@ -31,7 +32,7 @@ fn facts(config_path: &[&str], files: &[(&str, &str)]) -> Facts {
     let files: Files = files.iter().copied().collect();
     let hosts = files.iter().map(|(path, _)| path).filter(|path| path.ends_with("hosts.toml"));
     let folders = hosts.filter_map(|path| path.parent().map(Path::to_owned)).collect();
-    Facts { daemon: Some(daemon), folders, files, distributions: Vec::new() }
+    Facts { daemon: Some(daemon), folders, files, ..Facts::default() }
 }
 
 fn changes(plan: &Plan) -> Vec<&Change> {
@@ -219,7 +220,7 @@ fn tree(files: &[(&str, &str)]) -> TempDir {
 async fn seen(files: &[(&str, &str)]) -> Facts {
     let tree = tree(files);
     let root = Root::below(tree.path()).expect("a tree");
-    look(&root, &one(), false).await.expect("it can be looked at")
+    look(&root, &Asker { uid: 0, home: "/root".into() }, &one(), false).await.expect("it can be looked at")
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::api::{self, ApiError};
 use super::command_line::{config_file, flags, words};
 use crate::engines::Reload;
-use crate::engines::process::{self, Handle, SignalError};
+use crate::engines::process::{self, Handle, Process, SignalError};
 
 /// Why an engine does not use what its file says.
 #[derive(Debug, thiserror::Error)]
@@ -113,9 +113,16 @@ pub enum Validity {
     Unknown,
 }
 
+/// Anybody may call a program `dockerd`: what it names as its file, and the program itself, are trusted with the rights of its own user and no others.
+fn is_our_own(process: &Process) -> bool {
+    process.uid == rustix::process::geteuid().as_raw()
+}
+
 /// Lets the program of the running daemon check a file, with the daemon's own flags beside it, so that what is in both is found too, and in the daemon's own environment, where it looks for other programs.
 pub async fn validate(pid: u32, file: &Path) -> io::Result<Validity> {
-    let Some(daemon) = process::running("dockerd")?.into_iter().find(|process| process.pid == pid) else { return Ok(Validity::Unknown) };
+    let Some(daemon) = process::running("dockerd")?.into_iter().find(|process| process.pid == pid && is_our_own(process)) else {
+        return Ok(Validity::Unknown);
+    };
     let mut command = Command::new(process::executable(pid));
     // Of `--config-file`, the last counts.
     command.args(daemon.arguments.iter().skip(1)).arg("--validate").arg("--config-file").arg(file);
@@ -132,7 +139,7 @@ pub async fn validate(pid: u32, file: &Path) -> io::Result<Validity> {
 
 /// The file that the daemon is about to read.
 async fn check(pid: u32) -> Result<(), ReloadError> {
-    let daemon = process::running("dockerd").ok().and_then(|all| all.into_iter().find(|process| process.pid == pid));
+    let daemon = process::running("dockerd").ok().and_then(|all| all.into_iter().find(|process| process.pid == pid && is_our_own(process)));
     let flags = daemon.map(|daemon| flags(&words(pid, &daemon.arguments))).unwrap_or_default();
     let path = config_file(&flags).unwrap_or_else(|| PathBuf::from("/etc/docker/daemon.json"));
     // A check that cannot be made is no reason: what counts is what the engine shows.
