@@ -45,13 +45,20 @@ pub fn plan(facts: &Facts, wish: &Wish, previous: &[MirrorUrl]) -> Plan {
 }
 
 /// The reload by which a running engine comes to work by a `daemon.json` of this text; `None` where none can be asked, where it works so already, and where the text says nothing of mirrors, since
-/// an engine keeps those that it has then. Of insecure registries it must show these.
+/// an engine keeps those that it has then. Of insecure registries it must show these. Another user's engine is not told anything, whatever it calls its file.
 pub fn reload_for(facts: &Facts, text: &str, insecure: &[String]) -> Result<Option<Reload>, Misread> {
-    let Some(answer) = facts.running.as_ref().and_then(|running| running.answer.as_ref().ok()) else { return Ok(None) };
+    let running = facts.running.as_ref().filter(|_| facts.is_ours_to_change);
+    let Some(answer) = running.and_then(|running| running.answer.as_ref().ok()) else { return Ok(None) };
     if !daemon::says_mirrors(text)? && insecure.is_empty() {
         return Ok(None);
     }
-    let mirrors: Vec<String> = daemon::mirrors(text)?.iter().map(|url| spelt(url)).collect();
+    let mut mirrors: Vec<String> = Vec::new();
+    for url in daemon::mirrors(text)?.iter().map(|url| spelt(url)) {
+        // dockerd takes each once, however often a file names it.
+        if !mirrors.contains(&url) {
+            mirrors.push(url);
+        }
+    }
     let reload = Reload { engine: Engine::Docker, daemon: answer.daemon.clone(), mirrors, insecure: insecure.to_vec() };
     let shown = Shown { mirrors: answer.report.mirrors.clone(), insecure: answer.report.insecure.clone() };
     let is_so = is_as_wanted(&reload, &shown);

@@ -392,6 +392,23 @@ type Kind = (&'static str, Api, bool);
 const V20: Kind = ("20.10.24", Api(1, 41), false);
 const V29: Kind = ("29.0.0", Api(1, 52), true);
 
+#[test]
+fn a_mirror_that_a_file_names_twice_is_reported_once_and_nothing_is_waited_for() {
+    let text = r#"{"registry-mirrors": ["http://m:5000", "http://m:5000/", "http://n"]}"#;
+    let mut facts = facts(Some(text), V20);
+    let reload = reload_for(&facts, text, &[]).expect("it can be read").expect("it has none yet");
+    assert_eq!(reload.mirrors, ["http://m:5000/", "http://n/"]);
+    answer(&mut facts).report.mirrors = reload.mirrors;
+    assert_eq!(reload_for(&facts, text, &[]).expect("it can be read"), None);
+}
+
+#[test]
+fn an_engine_of_another_user_is_told_nothing_though_it_calls_our_file_its_own() {
+    let text = r#"{"registry-mirrors": ["http://m:5000"]}"#;
+    let facts = Facts { is_ours_to_change: false, ..facts(Some(text), V20) };
+    assert_eq!(reload_for(&facts, text, &[]).expect("it can be read"), None);
+}
+
 const ANCHOR: &str = "-----BEGIN CERTIFICATE-----\nanchor\n";
 const CHAIN_PEM: &str = "-----BEGIN CERTIFICATE-----\nchain\n";
 const KEY_PEM: &str = "-----BEGIN PRIVATE KEY-----\nkey\n";
