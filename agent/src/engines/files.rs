@@ -11,34 +11,50 @@ use super::wish::Engine;
 use crate::host::{HostError, Root};
 
 /// Path and bytes; a path that is not in it was not there.
+///
+/// What a plan is made from may be supposed: the same files as they would be without us. What the disk has is kept beside it, for what runs has read that.
 #[derive(Clone, Default, Eq, PartialEq)]
-pub struct Files(BTreeMap<PathBuf, Vec<u8>>);
+pub struct Files {
+    disk: BTreeMap<PathBuf, Vec<u8>>,
+    supposed: BTreeMap<PathBuf, Vec<u8>>,
+}
 
 impl Files {
     /// What the file holds, if it is there.
     pub fn get(&self, path: &Path) -> Option<&[u8]> {
-        self.0.get(path).map(Vec::as_slice)
+        self.supposed.get(path).map(Vec::as_slice)
     }
 
-    /// Takes note of a file.
+    /// Supposes that a file holds this.
     pub fn insert(&mut self, path: impl Into<PathBuf>, bytes: impl Into<Vec<u8>>) {
-        self.0.insert(path.into(), bytes.into());
+        self.supposed.insert(path.into(), bytes.into());
     }
 
-    /// Forgets a file: it has gone.
+    /// Supposes that a file has gone.
     pub fn remove(&mut self, path: &Path) {
-        self.0.remove(path);
+        self.supposed.remove(path);
+    }
+
+    /// Whether the disk has already what a step would write, whatever is supposed.
+    pub fn has_done(&self, step: &Step) -> bool {
+        step.change().is_some_and(|change| self.disk.get(&change.path) == change.after.as_ref())
+    }
+
+    /// Takes note of a file as it is.
+    fn note(&mut self, path: &Path, bytes: Vec<u8>) {
+        self.disk.insert(path.to_owned(), bytes.clone());
+        self.supposed.insert(path.to_owned(), bytes);
     }
 
     /// All of them, by path.
     pub fn iter(&self) -> impl Iterator<Item = (&Path, &[u8])> {
-        self.0.iter().map(|(path, bytes)| (path.as_path(), bytes.as_slice()))
+        self.supposed.iter().map(|(path, bytes)| (path.as_path(), bytes.as_slice()))
     }
 
     /// Reads a file, if it is there.
     pub fn read_one(&mut self, root: &Root, path: &Path) -> Result<(), LookError> {
         if let Some(found) = root.read(path)? {
-            self.insert(path, found.bytes);
+            self.note(path, found.bytes);
         }
         Ok(())
     }
@@ -56,7 +72,7 @@ impl Files {
 
     /// Files directly in the folder, by name.
     pub fn in_folder<'a>(&'a self, folder: &'a Path) -> impl Iterator<Item = (&'a Path, &'a [u8])> {
-        self.0.iter().filter(move |(path, _)| path.parent() == Some(folder)).map(|(path, bytes)| (path.as_path(), bytes.as_slice()))
+        self.supposed.iter().filter(move |(path, _)| path.parent() == Some(folder)).map(|(path, bytes)| (path.as_path(), bytes.as_slice()))
     }
 
     /// The step after which the file reads as `after`; `None` if it does already.
@@ -113,13 +129,17 @@ const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/
 
 impl<P: Into<PathBuf>, B: Into<Vec<u8>>> FromIterator<(P, B)> for Files {
     fn from_iter<I: IntoIterator<Item = (P, B)>>(pairs: I) -> Self {
-        Self(pairs.into_iter().map(|(path, bytes)| (path.into(), bytes.into())).collect())
+        let mut files = Self::default();
+        for (path, bytes) in pairs {
+            files.note(&path.into(), bytes.into());
+        }
+        files
     }
 }
 
 impl fmt::Debug for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.0.iter().map(|(path, bytes)| (path, bytes.len()))).finish()
+        f.debug_map().entries(self.supposed.iter().map(|(path, bytes)| (path, bytes.len()))).finish()
     }
 }
 

@@ -37,7 +37,8 @@ fn of_daemon(facts: &Facts, daemon: &Daemon, wish: &Wish, previous: &[MirrorUrl]
         Ok(text) => {
             let mut steps = certs_d::writes(Engine::BuildKit, &daemon.certs_d(), &facts.files, wish);
             steps.extend(facts.files.write(Engine::BuildKit, &daemon.config, Some(text.into_bytes()), 0o644));
-            let is_due = daemon.pid.is_some() && (daemon.is_behind || !steps.is_empty());
+            let is_written = steps.iter().all(|step| facts.files.has_done(step));
+            let is_due = daemon.pid.is_some() && (daemon.is_behind || !is_written);
             Plan { steps, findings: is_due.then(|| restart(daemon)).into_iter().collect() }
         }
     }

@@ -111,7 +111,8 @@ impl Distribution {
                 let has_login = text.contains("auth:");
                 let write = files.write(Engine::Containerd, &file, Some(text.into_bytes()), 0o600);
                 steps.extend(write.map(|step| if has_login { step } else { shown(step) }));
-                let due = self.runs && (!steps.is_empty() || !self.has_made(files, wish));
+                let is_written = steps.iter().all(|step| files.has_done(step));
+                let due = self.runs && (!is_written || !self.has_made(files, wish));
                 Plan { steps, findings: due.then(|| self.restart()).into_iter().collect() }
             }
         }
