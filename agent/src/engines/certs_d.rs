@@ -1,6 +1,7 @@
-//! `certs.d/HOST:PORT/{ca.crt,client.cert,client.key}`: how Docker, Podman and containerd know a registry's certificate, and show their own.
+//! `certs.d/HOST:PORT/{chandler-ca.crt,chandler.cert,chandler.key}`: how Podman, containerd and `BuildKit` know a registry's certificate, and show their own.
 //!
-//! They are read at every pull, so that nothing has to be reloaded.
+//! Podman reads every `*.crt`, and every `*.cert` with the `*.key` of the same name; for the others the files are named in full. So ours stand beside those that somebody else put there, by
+//! names of our own, and overwrite none. They are read at every pull, so that nothing has to be reloaded.
 
 use std::path::{Path, PathBuf};
 
@@ -24,8 +25,14 @@ impl CertsD {
     /// Below `folder`, such as `/etc/containers/certs.d`.
     pub fn of(folder: &Path, mirror: &MirrorUrl) -> Self {
         let folder = folder.join(mirror.authority());
-        Self { anchors: folder.join("ca.crt"), chain: folder.join("client.cert"), key: folder.join("client.key") }
+        let [anchors, chain, key] = NAMES.map(|name| folder.join(name));
+        Self { anchors, chain, key }
     }
+}
+
+/// Whether a file is one of the three.
+pub fn is_ours(path: &Path) -> bool {
+    NAMES.iter().any(|name| path.ends_with(name))
 }
 
 /// Paths whose contents [`writes`] wants to know.
@@ -49,3 +56,6 @@ fn of_one(engine: Engine, paths: &CertsD, files: &Files, wish: &Wish) -> Vec<Ste
     });
     anchors.into_iter().chain(pair.into_iter().flatten().flatten()).collect()
 }
+
+/// Anchors, chain and key; the same names as in Docker's folders.
+const NAMES: [&str; 3] = ["chandler-ca.crt", "chandler.cert", "chandler.key"];

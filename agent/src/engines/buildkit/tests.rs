@@ -66,6 +66,17 @@ fn a_daemon_gets_the_mirror_in_its_file_and_its_restart_is_left_to_the_operator(
 }
 
 #[test]
+fn a_plan_from_a_file_as_it_was_before_us_asks_for_no_restart_of_a_daemon_that_has_read_ours() {
+    let first = plan(&facts(Some(7), &[]), &one(), &[]);
+    let mut again = facts(Some(7), &[(CONFIG, text(changes(&first)[0]))]);
+    again.files.remove(Path::new(CONFIG));
+    let second = plan(&again, &one(), &[]);
+    assert_eq!((second.steps, said(&Plan { findings: second.findings, ..Plan::default() })), (first.steps, String::new()));
+    again.daemons[0].is_behind = true;
+    assert_eq!(plan(&again, &one(), &[]).findings.len(), 1);
+}
+
+#[test]
 fn mirrors_and_settings_of_others_stay_behind_ours_and_our_earlier_one_goes() {
     let theirs = "debug = true # for now\n\n[registry.\"docker.io\"]\n  mirrors = [\"theirs\"]\n";
     let first = plan(&facts(None, &[(CONFIG, theirs)]), &one(), &[]);
@@ -81,8 +92,8 @@ fn certificates_lie_beside_the_file_that_names_them() {
     let wish = Wish { anchors: Some("anchors".into()), ..wish(&["https://m.example"]) };
     let plan = plan(&facts(None, &[]), &wish, &[]);
     let [anchors, config] = changes(&plan)[..] else { panic!("two files: {plan:?}") };
-    assert_eq!(anchors.path, Path::new("/etc/buildkit/certs.d/m.example/ca.crt"));
-    assert!(text(config).contains("/etc/buildkit/certs.d/m.example/ca.crt"), "{}", text(config));
+    assert_eq!(anchors.path, Path::new("/etc/buildkit/certs.d/m.example/chandler-ca.crt"));
+    assert!(text(config).contains("/etc/buildkit/certs.d/m.example/chandler-ca.crt"), "{}", text(config));
 }
 
 #[test]

@@ -218,9 +218,9 @@ fn certificates_are_written_for_mirrors_that_speak_https_the_key_first_and_for_r
     let files: Vec<_> = changes(&plan).iter().map(|change| (change.path.display().to_string(), change.mode, change.secret)).collect();
     let folder = "/etc/containers/certs.d/m.example";
     let expected = [
-        (format!("{folder}/ca.crt"), 0o644, false),
-        (format!("{folder}/client.key"), 0o600, true),
-        (format!("{folder}/client.cert"), 0o644, false),
+        (format!("{folder}/chandler-ca.crt"), 0o644, false),
+        (format!("{folder}/chandler.key"), 0o600, true),
+        (format!("{folder}/chandler.cert"), 0o644, false),
     ];
     assert_eq!(files[..3], expected);
     assert_eq!(files.len(), 4, "and the drop-in");
@@ -383,7 +383,7 @@ async fn a_look_finds_programs_files_users_and_settings() {
         ("/etc/containers/registries.conf", "main"),
         ("/etc/containers/registries.conf.d/a.conf", "a"),
         ("/etc/containers/registries.conf.d/below/b.conf", "b"),
-        ("/etc/containers/certs.d/m.example/ca.crt", "ca"),
+        ("/etc/containers/certs.d/m.example/chandler-ca.crt", "ca"),
         ("/home/ci/.config/containers/registries.conf", "ci"),
         ("/etc/environment", "PATH=/bin\n# CONTAINERS_REGISTRIES_CONF=/a\nCONTAINERS_REGISTRIES_CONF=/b\n"),
         ("/etc/profile.d/x.sh", "export REGISTRIES_CONFIG_PATH=/c\n"),
@@ -394,7 +394,7 @@ async fn a_look_finds_programs_files_users_and_settings() {
     assert_eq!(
         files,
         [
-            "/etc/containers/certs.d/m.example/ca.crt ca",
+            "/etc/containers/certs.d/m.example/chandler-ca.crt ca",
             "/etc/containers/registries.conf main",
             "/etc/containers/registries.conf.d/a.conf a",
             "/home/ci/.config/containers/registries.conf ci",
