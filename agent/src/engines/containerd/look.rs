@@ -1,5 +1,6 @@
 //! What there is of containerd, k3s and RKE2 on a machine. Effects; nothing is changed.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub struct Facts {
     pub others: Vec<u32>,
     /// The contents of all files that a plan may ask for.
     pub files: Files,
-    /// Folders of hosts that are there, which containerd looks for before it reads.
+    /// Folders of hosts that have something of others beside `hosts.toml`: containerd takes them for those of their registry whether that file is there or not.
     pub folders: Vec<PathBuf>,
 }
 
@@ -158,7 +159,10 @@ fn read_folder(root: &Root, folder: &Path, wish: &Wish, facts: &mut Facts) -> Re
         let hosts = folder.join(name);
         if root.is_folder(&hosts)? {
             facts.files.read_one(root, &hosts.join("hosts.toml"))?;
-            facts.folders.push(hosts);
+            let is_theirs = |name: &OsString| name != "hosts.toml" && !certs_d::is_ours(Path::new(name));
+            if root.list(&hosts)?.unwrap_or_default().iter().any(is_theirs) {
+                facts.folders.push(hosts);
+            }
         }
     }
     for path in certs_d::paths(folder, wish) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::look::{Daemon, Facts, STANDARD};
 use super::settings::Settings;
 use crate::edit::hosts::{self, Host};
-use crate::edit::{Misread, utf8};
+use crate::edit::{self, Misread, utf8};
 use crate::engines::certs_d::{self, CertsD};
 use crate::engines::mirror_url::MirrorUrl;
 use crate::engines::plan::{Finding, Plan, Step, Weight};
@@ -62,7 +62,7 @@ fn of_daemon(facts: &Facts, daemon: &Daemon, wish: &Wish, previous: &[MirrorUrl]
 type Hosts = (PathBuf, Option<Step>, Option<Finding>);
 
 fn hosts_of(facts: &Facts, folders: &[PathBuf], registry: &str, wish: &Wish, previous: &[MirrorUrl]) -> Result<Hosts, (PathBuf, Misread)> {
-    let (file, base) = file_of(facts, folders, registry);
+    let (file, base) = file_of(facts, folders, registry, wish);
     let base = base.unwrap_or_else(|| file.clone());
     let ours: Vec<Host> = wish.mirrors.iter().map(|mirror| host(&folders[0], mirror, wish)).collect();
     let text = facts.files.get(&base).map(utf8).transpose();
@@ -97,20 +97,33 @@ fn unmirrored(facts: &Facts, folders: &[PathBuf], mirrored: &[PathBuf], previous
     left.collect()
 }
 
-/// The file for a registry in the first folder that knows it, else in the first folder; and, if there is none yet, the `_default` that counts until then.
-fn file_of(facts: &Facts, folders: &[PathBuf], registry: &str) -> (PathBuf, Option<PathBuf>) {
+/// The file for a registry in the first folder that knows it, else in the first folder; and, if there is none yet, the one that counts until then: `_default`, or Docker's, which is Docker's to
+/// write. A folder with nothing in it but a file of ours that is supposed to be gone knows nothing.
+fn file_of(facts: &Facts, folders: &[PathBuf], registry: &str, wish: &Wish) -> (PathBuf, Option<PathBuf>) {
     let names = [spelled(registry), registry.to_owned()];
-    let known = |folder: &PathBuf| names.iter().map(|name| folder.join(name)).find(|path| facts.folders.contains(path));
+    let is_known = |path: &PathBuf| facts.files.get(&path.join(HOSTS)).is_some() || facts.folders.contains(path);
     for folder in folders {
-        if let Some(known) = known(folder) {
-            return (known.join(HOSTS), None);
+        let is_dockers = folder.ends_with(DOCKERS) && *folder != folders[0];
+        let known = names.iter().map(|name| folder.join(name)).find(is_known).map(|known| known.join(HOSTS));
+        match known {
+            Some(known) if !is_dockers => return (known, None),
+            Some(known) if is_theirs(facts, &known, wish) => return (folders[0].join(&names[0]).join(HOSTS), Some(known)),
+            _ => {}
         }
         let default = folder.join("_default").join(HOSTS);
         if facts.files.get(&default).is_some() {
+            let folder = if is_dockers { &folders[0] } else { folder };
             return (folder.join(&names[0]).join(HOSTS), Some(default));
         }
     }
     (folders[0].join(&names[0]).join(HOSTS), None)
+}
+
+/// Whether a file names somebody else's mirror first, and not one of ours: then it is not what chandler wrote for Docker.
+fn is_theirs(facts: &Facts, path: &Path, wish: &Wish) -> bool {
+    let named = facts.files.get(path).and_then(|bytes| hosts::hosts(utf8(bytes).ok()?).ok());
+    named
+        .is_none_or(|named| named.first().is_some_and(|url| !wish.mirrors.iter().any(|mirror| edit::same_mirror(&mirror.to_string(), url))))
 }
 
 /// `registry.corp:5000` is the folder `registry.corp_5000_`, which is looked for first.
@@ -161,5 +174,7 @@ fn finding(weight: Weight, what: String, mend: impl Into<String>) -> Finding {
 }
 
 const HOSTS: &str = "hosts.toml";
+/// Docker's folder of hosts, which some `config.toml` name behind containerd's own.
+const DOCKERS: &str = "/etc/docker/certs.d";
 /// A mirror that is down costs a second for each object, not containerd's 30.
 const DIAL: &str = "1s";

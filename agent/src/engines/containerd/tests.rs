@@ -30,9 +30,7 @@ fn facts(config_path: &[&str], files: &[(&str, &str)]) -> Facts {
     let settings = Settings { version: 2, config_path: config_path.iter().map(|path| (*path).to_owned()).collect(), ..Settings::default() };
     let daemon = Daemon { pid: Some(7), config: "/etc/containerd/config.toml".into(), is_written: true, settings: Ok(settings) };
     let files: Files = files.iter().copied().collect();
-    let hosts = files.iter().map(|(path, _)| path).filter(|path| path.ends_with("hosts.toml"));
-    let folders = hosts.filter_map(|path| path.parent().map(Path::to_owned)).collect();
-    Facts { daemon: Some(daemon), folders, files, ..Facts::default() }
+    Facts { daemon: Some(daemon), files, ..Facts::default() }
 }
 
 fn changes(plan: &Plan) -> Vec<&Change> {
@@ -60,9 +58,6 @@ fn after(facts: &Facts, plan: &Plan) -> Facts {
     let mut after = facts.clone();
     for change in changes(plan) {
         after.files.insert(&change.path, change.after.clone().expect("nothing is removed"));
-        if change.path.ends_with("hosts.toml") {
-            after.folders.push(change.path.parent().expect("it has one").to_owned());
-        }
     }
     after
 }
@@ -148,6 +143,34 @@ fn what_counts_for_every_registry_is_copied_where_ours_would_hide_it() {
 }
 
 #[test]
+fn a_file_of_ours_that_is_supposed_to_be_gone_leaves_no_folder_that_hides_what_counts_for_all() {
+    let bare = facts(&["/c"], &[("/c/_default/hosts.toml", "[host.\"https://theirs\"]\n")]);
+    let first = plan(&bare, &one(), &[]);
+    let mut again = after(&bare, &first);
+    again.files.remove(Path::new("/c/docker.io/hosts.toml"));
+    assert_eq!(plan(&again, &one(), &[]), first);
+    again.folders.push("/c/docker.io".into());
+    assert_eq!(
+        hosts::hosts(written(&plan(&again, &one(), &[])).1).expect("valid"),
+        ["http://127.0.0.1:5000"],
+        "somebody's certificates are there"
+    );
+}
+
+#[test]
+fn a_file_that_is_dockers_is_read_and_not_written() {
+    let theirs = "server = \"https://registry-1.docker.io\"\n[host.\"https://theirs\"]\n";
+    let path = "/etc/docker/certs.d/docker.io/hosts.toml";
+    let config = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
+    let own = Path::new("/etc/containerd/certs.d/docker.io/hosts.toml");
+    let beside = plan(&facts(&config, &[(path, theirs)]), &one(), &[]);
+    assert_eq!((written(&beside).0, hosts::hosts(written(&beside).1).expect("valid").len()), (own, 2));
+    // One that names our mirror first is chandler's, for Docker.
+    let dockers = plan(&facts(&config, &[(path, written(&beside).1)]), &one(), &[]);
+    assert_eq!((written(&dockers).0, hosts::hosts(written(&dockers).1).expect("valid").len()), (own, 1));
+}
+
+#[test]
 fn other_registries_have_a_file_each_named_as_containerd_looks_for_it() {
     let wish = Wish { registries: vec!["ghcr.io".into(), "registry.corp:5000".into()], ..one() };
     let plan = plan(&facts(&["/c"], &[]), &wish, &[]);
@@ -171,8 +194,8 @@ fn only_a_mirror_that_speaks_https_has_a_certificate() {
     let wish = Wish { anchors: Some("anchors".into()), ..wish(&["https://m.example", "http://127.0.0.1:5000"]) };
     let plan = plan(&facts(&["/c"], &[]), &wish, &[]);
     let changes = changes(&plan);
-    assert_eq!(changes[0].path, Path::new("/c/m.example/ca.crt"));
-    assert_eq!(text(changes[1]).matches("/c/m.example/ca.crt").count(), 1, "{}", text(changes[1]));
+    assert_eq!(changes[0].path, Path::new("/c/m.example/chandler-ca.crt"));
+    assert_eq!(text(changes[1]).matches("/c/m.example/chandler-ca.crt").count(), 1, "{}", text(changes[1]));
 }
 
 #[test]
@@ -205,6 +228,10 @@ fn k3s_is_told_by_its_file_and_its_restart_is_left_to_the_operator() {
     let made = "server = \"https://index.docker.io/v2\"\n[host.\"http://127.0.0.1:5000/v2\"]\n  capabilities = [\"pull\", \"resolve\"]\n";
     let made = ("/var/lib/rancher/k3s/agent/etc/containerd/certs.d/docker.io/hosts.toml", made);
     assert_eq!(plan(&k3s(true, &[written, made]), &one(), &[]), Plan::default());
+    let mut as_before_us = k3s(true, &[written, made]);
+    as_before_us.files.remove(Path::new("/etc/rancher/k3s/registries.yaml"));
+    let again = plan(&as_before_us, &one(), &[]);
+    assert_eq!((again.steps, again.findings), (first.steps.clone(), vec![]), "it has read what is planned anew");
 }
 
 fn tree(files: &[(&str, &str)]) -> TempDir {
@@ -230,11 +257,12 @@ async fn a_look_follows_the_daemons_file_and_what_that_imports() {
         ("/etc/containerd/config.toml", "version = 3\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n"),
         ("/etc/containerd/conf.d/hosts.toml", "[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/srv/hosts'\n"),
         ("/srv/hosts/docker.io/hosts.toml", "server = \"https://x\"\n"),
+        ("/srv/hosts/quay.io/theirs.crt", "PEM"),
     ])
     .await;
     let daemon = facts.daemon.as_ref().expect("it is there");
     assert_eq!(daemon.folders(), [Path::new("/srv/hosts")]);
-    assert_eq!(facts.folders, [Path::new("/srv/hosts/docker.io")]);
+    assert_eq!(facts.folders, [Path::new("/srv/hosts/quay.io")], "one that has more than a file of hosts");
     assert!(facts.files.get(Path::new("/srv/hosts/docker.io/hosts.toml")).is_some());
 }
 
