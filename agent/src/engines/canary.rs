@@ -7,13 +7,13 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::IpAddr;
-use std::time::Duration;
 
-use reqwest::{Certificate, Client, Identity, StatusCode, redirect};
+use reqwest::{Client, StatusCode};
 use serde::Deserialize;
 
 use super::mirror_url::MirrorUrl;
 use super::wish::Wish;
+use crate::reach;
 
 /// 128 bits of chance in 32 hex digits.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -89,33 +89,16 @@ pub struct Witness {
     mirrors: Vec<MirrorUrl>,
 }
 
-/// Why mirrors cannot be asked.
+/// Why mirrors cannot be asked: what is to be trusted is no certificate, or the client's own pair is none.
 #[derive(Debug, thiserror::Error)]
-pub enum WitnessError {
-    /// What is to be trusted is no certificate.
-    #[error("the CA's certificates cannot be used")]
-    Anchors(#[source] reqwest::Error),
-    /// The client certificate or its key.
-    #[error("the client certificate and its key cannot be used")]
-    Pair(#[source] reqwest::Error),
-    /// Of all of it no client can be made.
-    #[error("no client can be made to ask the mirrors")]
-    Client(#[source] reqwest::Error),
-}
+#[error("no client can be made to ask the mirrors, of the CA's certificates and the client's own")]
+pub struct WitnessError(#[source] reqwest::Error);
 
 impl Witness {
-    /// Of the wished mirrors, known by the wished anchors, shown the wished certificate.
+    /// Of the wished mirrors, known as engines know them: by the system's roots, and by the wished anchors beside them. They are shown the wished certificate.
     pub fn new(wish: &Wish) -> Result<Self, WitnessError> {
-        // A proxy would see the nonce, and perhaps not reach the mirror that the engine reaches.
-        let mut client = Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(PATIENCE).connect_timeout(CONNECTING);
-        if let Some(pem) = &wish.anchors {
-            client = client.tls_certs_only(Certificate::from_pem_bundle(pem.as_bytes()).map_err(WitnessError::Anchors)?);
-        }
-        if let Some(pair) = &wish.client {
-            let pem = format!("{}\n{}", pair.chain, pair.key);
-            client = client.identity(Identity::from_pem(pem.as_bytes()).map_err(WitnessError::Pair)?);
-        }
-        Ok(Self { client: client.build().map_err(WitnessError::Client)?, mirrors: wish.mirrors.clone() })
+        let client = reach::client(wish.anchors.as_deref(), wish.client.as_ref()).map_err(WitnessError)?;
+        Ok(Self { client, mirrors: wish.mirrors.clone() })
     }
 
     /// What each mirror says of the canary, all asked at once, each at most ten seconds.
@@ -125,7 +108,7 @@ impl Witness {
     }
 
     async fn ask(&self, mirror: &MirrorUrl, nonce: &Nonce) -> Result<Vec<Receipt>, String> {
-        let failed = |error: reqwest::Error| chain(&error.without_url());
+        let failed = |error: reqwest::Error| mirror::chain(&error.without_url());
         let mut response = self.client.get(format!("{mirror}/chandler/receipt/{nonce}")).send().await.map_err(failed)?;
         let (status, mut bytes) = (response.status(), Vec::new());
         while let Some(piece) = response.chunk().await.map_err(failed)? {
@@ -174,23 +157,10 @@ struct Page {
     receipts: Vec<Receipt>,
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut below = error.source();
-    while let Some(cause) = below {
-        text = format!("{text}: {cause}");
-        below = cause.source();
-    }
-    text
-}
-
 /// An image that an engine pulled as a whole.
 const PARTS: [&str; 3] = ["manifest", "config", "layer"];
 /// A thousand receipts have a few hundred KiB.
 const MOST: usize = 1 << 20;
-/// A mirror answers from memory.
-const PATIENCE: Duration = Duration::from_secs(10);
-const CONNECTING: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
