@@ -6,6 +6,9 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use super::canary::Nonce;
+use crate::report;
+
 /// Why a program did not do what it should.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
@@ -53,6 +56,15 @@ impl From<Result<(), ProgramError>> for Proof {
     }
 }
 
+/// Says of a canary that was not removed: the engine did pull or did not, and that is another matter.
+pub fn left_behind(nonce: &Nonce, error: &impl std::error::Error) {
+    report::notes(&[still_there(nonce, error)]);
+}
+
+fn still_there(nonce: &Nonce, error: &impl std::error::Error) -> String {
+    format!("{} could not be removed again: {}", nonce.repository(), mirror::chain(error))
+}
+
 /// Runs it to its end, and returns its standard output. A program that takes longer is killed.
 pub async fn run(mut command: Command, patience: Duration) -> Result<String, ProgramError> {
     let program = command.as_std().get_program().to_string_lossy().rsplit('/').next().unwrap_or_default().to_owned();
@@ -93,6 +105,14 @@ mod tests {
         insta::assert_snapshot!(error, @"sh failed: a");
         let error = run(Command::new("/no/such/program"), Duration::from_mins(1)).await.expect_err("it is not there");
         insta::assert_snapshot!(error, @"program can't be started");
+    }
+
+    #[test]
+    fn what_is_left_of_a_canary_is_a_note_with_its_name_and_why() {
+        let nonce = Nonce::new().expect("the system has chance");
+        let error = ProgramError::Failed { program: "podman".into(), said: "image is in use".into() };
+        let note = still_there(&nonce, &error);
+        assert!(note.contains(&nonce.repository()) && note.ends_with("podman failed: image is in use"), "{note}");
     }
 
     #[tokio::test]

@@ -138,7 +138,7 @@ async fn of_docker(facts: &docker::Facts, witness: &Witness) -> Outcome {
         Err(why) => Outcome::Untried(format!("process {} cannot be asked: {why}", running.pid)),
         Ok(answer) => match docker::verify(&answer.daemon.socket, witness, PATIENCE).await {
             Ok(verdict) => judged(verdict),
-            Err(error) => Outcome::Disproved { mirrors: Vec::new(), said: ::mirror::chain(&error) },
+            Err(error) => Outcome::Untried(format!("process {} cannot be asked: {}", running.pid, ::mirror::chain(&error))),
         },
     }
 }

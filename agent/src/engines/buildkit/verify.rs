@@ -44,6 +44,8 @@ pub async fn build(buildctl: impl Fn() -> Command, folder: &Path, nonce: &Nonce,
     let mut prune = buildctl();
     prune.args(["prune", "--all", "--filter", &format!("description~={nonce}")]);
     let pruned = program::run(prune, patience).await;
-    built?;
-    pruned.map(|_| ())
+    if let (Ok(_), Err(error)) = (&built, pruned) {
+        program::left_behind(nonce, &error);
+    }
+    built.map(drop)
 }

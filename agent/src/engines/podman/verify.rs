@@ -30,6 +30,8 @@ pub async fn pull(podman: impl Fn() -> Command, nonce: &Nonce, patience: Duratio
     let pulled = program::run(with(&["pull", "--quiet", &name]), patience).await;
     // One that was never there is no failure of ours.
     let removed = program::run(with(&["rmi", "--force", &name]), patience).await;
-    pulled?;
-    removed.map(|_| ())
+    if let (Ok(_), Err(error)) = (&pulled, removed) {
+        program::left_behind(nonce, &error);
+    }
+    pulled.map(drop)
 }
