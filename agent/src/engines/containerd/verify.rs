@@ -11,7 +11,7 @@ use crate::engines::files::found;
 use crate::engines::program::{self, ProgramError, Proof};
 use crate::host::Root;
 
-/// Pulls as Kubernetes does where that can be, else by `ctr`, which reads the same files. One proof for each daemon, with what it is of.
+/// Pulls as Kubernetes does; where containerd's plugin for that is off, by `ctr`. One proof for each daemon, with what it is of.
 pub async fn prove(
     facts: &Facts,
     nonces: impl Fn() -> std::io::Result<Nonce>,
@@ -41,7 +41,8 @@ async fn of_daemon(daemon: &Daemon, nonce: &Nonce, patience: Duration) -> Proof 
     if daemon.pid.is_none() {
         return Proof::Untried("containerd does not run".to_owned());
     }
-    if let (false, Some(crictl)) = (settings.without_cri, program("crictl")) {
+    if !settings.without_cri {
+        let Some(crictl) = program("crictl") else { return Proof::Untried(WITHOUT_CRICTL.to_owned()) };
         let crictl = || {
             let mut command = Command::new(&crictl);
             command.arg("--runtime-endpoint").arg(format!("unix://{}", socket.display()));
@@ -50,7 +51,7 @@ async fn of_daemon(daemon: &Daemon, nonce: &Nonce, patience: Duration) -> Proof 
         };
         return pull_by_cri(crictl, nonce, patience).await.into();
     }
-    let Some(ctr) = program("ctr") else { return Proof::Untried("neither crictl nor ctr is there to pull with".to_owned()) };
+    let Some(ctr) = program("ctr") else { return Proof::Untried("ctr is not there to pull with".to_owned()) };
     let ctr = || {
         let mut command = Command::new(&ctr);
         command.arg("--address").arg(&socket);
@@ -80,8 +81,10 @@ pub async fn pull(ctr: impl Fn() -> Command, hosts: &Path, nonce: &Nonce, patien
     }
     let _ = run(&["images", "remove", "--sync", &name]).await;
     let removed = run(&["namespaces", "remove", &namespace]).await;
-    pulled?;
-    removed.map(|_| ())
+    if let (Ok(_), Err(error)) = (&pulled, removed) {
+        program::left_behind(nonce, &error);
+    }
+    pulled.map(drop)
 }
 
 /// The same by `crictl`, as Kubernetes pulls: by the daemon's own `config_path`.
@@ -94,8 +97,30 @@ pub async fn pull_by_cri(crictl: impl Fn() -> Command, nonce: &Nonce, patience: 
     };
     let pulled = run(&["pull", &name]).await;
     let removed = run(&["rmi", &name]).await;
-    pulled?;
-    removed.map(|_| ())
+    if let (Ok(_), Err(error)) = (&pulled, removed) {
+        program::left_behind(nonce, &error);
+    }
+    pulled.map(drop)
 }
 
+/// `ctr` is told where files are, and the daemon by its own configuration.
+const WITHOUT_CRICTL: &str =
+    "crictl is not there to pull with as Kubernetes does, and a pull by ctr says nothing of what the daemon itself is configured for";
 const SOCKET: &str = "/run/containerd/containerd.sock";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engines::containerd::settings::Settings;
+
+    #[tokio::test]
+    async fn ctr_is_no_proof_for_a_daemon_that_kubernetes_pulls_by() {
+        if !found(&Root::machine(), &["crictl"]).is_empty() {
+            return; // Then it is asked, and says what it says.
+        }
+        let settings = Settings { address: Some("/nowhere/containerd.sock".into()), ..Settings::default() };
+        let daemon = Daemon { pid: Some(7), config: "/etc/containerd/config.toml".into(), is_written: true, settings: Ok(settings) };
+        let proof = of_daemon(&daemon, &Nonce::new().expect("the system has chance"), Duration::from_mins(1)).await;
+        assert!(matches!(&proof, Proof::Untried(why) if why.starts_with("crictl is not there")), "{proof:?}");
+    }
+}
