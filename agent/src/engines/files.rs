@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::plan::{Change, Step};
 use super::process::{self, Process};
+use super::secrets::holds_secret;
 use super::wish::Engine;
 use crate::host::{HostError, Root};
 
@@ -75,15 +76,20 @@ impl Files {
         self.supposed.iter().filter(move |(path, _)| path.parent() == Some(folder)).map(|(path, bytes)| (path.as_path(), bytes.as_slice()))
     }
 
-    /// The step after which the file reads as `after`; `None` if it does already.
+    /// The step after which the file reads as `after`; `None` if it does already. What is in a key, and in a file with a login, is shown to nobody.
     pub fn write(&self, engine: Engine, path: &Path, after: Option<Vec<u8>>, mode: u32) -> Option<Step> {
         let before = self.get(path);
         if before == after.as_deref() {
             return None;
         }
-        let secret = mode == 0o600;
+        let secret = is_key(path, mode) || holds_secret([before, after.as_deref(), self.disk.get(path).map(Vec::as_slice)]);
         Some(Step::Write(Change { engine, path: path.to_owned(), before: before.map(<[u8]>::to_vec), after, mode, secret }))
     }
+}
+
+/// What only its owner may read. A `registries.yaml` is made so by k3s's installer, and mostly there is no login in it.
+fn is_key(path: &Path, mode: u32) -> bool {
+    mode == 0o600 && path.extension().is_none_or(|extension| extension != "yaml")
 }
 
 /// Why a machine can't be looked at.

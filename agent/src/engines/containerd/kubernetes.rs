@@ -11,7 +11,7 @@ use crate::edit::{hosts, k3s, utf8};
 use crate::engines::certs_d::{self, CertsD};
 use crate::engines::files::{Files, LookError, found, is_file, running};
 use crate::engines::mirror_url::MirrorUrl;
-use crate::engines::plan::{Change, Finding, Plan, Step, Weight};
+use crate::engines::plan::{Finding, Plan, Weight};
 use crate::engines::podman::Asker;
 use crate::engines::wish::{Engine, Wish};
 use crate::host::Root;
@@ -108,9 +108,8 @@ impl Distribution {
             }
             Ok(text) => {
                 let mut steps = certs_d::writes(Engine::Containerd, &self.certs_d(), files, wish);
-                let has_login = text.contains("auth:");
-                let write = files.write(Engine::Containerd, &file, Some(text.into_bytes()), 0o600);
-                steps.extend(write.map(|step| if has_login { step } else { shown(step) }));
+                // For root alone, as the installers make it.
+                steps.extend(files.write(Engine::Containerd, &file, Some(text.into_bytes()), 0o600));
                 let is_written = steps.iter().all(|step| files.has_done(step));
                 let due = self.runs && (!is_written || !self.has_made(files, wish));
                 Plan { steps, findings: due.then(|| self.restart()).into_iter().collect() }
@@ -138,14 +137,6 @@ impl Distribution {
         let Self { name, unit, .. } = self;
         let what = format!("{}: {name} reads it when it starts: pods are pulled past the mirror until then", self.file().display());
         finding(Weight::Restart, what, format!("drain the node if jobs mind, then `systemctl restart {unit}`"))
-    }
-}
-
-/// For root alone, as the installers make it; but a change to it is shown where there is no password in it.
-fn shown(step: Step) -> Step {
-    match step {
-        Step::Write(change) => Step::Write(Change { secret: false, ..change }),
-        other @ Step::Reload(_) => other,
     }
 }
 

@@ -234,6 +234,16 @@ fn k3s_is_told_by_its_file_and_its_restart_is_left_to_the_operator() {
     assert_eq!((again.steps, again.findings), (first.steps.clone(), vec![]), "it has read what is planned anew");
 }
 
+#[test]
+fn a_file_with_a_login_is_shown_to_nobody() {
+    let path = "/etc/rancher/k3s/registries.yaml";
+    for (now, secret) in [("configs:\n  r.corp:\n    auth: {username: u, password: p}\n", true), ("mirrors: {}\n", false)] {
+        let plan = plan(&k3s(false, &[(path, now)]), &one(), &[]);
+        let [change] = changes(&plan)[..] else { panic!("one file: {plan:?}") };
+        assert_eq!((change.secret, change.mode), (secret, 0o600), "{now}");
+    }
+}
+
 fn tree(files: &[(&str, &str)]) -> TempDir {
     let folder = TempDir::new().expect("a folder can be made");
     for (path, text) in files {

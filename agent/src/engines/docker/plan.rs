@@ -25,6 +25,7 @@ use super::facts::{Api, Contents, Facts};
 use super::reload::{Shown, is_as_wanted};
 use crate::edit::daemon::{self, Ours};
 use crate::edit::{self, Misread, hosts};
+use crate::engines::secrets::holds_secret;
 use crate::engines::{Change, Engine, Finding, MirrorUrl, Others, Plan, Reload, Step, Weight, Wish};
 
 /// The steps for one engine, and what a person must know. `previous`: the mirrors of an earlier apply, which go unless they are wished for again.
@@ -221,6 +222,7 @@ impl Planner<'_> {
         let known = if path == self.facts.config_file { self.facts.daemon_json.as_ref() } else { self.facts.trust.get(path) };
         let before = known.map(|contents| contents.0.clone());
         let is_so = before.as_ref() == Some(&after);
+        let secret = secret || holds_secret([before.as_deref(), Some(&after)]);
         (!is_so).then(|| Step::Write(Change { engine: Engine::Docker, path: path.to_owned(), before, after: Some(after), mode, secret }))
     }
 }

@@ -409,6 +409,13 @@ fn an_engine_of_another_user_is_told_nothing_though_it_calls_our_file_its_own() 
     assert_eq!(reload_for(&facts, text, &[]).expect("it can be read"), None);
 }
 
+#[test]
+fn a_proxys_password_is_shown_to_nobody() {
+    let plan = plan(&facts(Some(r#"{"proxies": {"https-proxy": "http://user:pw@proxy:3128"}}"#), V20), &wish(&["http://m:5000"]), &[]);
+    let change = plan.steps.iter().find_map(Step::change).expect("the file is changed");
+    assert!(change.secret && change.path.ends_with("daemon.json"), "{change:?}");
+}
+
 const ANCHOR: &str = "-----BEGIN CERTIFICATE-----\nanchor\n";
 const CHAIN_PEM: &str = "-----BEGIN CERTIFICATE-----\nchain\n";
 const KEY_PEM: &str = "-----BEGIN PRIVATE KEY-----\nkey\n";
