@@ -15,6 +15,7 @@ pub mod plan;
 pub mod podman;
 pub mod process;
 pub mod program;
+pub mod secrets;
 pub mod wish;
 
 pub use self::mirror_url::{MirrorUrl, MirrorUrlError};

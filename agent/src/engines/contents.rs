@@ -59,15 +59,17 @@ enum Form {
 pub fn without_ours(edit: &Edit<'_>) -> Result<Option<Vec<u8>>, String> {
     let Edit { engine, path, now, original, ours } = *edit;
     let theirs = original.map(|bytes| mirrors(engine, path, bytes)).unwrap_or_default();
+    let written: Vec<&str> = ours.iter().filter_map(|bytes| utf8(bytes).ok()).collect();
     let ours = ours.iter().flat_map(|bytes| mirrors(engine, path, bytes)).filter(|mirror| !theirs.contains(mirror));
     let ours: Vec<MirrorUrl> = ours.filter_map(|mirror| url(&mirror)).collect();
     let text = text(path, now)?;
     let left = match form(engine, path) {
-        Form::Registries if drop_in::is_ours(now) => {
-            return Err(format!("{} is chandler's own file: move what was added there to a file of another name", path.display()));
-        }
         // Nobody's file but our own is changed for Podman.
-        Form::Registries | Form::Other => Ok(text.to_owned()),
+        Form::Registries => {
+            let left = drop_in::without_ours(text, &written).map_err(|misread| format!("{}, {misread}", path.display()))?;
+            return Ok(left.map(String::into_bytes));
+        }
+        Form::Other => Ok(text.to_owned()),
         Form::Hosts => hosts::without_ours(text, &ours),
         Form::Kubernetes => k3s::without_ours(text, &ours),
         Form::BuildKit => buildkitd::without_ours(text, &ours),
@@ -83,7 +85,11 @@ pub fn without_mirrors(engine: Engine, path: &Path, bytes: &[u8]) -> Result<Opti
     let text = text(path, bytes)?;
     let all: Vec<MirrorUrl> = mirrors(engine, path, bytes).iter().filter_map(|mirror| url(mirror)).collect();
     let left = match form(engine, path) {
-        Form::Registries | Form::Other => Ok(text.to_owned()),
+        Form::Registries => {
+            let left = drop_in::without_mirrors(text).map_err(|misread| format!("{}, {misread}", path.display()))?;
+            return Ok(left.map(String::into_bytes));
+        }
+        Form::Other => Ok(text.to_owned()),
         Form::Hosts => hosts::put_first(Some(text), HUB, &[], &all, Others::Replace),
         Form::Kubernetes => k3s::put_behind(Some(text), &[], &[], &all, Others::Replace),
         Form::BuildKit => buildkitd::without_ours(text, &all),
@@ -170,11 +176,16 @@ mod tests {
     }
 
     #[test]
-    fn our_own_drop_in_with_somebodys_lines_in_it_is_not_taken_apart() {
-        let ours = "# Written by `chandler apply`\n";
-        let error = left(Engine::Podman, DROP_IN, &format!("{ours}x = 1\n"), None, ours).expect_err("whose are they?");
+    fn of_our_own_drop_in_with_somebodys_lines_in_it_those_are_left() {
+        let ours = "# Written by `chandler apply`\n[[registry]]\nlocation = \"docker.io\"\n[[registry.mirror]]\nlocation = \"m\"\n";
+        let now = format!("{ours}[[registry]]\nlocation = \"quay.io\"\nblocked = true\n");
+        let kept = left(Engine::Podman, DROP_IN, &now, None, ours).expect("it can be read").expect("something is left");
+        assert_eq!(kept, "[[registry]]\nlocation = \"quay.io\"\nblocked = true\n");
+        assert_eq!(left(Engine::Podman, DROP_IN, ours, None, ours), Ok(None));
+        let error = left(Engine::Podman, DROP_IN, &format!("{ours}x ="), None, ours).expect_err("whose are they?");
         assert!(error.starts_with(DROP_IN), "{error}");
         assert_eq!(without_mirrors(Engine::Podman, Path::new(DROP_IN), ours.as_bytes()), Ok(None));
+        assert_eq!(without_mirrors(Engine::Podman, Path::new(DROP_IN), kept.as_bytes()), Ok(Some(kept.into_bytes())));
     }
 
     #[test]
