@@ -1,11 +1,12 @@
 //! Files of a machine as they were read: a value that planners compare with. What is in them is not shown by `Debug`, for keys are among them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::plan::{Change, Step};
+use super::plan::{Change, Finding, Step, Weight};
 use super::process::{self, Process};
 use super::secrets::holds_secret;
 use super::wish::Engine;
@@ -18,6 +19,8 @@ use crate::host::{HostError, Root};
 pub struct Files {
     disk: BTreeMap<PathBuf, Vec<u8>>,
     supposed: BTreeMap<PathBuf, Vec<u8>>,
+    /// What is there and cannot be read, each with why.
+    unread: BTreeMap<PathBuf, String>,
 }
 
 impl Files {
@@ -52,23 +55,58 @@ impl Files {
         self.supposed.iter().map(|(path, bytes)| (path.as_path(), bytes.as_slice()))
     }
 
-    /// Reads a file, if it is there.
-    pub fn read_one(&mut self, root: &Root, path: &Path) -> Result<(), LookError> {
-        if let Some(found) = root.read(path)? {
-            self.note(path, found.bytes);
+    /// Reads a file, if it is there. One that cannot be read is taken note of: it is a matter of its engine, and no reason to say nothing of the others.
+    pub fn read_one(&mut self, root: &Root, path: &Path) {
+        match root.read(path) {
+            Ok(found) => found.into_iter().for_each(|found| self.note(path, found.bytes)),
+            Err(error) => self.note_unread(path, &error),
         }
-        Ok(())
     }
 
     /// Reads all files of a folder. What else is in it, folders and sockets, is passed over.
-    pub fn read_folder(&mut self, root: &Root, folder: &Path) -> Result<(), LookError> {
-        for name in root.list(folder)?.unwrap_or_default() {
+    pub fn read_folder(&mut self, root: &Root, folder: &Path) {
+        for name in self.list(root, folder) {
             let path = folder.join(name);
             if is_file(root, &path) {
-                self.read_one(root, &path)?;
+                self.read_one(root, &path);
             }
         }
-        Ok(())
+    }
+
+    /// The names in a folder.
+    pub fn list(&mut self, root: &Root, folder: &Path) -> Vec<OsString> {
+        root.list(folder)
+            .unwrap_or_else(|error| {
+                self.note_unread(folder, &error);
+                None
+            })
+            .unwrap_or_default()
+    }
+
+    fn note_unread(&mut self, path: &Path, error: &HostError) {
+        self.unread.insert(path.to_owned(), mirror::chain(error));
+    }
+
+    /// Why some of it could not be read.
+    pub fn unread(&self) -> impl Iterator<Item = &str> {
+        self.unread.values().map(String::as_str)
+    }
+
+    /// For each of these, why nothing is done for the engine that reads it.
+    pub fn in_the_way(&self, engine: Engine) -> impl Iterator<Item = Finding> {
+        self.unread().map(move |why| unreadable(engine, Weight::Blocks, why))
+    }
+
+    /// Only what was read.
+    pub fn without_unread(self) -> Self {
+        Self { unread: BTreeMap::new(), ..self }
+    }
+
+    /// What others saw, with what they could read of it.
+    pub fn extend(&mut self, other: Self) {
+        self.disk.extend(other.disk);
+        self.supposed.extend(other.supposed);
+        self.unread.extend(other.unread);
     }
 
     /// Files directly in the folder, by name.
@@ -90,6 +128,12 @@ impl Files {
 /// What only its owner may read. A `registries.yaml` is made so by k3s's installer, and mostly there is no login in it.
 fn is_key(path: &Path, mode: u32) -> bool {
     mode == 0o600 && path.extension().is_none_or(|extension| extension != "yaml")
+}
+
+/// What stands in the way of an engine.
+pub fn unreadable(engine: Engine, weight: Weight, why: &str) -> Finding {
+    let mend = "mend or remove that file, or let chandler run as somebody who may read it".to_owned();
+    Finding { engine: Some(engine), weight, what: why.to_owned(), mend }
 }
 
 /// Why a machine can't be looked at.
@@ -161,6 +205,22 @@ mod tests {
         assert_eq!(files.write(Engine::Podman, Path::new("/etc/b"), None, 0o644), None);
         let Some(Step::Write(change)) = files.write(Engine::Podman, path, None, 0o644) else { panic!("it is there, and is to go") };
         assert_eq!((change.before, change.after, change.secret), (Some(b"1".to_vec()), None, false));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_noted_and_the_rest_is_read() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        std::fs::create_dir_all(folder.path().join("etc/a")).expect("made");
+        std::fs::write(folder.path().join("etc/b"), "b").expect("written");
+        let root = Root::below(folder.path()).expect("a tree");
+        let mut files = Files::default();
+        for path in ["/etc/a", "/etc/b", "/etc/c"] {
+            files.read_one(&root, Path::new(path));
+        }
+        files.read_folder(&root, Path::new("/etc/b"));
+        assert_eq!(files.get(Path::new("/etc/b")), Some(&b"b"[..]));
+        let blocked: Vec<String> = files.in_the_way(Engine::Podman).map(|finding| finding.what).collect();
+        assert!(blocked.len() == 2 && blocked[0].contains("/etc/a") && blocked[1].contains("/etc/b"), "{blocked:?}");
     }
 
     #[test]

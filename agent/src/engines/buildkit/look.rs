@@ -56,9 +56,9 @@ pub fn look(root: &Root, asker: &Asker, wish: &Wish, supposed: bool) -> Result<F
         facts.daemons.push(Daemon { pid: None, address: None, config, is_behind: false });
     }
     for daemon in &facts.daemons {
-        facts.files.read_one(root, &daemon.config)?;
+        facts.files.read_one(root, &daemon.config);
         for path in certs_d::paths(&daemon.certs_d(), wish) {
-            facts.files.read_one(root, &path)?;
+            facts.files.read_one(root, &path);
         }
     }
     facts.builders = builders(root, asker)?;
@@ -116,9 +116,8 @@ fn builders(root: &Root, asker: &Asker) -> Result<Vec<Builder>, LookError> {
     for home in all {
         let mut files = Files::default();
         // What cannot be read is somebody's own business: these are findings only.
-        if files.read_folder(root, &home.join(INSTANCES)).is_ok() {
-            found.extend(files.iter().filter_map(|(path, bytes)| Builder::parse(path, bytes)));
-        }
+        files.read_folder(root, &home.join(INSTANCES));
+        found.extend(files.iter().filter_map(|(path, bytes)| Builder::parse(path, bytes)));
     }
     Ok(found)
 }

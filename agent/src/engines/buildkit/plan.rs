@@ -18,6 +18,7 @@ pub fn plan(facts: &Facts, wish: &Wish, previous: &[MirrorUrl]) -> Plan {
         plan.extend(of_daemon(facts, daemon, wish, previous));
     }
     let builders = facts.builders.iter().filter(|builder| !has(builder, wish)).map(|builder| builds_past(builder, wish));
+    plan.findings.extend(facts.files.in_the_way(Engine::BuildKit));
     plan.findings.extend(facts.others.iter().map(|uid| others(*uid)).chain(builders));
     plan.findings.sort_by_key(|finding| finding.weight);
     if plan.findings.iter().any(|finding| finding.weight == Weight::Blocks) {

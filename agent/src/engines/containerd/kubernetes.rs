@@ -32,7 +32,7 @@ pub fn look(root: &Root, asker: &Asker, others: &mut Vec<u32>) -> Result<Vec<Dis
     let mut found = Vec::new();
     for name in ["k3s", "rke2"] {
         let folders = [format!("/etc/rancher/{name}"), format!("/var/lib/rancher/{name}")];
-        let has_folder = root.is_folder(Path::new(&folders[0]))? || root.is_folder(Path::new(&folders[1]))?;
+        let has_folder = folders.iter().any(|folder| root.is_folder(Path::new(folder)).unwrap_or(false));
         let (processes, foreign) = parted(running(root, name)?, asker);
         others.extend(foreign);
         let may_change = asker.uid == 0 || !root.is_machine();

@@ -51,7 +51,7 @@ pub async fn look(root: &Root, asker: &Asker, wish: &Wish, supposed: bool) -> Re
     let mut facts = Facts { distributions: kubernetes::look(root, asker, &mut others)?, ..Facts::default() };
     let own = processes.iter().find(|process| !is_anothers(process));
     if own.is_some() || (processes.is_empty() && (supposed || !found(root, &["containerd"]).is_empty())) {
-        let daemon = daemon(root, own).await?;
+        let daemon = daemon(root, own).await;
         let is_dockers = daemon.settings.as_ref().is_ok_and(|settings| settings.without_cri);
         let has_docker = !found(root, &["dockerd"]).is_empty() && found(root, &["nerdctl"]).is_empty();
         facts.daemon = Some(daemon).filter(|_| supposed || !(is_dockers && has_docker));
@@ -62,11 +62,11 @@ pub async fn look(root: &Root, asker: &Asker, wish: &Wish, supposed: bool) -> Re
     facts.others = others;
     let folders: Vec<PathBuf> = facts.daemon.iter().flat_map(Daemon::folders).collect();
     for folder in &folders {
-        read_folder(root, folder, wish, &mut facts)?;
+        read_folder(root, folder, wish, &mut facts);
     }
     for distribution in facts.distributions.clone() {
         for path in distribution.paths(wish) {
-            facts.files.read_one(root, &path)?;
+            facts.files.read_one(root, &path);
         }
     }
     Ok(facts)
@@ -110,20 +110,23 @@ fn config_of(process: &Process) -> Option<PathBuf> {
     None
 }
 
-async fn daemon(root: &Root, process: Option<&Process>) -> Result<Daemon, LookError> {
+async fn daemon(root: &Root, process: Option<&Process>) -> Daemon {
     let config = process.and_then(config_of).unwrap_or_else(|| CONFIG.into());
-    let written = root.read(&config)?.map(|found| Settings::parse(&found.bytes)).transpose();
+    let written = match root.read(&config) {
+        Ok(found) => found.map(|found| Settings::parse(&found.bytes)).transpose(),
+        Err(error) => Err(unread(&mirror::chain(&error))),
+    };
     let is_written = !matches!(written, Ok(None));
     let settings = match (written, process) {
         (Err(misread), _) => Err(misread),
         (Ok(written), Some(process)) => match dumped(process, &config).await {
             // A dump is in the program's own form; lines for the file are in the file's.
             Some(dumped) => Ok(Settings { version: written.map_or(dumped.version, |written| written.version), ..dumped }),
-            None => imported(root, &config, written.unwrap_or_default())?,
+            None => imported(root, &config, written.unwrap_or_default()),
         },
-        (Ok(written), None) => imported(root, &config, written.unwrap_or(Settings { version: 2, ..Settings::default() }))?,
+        (Ok(written), None) => imported(root, &config, written.unwrap_or(Settings { version: 2, ..Settings::default() })),
     };
-    Ok(Daemon { pid: process.map(|process| process.pid), config, is_written, settings })
+    Daemon { pid: process.map(|process| process.pid), config, is_written, settings }
 }
 
 /// What the program that runs makes of its files, with its own defaults.
@@ -135,40 +138,43 @@ async fn dumped(process: &Process, config: &Path) -> Option<Settings> {
 }
 
 /// Without the program, what the files say. Of a pattern only the folder before `*` is known to containerd's users.
-fn imported(root: &Root, config: &Path, mut settings: Settings) -> Result<Result<Settings, Misread>, LookError> {
+fn imported(root: &Root, config: &Path, mut settings: Settings) -> Result<Settings, Misread> {
     let mut files = Files::default();
     let base = config.parent().unwrap_or(Path::new("/"));
     for import in settings.imports.clone() {
         let path = base.join(&import);
         match path.file_name().and_then(|name| name.to_str()) {
-            Some(name) if name.starts_with('*') => files.read_folder(root, path.parent().unwrap_or(base))?,
-            _ => files.read_one(root, &path)?,
+            Some(name) if name.starts_with('*') => files.read_folder(root, path.parent().unwrap_or(base)),
+            _ => files.read_one(root, &path),
         }
+    }
+    if let Some(why) = files.unread().next() {
+        return Err(unread(why));
     }
     for (_, bytes) in files.iter() {
-        match Settings::parse(bytes) {
-            Ok(more) => settings.merge(more),
-            Err(misread) => return Ok(Err(misread)),
-        }
+        settings.merge(Settings::parse(bytes)?);
     }
-    Ok(Ok(settings))
+    Ok(settings)
 }
 
-fn read_folder(root: &Root, folder: &Path, wish: &Wish, facts: &mut Facts) -> Result<(), LookError> {
-    for name in root.list(folder)?.unwrap_or_default() {
+fn unread(why: &str) -> Misread {
+    Misread { line: 1, column: 1, what: why.to_owned() }
+}
+
+fn read_folder(root: &Root, folder: &Path, wish: &Wish, facts: &mut Facts) {
+    for name in facts.files.list(root, folder) {
         let hosts = folder.join(name);
-        if root.is_folder(&hosts)? {
-            facts.files.read_one(root, &hosts.join("hosts.toml"))?;
+        if root.is_folder(&hosts).unwrap_or(false) {
+            facts.files.read_one(root, &hosts.join("hosts.toml"));
             let is_theirs = |name: &OsString| name != "hosts.toml" && !certs_d::is_ours(Path::new(name));
-            if root.list(&hosts)?.unwrap_or_default().iter().any(is_theirs) {
+            if facts.files.list(root, &hosts).iter().any(is_theirs) {
                 facts.folders.push(hosts);
             }
         }
     }
     for path in certs_d::paths(folder, wish) {
-        facts.files.read_one(root, &path)?;
+        facts.files.read_one(root, &path);
     }
-    Ok(())
 }
 
 /// Where `hosts.toml` files are by custom: `nerdctl` looks there without being told.

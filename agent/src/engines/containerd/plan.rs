@@ -17,6 +17,7 @@ pub fn plan(facts: &Facts, wish: &Wish, previous: &[MirrorUrl]) -> Plan {
     for distribution in &facts.distributions {
         plan.extend(distribution.plan(&facts.files, wish, previous));
     }
+    plan.findings.extend(facts.files.in_the_way(Engine::Containerd));
     plan.findings.extend(facts.others.iter().map(|uid| of_another(*uid)));
     plan.findings.sort_by_key(|finding| finding.weight);
     if plan.findings.iter().any(|finding| finding.weight == Weight::Blocks) {

@@ -21,6 +21,8 @@ pub struct Facts {
     pub certs_d: PathBuf,
     /// What is in `daemon.json`; `None`: it is not there.
     pub daemon_json: Option<Contents>,
+    /// Why that cannot be read, where it is there.
+    pub unread: Option<String>,
     /// What lies in the folders of [`certs_d`](Self::certs_d), by path.
     pub trust: BTreeMap<PathBuf, Contents>,
     /// Flags that the running daemon was started with, and those that it would be started with.

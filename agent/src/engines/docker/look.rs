@@ -226,7 +226,10 @@ impl Seen<'_> {
         let running = daemon.map(|daemon| flags(&words(daemon.pid, &daemon.arguments)));
         let effective = running.as_ref().unwrap_or(&self.start.flags);
         let file = config_file(effective).unwrap_or_else(|| self.site.config.clone());
-        let daemon_json = self.tree.read(&file)?;
+        let (daemon_json, unread) = match self.tree.read(&file) {
+            Ok(bytes) => (bytes, None),
+            Err(error) => (None, Some(mirror::chain(&error))),
+        };
         let json: Value = daemon_json.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
         let proxies = self.proxies(daemon, effective, &json, &file);
         let running_now = match daemon {
@@ -240,6 +243,7 @@ impl Seen<'_> {
             config_file: file,
             certs_d: self.site.certs_d.clone(),
             daemon_json: daemon_json.map(Contents),
+            unread,
             trust: trust(self.tree, &self.site.certs_d),
             flags,
             idle_flags: self.start.idle.clone(),

@@ -69,7 +69,14 @@ pub fn of_machine(facts: &Facts, registries: &[String], wish: &Wish) -> Vec<Find
     found.extend(hidden.map(|(user, place)| own_files(facts, user, place)));
     found.extend(facts.foreign.iter().map(|(pid, uid)| foreign(*pid, *uid)));
     found.extend(unreadable_key(facts, wish));
+    found.extend(facts.files.in_the_way(Engine::Podman));
+    found.extend(facts.closed.iter().map(|(user, why)| closed(user, why)));
     found
+}
+
+fn closed(user: &str, why: &str) -> Finding {
+    let what = format!("{why}; whether {user}'s Podman pulls through the mirror can't be told");
+    finding(Weight::Warns, what, format!("have {user} mend it, and run `chandler apply --engine podman` as {user} too"))
 }
 
 fn own_files(facts: &Facts, user: &str, place: &Place) -> Finding {

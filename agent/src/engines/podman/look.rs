@@ -23,6 +23,8 @@ pub struct Facts {
     pub own: Option<Place>,
     /// Those of other users, by name: looked at only.
     pub others: Vec<(String, Place)>,
+    /// What of other users' files cannot be read: whose, and why.
+    pub closed: Vec<(String, String)>,
     /// `certs.d` of whoever asks.
     pub certs_d: PathBuf,
     /// The contents of all these.
@@ -103,26 +105,36 @@ pub async fn look(root: &Root, asker: &Asker, wish: &Wish, supposed: bool) -> Re
     let certs_d = if asker.uid == 0 { PathBuf::from(CERTS_D) } else { asker.home.join(".config/containers/certs.d") };
     let mut facts = Facts {
         programs: found(root, &PROGRAMS),
-        folder: supposed || root.is_folder(Path::new("/etc/containers"))?,
+        folder: supposed || root.is_folder(Path::new("/etc/containers")).unwrap_or(true),
         system: (asker.uid == 0).then(Place::system),
         own: Some(Place::of_home(&asker.home)),
         others: if asker.uid == 0 { others(root, asker)? } else { Vec::new() },
-        chosen: chosen(root)?,
+        chosen: chosen(root),
         certs_d,
         ..Facts::default()
     };
-    let users = facts.own.iter().chain(facts.others.iter().map(|(_, place)| place));
-    for place in users.chain([&Place::system()]) {
-        facts.files.read_one(root, &place.main)?;
-        for folder in place.more.iter().chain([&place.folder]) {
-            facts.files.read_folder(root, folder)?;
-        }
+    for place in facts.own.iter().chain([&Place::system()]) {
+        read_place(root, place, &mut facts.files);
+    }
+    for (user, place) in &facts.others {
+        let mut files = Files::default();
+        read_place(root, place, &mut files);
+        // What another user has made unreadable is no reason to do nothing for the rest.
+        facts.closed.extend(files.unread().map(|why| (user.clone(), why.to_owned())));
+        facts.files.extend(files.without_unread());
     }
     for path in certs_d::paths(&facts.certs_d, wish) {
-        facts.files.read_one(root, &path)?;
+        facts.files.read_one(root, &path);
     }
     services(root, asker, &mut facts).await?;
     Ok(facts)
+}
+
+fn read_place(root: &Root, place: &Place, files: &mut Files) {
+    files.read_one(root, &place.main);
+    for folder in place.more.iter().chain([&place.folder]) {
+        files.read_folder(root, folder);
+    }
 }
 
 /// What runs on. Those of other users go by files that are not looked at here.
@@ -152,20 +164,20 @@ fn others(root: &Root, asker: &Asker) -> Result<Vec<(String, Place)>, LookError>
 }
 
 /// Lines that name another `registries.conf` for programs in general, or for services of these.
-fn chosen(root: &Root) -> Result<Vec<(PathBuf, usize, String)>, LookError> {
+fn chosen(root: &Root) -> Vec<(PathBuf, usize, String)> {
     let mut files = Files::default();
     for path in SETTINGS {
-        files.read_one(root, Path::new(path))?;
+        files.read_one(root, Path::new(path));
     }
     for folder in SETTING_FOLDERS {
-        files.read_folder(root, Path::new(folder))?;
+        files.read_folder(root, Path::new(folder));
     }
     let lines = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().map(choice).collect::<Vec<_>>();
     let choices = files.iter().flat_map(|(path, bytes)| {
         let found = lines(bytes).into_iter().enumerate();
         found.filter_map(move |(index, variable)| Some((path.to_owned(), index + 1, variable?.to_owned())))
     });
-    Ok(choices.collect())
+    choices.collect()
 }
 
 /// The variable that a line sets to choose another file.

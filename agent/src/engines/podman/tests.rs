@@ -407,6 +407,27 @@ async fn a_look_finds_programs_files_users_and_settings() {
 }
 
 #[tokio::test]
+async fn a_file_that_cannot_be_read_stops_its_own_engine_and_another_users_stops_none() {
+    let passwd = ("/etc/passwd", "root:x:0:0::/root:/bin/sh\nci:x:1000:1000::/home/ci:/bin/sh\n");
+    let podman = ("/usr/bin/podman", "");
+    let theirs = ("/home/ci/.config/containers/registries.conf/x", "");
+    let theirs_too = ("/home/ci/.config/containers/registries.conf.d/a.conf", "unqualified-search-registries = []\n");
+    let seen_ = seen(&tree(&[passwd, podman, theirs, theirs_too]), 0, "/root").await;
+    let of_theirs = plan(&seen_, &one());
+    assert!(
+        !of_theirs.steps.is_empty() && said(&of_theirs).contains("Warns: /home/ci/.config/containers/registries.conf is a folder"),
+        "{}",
+        said(&of_theirs)
+    );
+    let of_ours = plan(&seen(&tree(&[podman, ("/etc/containers/registries.conf/x", "")]), 0, "/root").await, &one());
+    assert!(
+        of_ours.steps.is_empty() && said(&of_ours).starts_with("Blocks: /etc/containers/registries.conf is a folder"),
+        "{}",
+        said(&of_ours)
+    );
+}
+
+#[tokio::test]
 async fn a_look_at_a_tree_with_nothing_in_it_finds_nothing_and_a_user_looks_at_the_own_home() {
     let empty = tree(&[]);
     assert!(!seen(&empty, 0, "/root").await.is_there());

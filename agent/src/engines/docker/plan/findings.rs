@@ -5,12 +5,15 @@ use std::path::Path;
 use super::super::command_line::{Flag, Place};
 use super::super::facts::{Api, Facts, Owner};
 use crate::edit::{Misread, daemon, hosts, same_mirror};
+use crate::engines::files::unreadable;
 use crate::engines::{Engine, Finding, MirrorUrl, Others, Weight, Wish};
 
 /// All that can be said without planning.
 pub(super) fn of(facts: &Facts, wish: &Wish, previous: &[MirrorUrl]) -> Vec<Finding> {
     let mut found = Vec::new();
     found.extend(owner(facts));
+    let weight = if facts.is_ours_to_change { Weight::Blocks } else { Weight::Warns };
+    found.extend(facts.unread.iter().map(|why| unreadable(Engine::Docker, weight, why)));
     found.extend(flags(facts, wish));
     found.extend(spelling(facts));
     found.extend(state(facts));

@@ -416,6 +416,19 @@ fn a_proxys_password_is_shown_to_nobody() {
     assert!(change.secret && change.path.ends_with("daemon.json"), "{change:?}");
 }
 
+#[test]
+fn a_file_that_cannot_be_read_stops_its_own_engine_and_is_named() {
+    let facts = Facts { unread: Some("/etc/docker/daemon.json is a folder".to_owned()), ..facts(None, V29) };
+    let blocked = plan(&facts, &wish(&["http://m:5000"]), &[]);
+    assert!(blocked.steps.is_empty() && blocked.findings[0].weight == Weight::Blocks, "{blocked:?}");
+    let theirs = plan(
+        &Facts { is_ours_to_change: false, owner: Owner::User { uid: 7, name: "ci".into() }, ..facts },
+        &wish(&["http://m:5000"]),
+        &[],
+    );
+    assert!(theirs.findings.iter().all(|finding| finding.weight != Weight::Blocks), "{theirs:?}");
+}
+
 const ANCHOR: &str = "-----BEGIN CERTIFICATE-----\nanchor\n";
 const CHAIN_PEM: &str = "-----BEGIN CERTIFICATE-----\nchain\n";
 const KEY_PEM: &str = "-----BEGIN PRIVATE KEY-----\nkey\n";
@@ -430,6 +443,7 @@ fn facts(daemon_json: Option<&str>, (version, api, has_containerd_store): Kind) 
         config_file: PathBuf::from("/etc/docker/daemon.json"),
         certs_d: PathBuf::from("/etc/docker/certs.d"),
         daemon_json: daemon_json.map(|text| Contents(text.into())),
+        unread: None,
         trust: BTreeMap::new(),
         flags: Vec::new(),
         idle_flags: Vec::new(),
