@@ -52,6 +52,11 @@ pub trait Editor {
     /// The reload by which a running engine comes to work by a file that holds `bytes` (`None`: that is not there). `None` where none runs, where it reads the file
     /// at each pull, and where it reports already that it works so.
     fn reload(&self, engine: Engine, path: &Path, bytes: Option<&[u8]>) -> Option<Reload>;
+
+    /// The same where several that run go by one file.
+    fn reloads(&self, engine: Engine, path: &Path, bytes: Option<&[u8]>) -> Vec<Reload> {
+        self.reload(engine, path, bytes).into_iter().collect()
+    }
 }
 
 /// A file that somebody edited after we wrote it.

@@ -101,8 +101,8 @@ impl One<'_> {
         let emptied = self.editor.emptied(entry.engine, &entry.path, target.as_deref());
         let passing = emptied.and_then(|bytes| self.reload(Some(&bytes)).map(|reload| (bytes, reload)));
         let Some((bytes, reload)) = passing else {
-            let reload = self.reload(target.as_deref()).map(Step::Reload);
-            return self.write(now, target).into_iter().chain(reload).collect();
+            let reloads = self.editor.reloads(entry.engine, &entry.path, target.as_deref());
+            return self.write(now, target).into_iter().chain(reloads.into_iter().map(Step::Reload)).collect();
         };
         let bytes = Some(bytes);
         let write = self.write(now, bytes.clone());

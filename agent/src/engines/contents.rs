@@ -36,7 +36,11 @@ impl Editor for Contents<'_> {
     }
 
     fn reload(&self, engine: Engine, path: &Path, bytes: Option<&[u8]>) -> Option<Reload> {
-        (form(engine, path) == Form::Registries).then(|| podman::reload(self.podman, path, bytes)).flatten()
+        self.reloads(engine, path, bytes).into_iter().next()
+    }
+
+    fn reloads(&self, engine: Engine, path: &Path, bytes: Option<&[u8]>) -> Vec<Reload> {
+        if form(engine, path) == Form::Registries { podman::reloads(self.podman, path, bytes) } else { Vec::new() }
     }
 }
 

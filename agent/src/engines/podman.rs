@@ -18,4 +18,4 @@ pub mod verify;
 mod tests;
 
 pub use self::look::{Asker, Facts, look};
-pub use self::plan::{plan, reload};
+pub use self::plan::{plan, reloads};

@@ -41,6 +41,13 @@ impl Editor for Machine {
         let text = bytes.map(edit::utf8).transpose().ok()??;
         reload_for(facts, text, &[]).ok()?
     }
+
+    fn reloads(&self, engine: Engine, path: &Path, bytes: Option<&[u8]>) -> Vec<Reload> {
+        match engine {
+            Engine::Docker => self.reload(engine, path, bytes).into_iter().collect(),
+            _ => self.others().reloads(engine, path, bytes),
+        }
+    }
 }
 
 impl Machine {

@@ -45,19 +45,18 @@ pub fn plan(facts: &Facts, wish: &Wish) -> Plan {
     plan
 }
 
-/// The reload after which what runs on works by a file that holds `bytes` (`None`: that has gone). `None` where it does already, or nothing runs on.
-pub fn reload(facts: &Facts, path: &Path, bytes: Option<&[u8]>) -> Option<Reload> {
+/// The reloads after which all that runs on works by a file that holds `bytes` (`None`: that has gone). None for what does already.
+pub fn reloads(facts: &Facts, path: &Path, bytes: Option<&[u8]>) -> Vec<Reload> {
     let mut facts = facts.clone();
     match bytes {
         Some(bytes) => facts.files.insert(path, bytes),
         None => facts.files.remove(path),
     }
-    let place = targets(&facts, &[HUB.to_owned()]).pop()?;
-    let reading = Reading::of(&facts, place).ok()?;
+    let reading = targets(&facts, &[HUB.to_owned()]).pop().and_then(|place| Reading::of(&facts, place).ok());
+    let Some(reading) = reading else { return Vec::new() };
     let left = reading.winner(HUB).map(|(_, entry)| entry.mirrors.iter().map(|mirror| mirror.location.clone()).collect());
     let left: Vec<String> = left.unwrap_or_default();
-    let told = facts.services.iter().find(|service| wants_reload(service, &left, true))?;
-    Some(told.reload(left))
+    facts.services.iter().filter(|service| wants_reload(service, &left, true)).map(|service| service.reload(left.clone())).collect()
 }
 
 /// The drop-in for one place.

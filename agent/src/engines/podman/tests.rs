@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::look::{Asker, Facts, Place, Service, look};
-use super::plan::{plan, reload};
+use super::plan::plan;
 use crate::edit::registries;
 use crate::engines::files::Files;
 use crate::engines::plan::{Change, Daemon, Plan, Reload, Step, Weight};
@@ -304,10 +304,14 @@ fn when_our_file_goes_what_runs_on_is_told_and_has_what_others_say() {
     let applied = after(&bare, &plan(&bare, &one()));
     for (reported, told) in [(Some(&["127.0.0.1:5000/docker.io", "theirs"][..]), true), (Some(&["theirs"]), false), (None, true)] {
         let facts = Facts { services: vec![service(reported)], ..applied.clone() };
-        let reload = reload(&facts, Path::new(DROP_IN), None);
-        assert_eq!(reload.is_some(), told, "{reported:?}");
-        assert!(reload.is_none_or(|reload| reload.mirrors == ["theirs"]));
+        let reloads = super::plan::reloads(&facts, Path::new(DROP_IN), None);
+        assert_eq!(reloads.len(), usize::from(told), "{reported:?}");
+        assert!(reloads.iter().all(|reload| reload.mirrors == ["theirs"]));
     }
+    let crio = Service { name: "crio", daemon: Daemon { pid: 8, socket: "/run/crio/crio.sock".into() }, reported: None };
+    let facts = Facts { services: vec![service(None), crio], ..applied };
+    let told: Vec<u32> = super::plan::reloads(&facts, Path::new(DROP_IN), None).iter().map(|reload| reload.daemon.pid).collect();
+    assert_eq!(told, [7, 8], "each that runs on");
 }
 
 #[test]
