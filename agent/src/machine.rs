@@ -132,8 +132,8 @@ fn apply(args: &ApplyArgs) -> Result<Answer, MachineFailure> {
     }
     let mut daemons = Daemons::new().map_err(MachineFailure::Runtime)?;
     let mut executor = Executor::new(&mut record, &mut daemons, &machine);
-    let (done, rest) = (executor.apply(&draft.plan), executor.undo(&draft.rest));
-    let mut answer = answer::of_work(&[(&draft.plan, done), (&draft.rest.plan, rest)], &whole, args.plan.machine.json);
+    let (done, rest, cleared) = draft.carry_out(&mut executor);
+    let mut answer = answer::of_work(&[(&draft.plan, done), (&rest.plan, cleared)], &whole, args.plan.machine.json);
     if site.root.is_machine() && !args.no_reload {
         // Engines would say nothing of it.
         let seen = site.runtime.block_on(reach::look(&wish, &nonce()));
