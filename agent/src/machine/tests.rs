@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::draft::{Draft, draft};
 use super::look::Machine;
 use crate::apply::{Engines, Executor, Fault, Reported, Undo, undo_plan};
+use crate::cli::machine::{Back, MachineArgs, Noun, PlanArgs, UndoArgs, WishArgs};
 use crate::engines::podman::Asker;
 use crate::engines::{Daemon, Engine, Others, Reload, Weight, Wish};
 use crate::host::Root;
@@ -142,6 +143,20 @@ fn an_engine_with_a_file_that_cannot_be_read_is_left_alone_and_the_others_are_no
     assert!(blocked.len() == 1 && blocked[0].what.contains("/etc/docker/daemon.json:1:16"), "{blocked:?}");
     assert!(draft.plan.steps.iter().all(|step| step.engine() != Engine::Docker));
     assert!(draft.plan.steps.iter().any(|step| step.engine() == Engine::Podman));
+}
+
+#[test]
+fn undo_needs_nothing_of_what_the_agent_is_told() {
+    let tree = Tree::with(&[("etc/chandler/agent.yaml", "engines: [nonsense\n")]);
+    let machine = MachineArgs { noun: Noun::default(), root: tree.folder.path().to_owned(), config: None, engine: None, json: false };
+    let args = UndoArgs { machine, to: Back::Original, keep_edits: false, check: false, yes: true };
+    let answer = super::undo(&args).expect("nothing is in the way");
+    assert_eq!(
+        (answer.said.data.as_str(), answer.said.notes),
+        ("", vec!["nothing of chandler's is left on this machine's engines".to_owned()])
+    );
+    let asked = super::plan(&PlanArgs { machine: args.machine, wish: WishArgs::default(), check: false }).err();
+    assert!(asked.is_some_and(|error| error.to_string().contains("agent.yaml")));
 }
 
 proptest! {
