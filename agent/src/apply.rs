@@ -13,13 +13,16 @@ mod base;
 mod engine;
 mod error;
 mod execute;
+mod order;
 mod put_back;
 #[cfg(test)]
 mod tests;
 mod undo;
+mod way;
 
 pub use self::base::base;
-pub use self::engine::{Edit, Editor, Engines, Fault, Reported};
+pub use self::engine::{Detour, Edit, Editor, Engines, Fault, Reported};
 pub use self::error::ApplyError;
 pub use self::execute::{Executor, Outcome, Report};
+pub use self::order::{Layer, backwards, layer};
 pub use self::undo::{End, Undo, Undoing, undo_plan};

@@ -11,6 +11,7 @@ mod editor;
 mod look;
 mod proof;
 mod shown;
+mod way_out;
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -24,10 +25,11 @@ use self::doctor::Examination;
 use self::draft::Draft;
 use self::look::{LookFailure, Machine};
 use self::proof::Proof;
-use crate::apply::{ApplyError, Executor, Undo, Undoing, undo_plan};
-use crate::cli::machine::{ApplyArgs, Back, EngineChoice, MachineArgs, PlanArgs, Task, UndoArgs, VerifyArgs, WishArgs};
+use self::way_out::WayOut;
+use crate::apply::{ApplyError, Executor};
+use crate::cli::machine::{ApplyArgs, EngineChoice, MachineArgs, PlanArgs, Task, UndoArgs, VerifyArgs, WishArgs};
 use crate::engines::canary::Nonce;
-use crate::engines::{Engine, Finding, Others, Plan, Wish};
+use crate::engines::{Engine, Finding, Others, Wish};
 use crate::host::{HostError, Root};
 use crate::reach;
 use crate::record::{Held, Record, RecordError};
@@ -132,8 +134,8 @@ fn apply(args: &ApplyArgs) -> Result<Answer, MachineFailure> {
     }
     let mut daemons = Daemons::new().map_err(MachineFailure::Runtime)?;
     let mut executor = Executor::new(&mut record, &mut daemons, &machine);
-    let (done, rest) = (executor.apply(&draft.plan), executor.undo(&draft.rest));
-    let mut answer = answer::of_work(&[(&draft.plan, done), (&draft.rest.plan, rest)], &whole, args.plan.machine.json);
+    let (done, rest, cleared) = draft.carry_out(&mut executor);
+    let mut answer = answer::of_work(&[(&draft.plan, done), (&rest.plan, cleared)], &whole, args.plan.machine.json);
     if site.root.is_machine() && !args.no_reload {
         // Engines would say nothing of it.
         let seen = site.runtime.block_on(reach::look(&wish, &nonce()));
@@ -144,21 +146,22 @@ fn apply(args: &ApplyArgs) -> Result<Answer, MachineFailure> {
 
 /// `chandler undo`.
 fn undo(args: &UndoArgs) -> Result<Answer, MachineFailure> {
-    let site = Site::find(&args.machine)?;
-    let machine = site.look(&nothing())?;
+    let way = WayOut::of(args)?;
     if args.check {
-        let undoing = site.undoing(args, &machine, &Record::read(&site.root, &site.state)?)?;
+        let undoing = way.plan(&way.read()?, &way.look()?)?;
         return Ok(answer::of_plan(&undoing.plan, args.machine.json, true));
     }
-    let mut record = Held::open(&site.root, &site.state)?;
-    let undoing = site.undoing(args, &machine, &record)?;
+    let mut record = way.hold()?;
+    let machine = way.look()?;
+    let undoing = way.plan(&record, &machine)?;
     if !undoing.plan.steps.is_empty() {
         agree(&shown::plan(&undoing.plan), args.yes)?;
     }
     let mut daemons = Daemons::new().map_err(MachineFailure::Runtime)?;
     let report = Executor::new(&mut record, &mut daemons, &machine).undo(&undoing);
     let answer = answer::of_work(&[(&undoing.plan, report)], &undoing.plan, args.machine.json);
-    Ok(if undoing.plan == Plan::default() { answer.noting("nothing of chandler's was in the files of these engines") } else { answer })
+    let note = way_out::note(&record, !undoing.plan.steps.is_empty());
+    Ok(if let Some(note) = note { answer.noting(&note) } else { answer })
 }
 
 /// `chandler verify`.
@@ -200,14 +203,13 @@ fn nonce() -> String {
 
 /// Takes all engines of a tree out, as `chandler undo` does, and says what was done.
 pub(crate) fn undo_engines(root: &Root) -> Result<String, MachineFailure> {
-    let state = look::state(&look::asker(root));
-    if Record::read(root, &state)?.entries().is_empty() {
+    let way = WayOut::of_tree(root);
+    if way.read()?.entries().is_empty() {
         return Ok(String::new());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(MachineFailure::Runtime)?;
-    let machine = runtime.block_on(Machine::look(root, &look::asker(root), &nothing(), &[]))?;
-    let mut record = Held::open(root, &state)?;
-    let undoing = undo_plan(&record, &machine, &Undo { engines: Engine::ALL.to_vec(), keep_edits: false, clean: false })?;
+    let mut record = way.hold()?;
+    let machine = way.look()?;
+    let undoing = way.plan(&record, &machine)?;
     let mut daemons = Daemons::new().map_err(MachineFailure::Runtime)?;
     let report = Executor::new(&mut record, &mut daemons, &machine).undo(&undoing);
     let Answer { said, verdict } = answer::of_work(&[(&undoing.plan, report)], &undoing.plan, false);
@@ -273,13 +275,6 @@ impl Site {
             return Ok(engines.iter().map(|engine| Proof::untried(*engine, "a tree is no running machine")).collect());
         }
         Ok(self.runtime.block_on(proof::of(machine, engines, wish))?)
-    }
-
-    /// The way back.
-    fn undoing(&self, args: &UndoArgs, machine: &Machine, record: &Record) -> Result<Undoing, MachineFailure> {
-        let engines = Engine::ALL.into_iter().filter(|engine| self.choice.takes(*engine)).collect();
-        let undo = Undo { engines, keep_edits: args.keep_edits, clean: args.to == Back::Clean };
-        Ok(undo_plan(record, machine, &undo)?)
     }
 }
 

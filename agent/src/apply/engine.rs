@@ -1,9 +1,9 @@
 //! What the executor is told of engines: how they work now ([`Engines`], effects), and what is in their files ([`Editor`], pure).
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::engines::{Daemon, Engine, Reload};
+use crate::engines::{Daemon, Engine, Finding, Reload};
 
 /// Why an engine could not be asked or told.
 pub type Fault = Box<dyn Error + Send + Sync>;
@@ -57,6 +57,32 @@ pub trait Editor {
     fn reloads(&self, engine: Engine, path: &Path, bytes: Option<&[u8]>) -> Vec<Reload> {
         self.reload(engine, path, bytes).into_iter().collect()
     }
+
+    /// How an engine that works by the mirrors of `last` already lets go of what else it has from files of `ours`. `None` where nothing is left of that.
+    fn detour(&self, _engine: Engine, _path: &Path, _ours: &[&[u8]], _last: Option<&[u8]>) -> Option<Detour> {
+        None
+    }
+
+    /// The restart, which is the operator's, without which a running engine goes on by what it read of a file that is brought back.
+    fn restart(&self, _engine: Engine, _path: &Path) -> Option<Finding> {
+        None
+    }
+
+    /// The files in which an engine's mirrors may be named, whoever named them, with what they hold; those alone that may be changed.
+    fn files(&self, _engine: Engine) -> Vec<(PathBuf, Vec<u8>)> {
+        Vec::new()
+    }
+}
+
+/// A way past what an engine must read in between, although its mirrors are the same before and after.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Detour {
+    /// What it reads in between.
+    pub bytes: Vec<u8>,
+    /// How it comes to work by that.
+    pub there: Reload,
+    /// How it comes to work by its file again.
+    pub back: Reload,
 }
 
 /// A file that somebody edited after we wrote it.

@@ -183,6 +183,12 @@ fn has_failed(engine: Engine, plan: &Plan, outcomes: &[Outcome]) -> bool {
 }
 
 impl Report {
+    /// The engines that are not as they were to be, by the plan that was run.
+    pub fn failed(&self, plan: &Plan) -> Vec<Engine> {
+        let failed = plan.steps.iter().zip(&self.steps).filter(|(_, outcome)| matches!(outcome, Outcome::Failed(_)));
+        failed.map(|(step, _)| step.engine()).collect()
+    }
+
     /// Whether all is as it was planned.
     pub fn is_success(&self) -> bool {
         self.record.is_none() && self.steps.iter().all(|outcome| matches!(outcome, Outcome::Done | Outcome::AlreadySo))

@@ -1,12 +1,16 @@
 //! The plan that takes a machine out again, by the record.
 //!
-//! Files are brought back the last first, so that an engine has let go of a mirror before what it trusts the mirror by goes. Where somebody edited a file of an
-//! engine, nothing of that engine is touched, unless it is said what becomes of the edit ([`Undo`]).
+//! Of an engine, the files that name mirrors are brought back first ([`Layer`](super::Layer)), so that it has let go of a mirror before what it trusts the mirror by goes. Where
+//! somebody edited a file of an engine, nothing of that engine is touched, unless it is said what becomes of the edit ([`Undo`]).
+//!
+//! Files that are not in the record may name mirrors as well, even the one that was wished for: then `apply` had nothing to write. They stay, and it is said; to a clean machine they are
+//! changed too.
 
 use std::path::{Path, PathBuf};
 
-use super::{ApplyError, Editor, base};
-use crate::engines::{Change, Engine, Finding, Plan, Reload, Step, Weight};
+use super::way::Way;
+use super::{ApplyError, Editor, backwards, base};
+use crate::engines::{Engine, Finding, Plan, Weight};
 use crate::record::{Entry, Record, Standing};
 
 /// How far back.
@@ -29,6 +33,17 @@ pub struct Undoing {
     pub ends: Vec<End>,
 }
 
+impl Undoing {
+    /// What is left of it where nothing may be done for some engines.
+    #[must_use]
+    pub fn without(&self, engines: &[Engine]) -> Self {
+        let mut left = self.clone();
+        left.plan.steps.retain(|step| !engines.contains(&step.engine()));
+        left.ends.retain(|end| !engines.contains(&end.engine));
+        left
+    }
+}
+
 /// A file that will be struck from the record.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct End {
@@ -41,9 +56,17 @@ pub struct End {
 /// What undoes all that the record holds of these engines.
 pub fn undo_plan(record: &Record, editor: &dyn Editor, undo: &Undo) -> Result<Undoing, ApplyError> {
     let mut undoing = Undoing::default();
-    for engine in record.engines().into_iter().filter(|engine| undo.engines.contains(engine)) {
+    let known = record.engines();
+    let others = undo.engines.iter().copied().filter(|engine| !known.contains(engine));
+    for engine in known.iter().copied().filter(|engine| undo.engines.contains(engine)).chain(others) {
         let mut part = Undoing::default();
-        for entry in record.entries().iter().rev().filter(|entry| entry.engine == engine) {
+        for (path, bytes) in editor.files(engine) {
+            let is_known = record.entry(&path).is_some() || undoing.ends.iter().any(|end| end.path == path);
+            if !is_known {
+                Foreign { editor, engine, path: &path }.plan(undo.clean, bytes, &mut part);
+            }
+        }
+        for entry in backwards(record.entries().iter().filter(|entry| entry.engine == engine)) {
             One { record, editor, undo, entry }.plan(&mut part)?;
         }
         if part.plan.findings.iter().any(|finding| finding.weight == Weight::Blocks) {
@@ -78,7 +101,11 @@ impl One<'_> {
         match self.target(&real, now.as_deref()) {
             Ok(target) => {
                 undoing.plan.findings.extend(self.stays(target.as_deref()));
-                undoing.plan.steps.extend(self.steps(now, target));
+                let steps = self.way().steps(now, target);
+                if steps.iter().any(|step| step.change().is_some()) {
+                    undoing.plan.findings.extend(self.editor.restart(entry.engine, &entry.path));
+                }
+                undoing.plan.steps.extend(steps);
                 undoing.ends.push(End { engine: entry.engine, path: entry.path.clone() });
             }
             Err(why) => undoing.plan.findings.push(self.unreadable(&why)),
@@ -95,28 +122,11 @@ impl One<'_> {
         }
     }
 
-    /// To there from `now`, past an emptied file for an engine that keeps what it no longer finds.
-    fn steps(&self, now: Option<Vec<u8>>, target: Option<Vec<u8>>) -> Vec<Step> {
-        let entry = self.entry;
-        let emptied = self.editor.emptied(entry.engine, &entry.path, target.as_deref());
-        let passing = emptied.and_then(|bytes| self.reload(Some(&bytes)).map(|reload| (bytes, reload)));
-        let Some((bytes, reload)) = passing else {
-            let reloads = self.editor.reloads(entry.engine, &entry.path, target.as_deref());
-            return self.write(now, target).into_iter().chain(reloads.into_iter().map(Step::Reload)).collect();
-        };
-        let bytes = Some(bytes);
-        let write = self.write(now, bytes.clone());
-        write.into_iter().chain([Step::Reload(reload)]).chain(self.write(bytes, target)).collect()
-    }
-
-    fn reload(&self, bytes: Option<&[u8]>) -> Option<Reload> {
-        self.editor.reload(self.entry.engine, &self.entry.path, bytes)
-    }
-
-    fn write(&self, before: Option<Vec<u8>>, after: Option<Vec<u8>>) -> Option<Step> {
-        let Entry { engine, ref path, secret, ref original, .. } = *self.entry;
+    fn way(&self) -> Way<'_> {
+        let Self { editor, record, entry, .. } = *self;
+        let Entry { engine, ref path, secret, ref original, .. } = *entry;
         let mode = original.nature().map_or(if secret { 0o600 } else { 0o644 }, |nature| nature.mode);
-        (before != after).then(|| Step::Write(Change { engine, path: path.clone(), before, after, mode, secret }))
+        Way { editor, engine, path, secret, mode, ours: record.ours(entry) }
     }
 
     fn edited(&self, real: &Path, there: bool) -> Finding {
@@ -145,5 +155,56 @@ impl One<'_> {
 
     fn finding(&self, weight: Weight, what: String, mend: &str) -> Finding {
         Finding { engine: Some(self.entry.engine), weight, what, mend: mend.to_owned() }
+    }
+}
+
+/// A file that is not in the record.
+struct Foreign<'a> {
+    editor: &'a dyn Editor,
+    engine: Engine,
+    path: &'a Path,
+}
+
+impl Foreign<'_> {
+    fn plan(&self, clean: bool, now: Vec<u8>, undoing: &mut Undoing) {
+        let Self { editor, engine, path } = *self;
+        let named = editor.mirrors(engine, path, &now);
+        if named.is_empty() {
+            return;
+        }
+        let left = if clean { editor.without_mirrors(engine, path, &now) } else { Ok(Some(now.clone())) };
+        match left {
+            Ok(left) => {
+                let stays = left.as_deref().map(|bytes| editor.mirrors(engine, path, bytes)).unwrap_or_default();
+                undoing.plan.findings.extend((!stays.is_empty()).then(|| self.stays(&stays, clean)));
+                if left.as_ref() != Some(&now) {
+                    // Passwords may be in it.
+                    let secret = String::from_utf8_lossy(&now).contains("auth");
+                    let way = Way { editor, engine, path, secret, mode: 0o644, ours: Vec::new() };
+                    undoing.plan.findings.extend(editor.restart(engine, path));
+                    undoing.plan.steps.extend(way.steps(Some(now), left));
+                    undoing.ends.push(End { engine, path: path.to_owned() });
+                }
+            }
+            Err(why) => {
+                let what = format!("{} cannot be understood, so that no mirror can be taken out of it: {why}", path.display());
+                undoing.plan.findings.push(self.finding(Weight::Blocks, what, "mend the file, and run this again"));
+            }
+        }
+    }
+
+    fn stays(&self, named: &[String], clean: bool) -> Finding {
+        let what =
+            format!("{} names {}, which chandler did not write: {} stays on that", self.path.display(), named.join(", "), self.engine);
+        let mend = if clean {
+            "take it out there by hand: chandler does not change this file"
+        } else {
+            "`chandler undo --to clean` takes every mirror out"
+        };
+        self.finding(Weight::Warns, what, mend)
+    }
+
+    fn finding(&self, weight: Weight, what: String, mend: &str) -> Finding {
+        Finding { engine: Some(self.engine), weight, what, mend: mend.to_owned() }
     }
 }

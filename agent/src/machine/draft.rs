@@ -2,13 +2,16 @@
 //!
 //! Each engine is planned as if chandler had never been here: every file of ours is first taken for what it would be without us. So a second apply finds nothing to do, another
 //! mirror takes the first one's place, and what is no longer needed goes back to what it was.
+//!
+//! A file that a reload has read goes back before that reload; all else, certificates above all, only when the engine works by the new plan, and in the order of an undo. If it fails and is put
+//! back, that stays: it is what the engine works by.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::look::{Machine, blocked};
-use crate::apply::{ApplyError, Editor, End, Undoing, base};
-use crate::engines::{Change, Daemon, Engine, Plan, Step, Weight, Wish};
+use crate::apply::{ApplyError, Editor, End, Executor, Layer, Report, Undoing, backwards, base, layer};
+use crate::engines::{Change, Daemon, Engine, Plan, Step, Weight, Wish, docker};
 use crate::record::{Entry, Record};
 
 /// Two plans, run one after the other.
@@ -33,6 +36,14 @@ impl Draft {
         whole
     }
 
+    /// Does it. What is no longer needed is taken from no engine that failed; what was to be taken, after that.
+    pub(crate) fn carry_out(&self, executor: &mut Executor<'_>) -> (Report, Undoing, Report) {
+        let done = executor.apply(&self.plan);
+        let rest = self.rest.without(&done.failed(&self.plan));
+        let cleared = executor.undo(&rest);
+        (done, rest, cleared)
+    }
+
     /// Engines that are left as they are until somebody mends something.
     pub(crate) fn blocked(&self) -> bool {
         self.plan.findings.iter().any(|finding| finding.weight == Weight::Blocks)
@@ -43,17 +54,29 @@ impl Draft {
 pub(crate) fn draft(machine: &Machine, engines: &[Engine], wish: &Wish, record: &Record) -> Result<Draft, ApplyError> {
     let mut draft = Draft::default();
     for engine in engines {
-        let (plan, rest) = One { engine: *engine, machine, record }.draft(wish)?;
-        draft.plan.extend(plan);
-        draft.rest.plan.extend(rest.plan);
-        draft.rest.ends.extend(rest.ends);
+        for part in parts(machine, *engine) {
+            let (plan, rest) = One { engine: *engine, machine: &part, whole: machine, record }.draft(wish)?;
+            draft.plan.extend(plan);
+            draft.rest.plan.extend(rest.plan);
+            draft.rest.ends.extend(rest.ends);
+        }
     }
     Ok(draft)
+}
+
+/// The machine once for each Docker, since what is in the way of one is not in the way of another.
+fn parts(machine: &Machine, engine: Engine) -> Vec<Machine> {
+    if engine != Engine::Docker || machine.docker.is_empty() {
+        return vec![machine.clone()];
+    }
+    machine.docker.iter().map(|facts| Machine { docker: vec![facts.clone()], ..machine.clone() }).collect()
 }
 
 struct One<'a> {
     engine: Engine,
     machine: &'a Machine,
+    /// With all Dockers.
+    whole: &'a Machine,
     record: &'a Record,
 }
 
@@ -67,20 +90,46 @@ impl One<'_> {
             }
         }
         let mut plan = supposed.plan(self.engine, wish);
+        self.weigh(&mut plan);
         if plan.findings.iter().any(|finding| finding.weight == Weight::Blocks) {
             return Ok((plan, Undoing::default()));
         }
         let wanted: BTreeSet<PathBuf> = plan.steps.iter().filter_map(Step::change).map(|change| change.path.clone()).collect();
-        plan.steps = self.needed(plan.steps)?;
-        Ok((plan, self.rest(&wanted)?))
+        let mut rest = self.rest(&wanted)?;
+        let is_read = |step: &Step| step.change().is_some_and(|change| layer(&change.path) == Layer::Kept);
+        let (read, later) = rest.plan.steps.into_iter().partition(is_read);
+        rest.plan.steps = later;
+        plan.steps = self.needed(plan.steps, read)?;
+        Ok((plan, rest))
+    }
+
+    /// Another's Docker is in nobody's way where one of our own is there.
+    fn weigh(&self, plan: &mut Plan) {
+        let is_anothers = self.engine == Engine::Docker && self.machine.docker.iter().all(|facts| !facts.is_ours_to_change);
+        if is_anothers && self.whole.docker.iter().any(|facts| facts.is_ours_to_change) {
+            plan.findings.iter_mut().for_each(|finding| finding.weight = finding.weight.max(Weight::Warns));
+        }
     }
 
     fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.record.entries().iter().filter(|entry| entry.engine == self.engine)
+        self.record
+            .entries()
+            .iter()
+            .filter(|entry| entry.engine == self.engine && (self.engine != Engine::Docker || self.is_of_this(&entry.path)))
     }
 
-    /// What is not so yet, from what the files hold now.
-    fn needed(&self, steps: Vec<Step>) -> Result<Vec<Step>, ApplyError> {
+    /// Whose file it is, of several Dockers; one of none of them, which was elsewhere then, goes with the first that is ours.
+    fn is_of_this(&self, path: &Path) -> bool {
+        let has = |facts: &docker::Facts| facts.config_file == path || path.starts_with(&facts.certs_d);
+        if self.whole.docker.iter().any(has) {
+            return self.machine.docker.iter().any(has);
+        }
+        let first = self.whole.docker.iter().find(|facts| facts.is_ours_to_change);
+        first.is_none_or(|first| self.machine.docker.iter().any(|facts| facts.config_file == first.config_file))
+    }
+
+    /// What is not so yet, from what the files hold now; `read` goes before the first reload.
+    fn needed(&self, steps: Vec<Step>, read: Vec<Step>) -> Result<Vec<Step>, ApplyError> {
         let mut needed = Vec::new();
         for step in steps {
             match step {
@@ -93,6 +142,8 @@ impl One<'_> {
                 Step::Reload(reload) => needed.push(Step::Reload(reload)),
             }
         }
+        let at = needed.iter().position(|step| step.change().is_none()).unwrap_or(needed.len());
+        needed.splice(at..at, read);
         let writes = needed.iter().any(|step| step.change().is_some());
         // One that does not say what it works by is told when a file changes, and not each time.
         needed.retain(|step| writes || !matches!(step, Step::Reload(reload) if self.keeps_silent(&reload.daemon)));
@@ -111,7 +162,7 @@ impl One<'_> {
     /// Files of ours that the plan does not name go back to what they were.
     fn rest(&self, wanted: &BTreeSet<PathBuf>) -> Result<Undoing, ApplyError> {
         let mut rest = Undoing::default();
-        for entry in self.entries().filter(|entry| !wanted.contains(&entry.path)) {
+        for entry in backwards(self.entries().filter(|entry| !wanted.contains(&entry.path))) {
             let Ok(after) = self.base(entry)? else { continue };
             let before = self.now(&entry.path)?;
             let mode = entry.original.nature().map_or(0o644, |nature| nature.mode);

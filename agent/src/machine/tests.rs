@@ -1,4 +1,6 @@
-//! "Every change to a machine is shown before, applied atomically, and undone to the byte", for all engines at once, on trees that are no running machine.
+//! "Every change to a machine is shown before, applied atomically, and undone to the byte", for all engines at once, on trees that are no running machine; in `running`, Docker is one.
+
+mod running;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,6 +13,7 @@ use tempfile::TempDir;
 use super::draft::{Draft, draft};
 use super::look::Machine;
 use crate::apply::{Engines, Executor, Fault, Reported, Undo, undo_plan};
+use crate::cli::machine::{Back, MachineArgs, Noun, PlanArgs, UndoArgs, WishArgs};
 use crate::engines::podman::Asker;
 use crate::engines::{Daemon, Engine, Others, Reload, Weight, Wish};
 use crate::host::Root;
@@ -54,9 +57,8 @@ impl Tree {
         let draft = draft(&machine, &Engine::ALL, wish, &record).expect("a plan");
         let mut nobody = Nobody;
         let mut executor = Executor::new(&mut record, &mut nobody, &machine);
-        for report in [executor.apply(&draft.plan), executor.undo(&draft.rest)] {
-            assert!(report.is_success(), "{report:?}");
-        }
+        let (done, _, cleared) = draft.carry_out(&mut executor);
+        assert!(done.is_success() && cleared.is_success(), "{done:?} {cleared:?}");
     }
 
     fn undo(&self) {
@@ -66,6 +68,12 @@ impl Tree {
         let undoing = undo_plan(&record, &machine, &undo).expect("a way back");
         let report = Executor::new(&mut record, &mut Nobody, &machine).undo(&undoing);
         assert!(report.is_success(), "{report:?}");
+    }
+
+    /// The same by their paths in the tree.
+    fn below(&self) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+        let inside = |path: PathBuf| path.strip_prefix(self.folder.path()).map(Path::to_owned).expect("it is in the tree");
+        self.files().into_iter().map(|(path, bytes)| (inside(path), bytes)).collect()
     }
 
     /// Every file and folder but the agent's own.
@@ -137,6 +145,20 @@ fn an_engine_with_a_file_that_cannot_be_read_is_left_alone_and_the_others_are_no
     assert!(draft.plan.steps.iter().any(|step| step.engine() == Engine::Podman));
 }
 
+#[test]
+fn undo_needs_nothing_of_what_the_agent_is_told() {
+    let tree = Tree::with(&[("etc/chandler/agent.yaml", "engines: [nonsense\n")]);
+    let machine = MachineArgs { noun: Noun::default(), root: tree.folder.path().to_owned(), config: None, engine: None, json: false };
+    let args = UndoArgs { machine, to: Back::Original, keep_edits: false, check: false, yes: true };
+    let answer = super::undo(&args).expect("nothing is in the way");
+    assert_eq!(
+        (answer.said.data.as_str(), answer.said.notes),
+        ("", vec!["nothing of chandler's is left on this machine's engines".to_owned()])
+    );
+    let asked = super::plan(&PlanArgs { machine: args.machine, wish: WishArgs::default(), check: false }).err();
+    assert!(asked.is_some_and(|error| error.to_string().contains("agent.yaml")));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -160,6 +182,29 @@ proptest! {
         prop_assert!(again.is_empty(), "a second apply finds nothing to do: {:?}", again);
         tree.apply(&wish);
         prop_assert_eq!(&tree.files(), &applied);
+        tree.undo();
+        prop_assert_eq!(&tree.files(), &before);
+    }
+
+    #[test]
+    fn several_applies_are_the_last_one_and_undo_is_the_way_back(daemon in json_text(), others in any::<bool>(), applies in prop::collection::vec((0_usize..4, any::<bool>()), 2..5)) {
+        let mut files = vec![("etc/docker/daemon.json", daemon.as_str())];
+        if others {
+            files.extend([("etc/containerd/certs.d/docker.io/hosts.toml", HOSTS), ("etc/buildkit/buildkitd.toml", BUILDKITD)]);
+            files.push(("etc/containers/registries.conf.d/10-theirs.conf", REGISTRIES));
+        }
+        let (tree, once) = (Tree::with(&files), Tree::with(&files));
+        let before = tree.files();
+        let wishes: Vec<Wish> = applies.iter().map(|(mirror, registries)| {
+            let mirrors = ["http://one.example:5000", "https://one.example:5000", "https://two.example", "http://127.0.0.1:5000"];
+            let wish = wish(&[mirrors[*mirror]]);
+            if *registries { wish } else { Wish { registries: Vec::new(), ..wish } }
+        }).collect();
+        for wish in &wishes {
+            tree.apply(wish);
+        }
+        once.apply(wishes.last().expect("two at least"));
+        prop_assert_eq!(tree.below(), once.below());
         tree.undo();
         prop_assert_eq!(&tree.files(), &before);
     }

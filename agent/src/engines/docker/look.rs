@@ -126,6 +126,7 @@ impl Site {
             idle_flags: Vec::new(),
             proxies: Proxies::default(),
             running: Some(Running { pid: daemon.pid, answer }),
+            unread: None,
         }
     }
 
