@@ -1,7 +1,7 @@
 //! Our drop-in of `registries.conf.d` among those of others. Pure.
 //!
 //! Of two entries with one prefix the later file's replaces the earlier one's, mirrors and all. So ours comes after every other with such an entry,
-//! and takes over what that one says ([`registries::render`](crate::edit::registries::render)).
+//! and takes over what that one says ([`registries::render`]).
 
 use toml_edit::{DocumentMut, Item};
 
