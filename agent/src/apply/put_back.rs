@@ -23,7 +23,7 @@ impl Executor<'_> {
         let (source, reloaded) = (Box::new(error), !told.is_empty());
         match self.restore(&back, &told) {
             Ok(()) => ApplyError::PutBack { engine, reloaded, source },
-            Err(then) => ApplyError::Stranded { engine, then: chain(&then), source },
+            Err(then) => ApplyError::Stranded { engine, then: ::mirror::chain(&then), source },
         }
     }
 
@@ -75,10 +75,4 @@ impl Executor<'_> {
         }
         Ok(())
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
