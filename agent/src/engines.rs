@@ -1,6 +1,6 @@
 //! The container engines of one machine: what they are told now, and what must change so that they pull through the mirror.
 //!
-//! [`wish`] is what the operator wants, [`plan`] what would be done for it: values, with no machine behind them. Each engine has a module that looks at the machine
+//! [`Wish`] is what the operator wants, [`plan`] what would be done for it: values, with no machine behind them. Each engine has a module that looks at the machine
 //! (effects, facts out) and one that plans (facts and wish in, steps out). Nothing here changes a machine: `apply` does, with the plan and nothing else.
 
 pub mod buildkit;
@@ -10,14 +10,12 @@ pub mod containerd;
 pub mod contents;
 pub mod docker;
 pub mod files;
-pub mod mirror_url;
 pub mod plan;
 pub mod podman;
 pub mod process;
 pub mod program;
 pub mod secrets;
-pub mod wish;
 
-pub use self::mirror_url::{MirrorUrl, MirrorUrlError};
+pub use cloud_init::{ClientPair, Engine, MirrorUrl, MirrorUrlError, Others, Wish};
+
 pub use self::plan::{Change, Daemon, Finding, Plan, Reload, Step, Weight};
-pub use self::wish::{Engine, Others, Wish};

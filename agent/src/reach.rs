@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::DATE;
 use reqwest::{Certificate, Client, Identity, Response, StatusCode};
 
-use crate::engines::wish::ClientPair;
+use crate::engines::ClientPair;
 use crate::engines::{MirrorUrl, Wish};
 
 /// What came of a look.

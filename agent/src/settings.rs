@@ -18,7 +18,7 @@ use mirror::tls::{Pair, PairError};
 use serde::Deserialize;
 
 use crate::cli::machine::{EngineChoice, OthersWord, WishArgs};
-use crate::engines::wish::ClientPair;
+use crate::engines::ClientPair;
 use crate::engines::{MirrorUrl, Others, Wish};
 use crate::host::{HostError, Root};
 use crate::trust::{self, CaChoice, TrustError};

@@ -11,8 +11,8 @@ use std::net::IpAddr;
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
 
-use super::mirror_url::MirrorUrl;
-use super::wish::Wish;
+use super::MirrorUrl;
+use super::Wish;
 use crate::reach;
 
 /// 128 bits of chance in 32 hex digits.

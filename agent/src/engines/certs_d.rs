@@ -5,10 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::MirrorUrl;
 use super::files::Files;
-use super::mirror_url::MirrorUrl;
 use super::plan::Step;
-use super::wish::{Engine, Wish};
+use super::{Engine, Wish};
 
 /// The three files for one mirror.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use crate::apply::{Edit, Editor};
 use crate::edit::{buildkitd, hosts, k3s, registries, utf8};
-use crate::engines::mirror_url::MirrorUrl;
+use crate::engines::MirrorUrl;
 use crate::engines::plan::Reload;
 use crate::engines::podman::{self, drop_in};
-use crate::engines::wish::{Engine, Others};
+use crate::engines::{Engine, Others};
 
 /// The editor of these engines' files, with what was seen of Podman: of these engines it alone keeps what it has read, and reads again when it is told.
 #[derive(Clone, Copy, Debug)]

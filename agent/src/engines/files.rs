@@ -6,10 +6,10 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::Engine;
 use super::plan::{Change, Finding, Step, Weight};
 use super::process::{self, Process};
 use super::secrets::holds_secret;
-use super::wish::Engine;
 use crate::host::{HostError, Root};
 
 /// Path and bytes; a path that is not in it was not there.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::wish::Engine;
+use super::Engine;
 
 /// Steps, and findings beside them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::builders::Builder;
+use crate::engines::Wish;
 use crate::engines::certs_d;
 use crate::engines::files::{Files, LookError, found, homes, running};
 use crate::engines::podman::Asker;
 use crate::engines::process::Process;
-use crate::engines::wish::Wish;
 use crate::host::Root;
 
 /// All that a plan is made of.

@@ -6,10 +6,10 @@ use super::builders::Builder;
 use super::look::{Daemon, Facts};
 use crate::edit::buildkitd::{self, Mirror};
 use crate::edit::utf8;
+use crate::engines::MirrorUrl;
 use crate::engines::certs_d::{self, CertsD};
-use crate::engines::mirror_url::MirrorUrl;
 use crate::engines::plan::{Finding, Plan, Weight};
-use crate::engines::wish::{Engine, Wish};
+use crate::engines::{Engine, Wish};
 
 /// What is to be done so that the wish is so; `previous`: our mirrors of earlier times. What is not there has an empty plan.
 pub fn plan(facts: &Facts, wish: &Wish, previous: &[MirrorUrl]) -> Plan {

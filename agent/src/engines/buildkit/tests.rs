@@ -14,7 +14,7 @@ use crate::edit::buildkitd;
 use crate::engines::files::Files;
 use crate::engines::plan::{Change, Plan, Step};
 use crate::engines::podman::Asker;
-use crate::engines::wish::{Others, Wish};
+use crate::engines::{Others, Wish};
 use crate::host::Root;
 
 fn wish(mirrors: &[&str]) -> Wish {

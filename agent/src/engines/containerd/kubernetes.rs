@@ -8,12 +8,12 @@ use tokio::process::Command;
 
 use super::look::parted;
 use crate::edit::{hosts, k3s, utf8};
+use crate::engines::MirrorUrl;
 use crate::engines::certs_d::{self, CertsD};
 use crate::engines::files::{Files, LookError, found, is_file, running};
-use crate::engines::mirror_url::MirrorUrl;
 use crate::engines::plan::{Finding, Plan, Weight};
 use crate::engines::podman::Asker;
-use crate::engines::wish::{Engine, Wish};
+use crate::engines::{Engine, Wish};
 use crate::host::Root;
 
 /// One that is installed.

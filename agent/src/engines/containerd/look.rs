@@ -9,12 +9,12 @@ use tokio::process::Command;
 use super::kubernetes::{self, Distribution};
 use super::settings::Settings;
 use crate::edit::Misread;
+use crate::engines::Wish;
 use crate::engines::certs_d;
 use crate::engines::files::{Files, LookError, found, running};
 use crate::engines::podman::Asker;
 use crate::engines::process::{self, Process};
 use crate::engines::program;
-use crate::engines::wish::Wish;
 use crate::host::Root;
 
 /// All that a plan is made of.

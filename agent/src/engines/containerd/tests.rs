@@ -13,7 +13,7 @@ use crate::edit::hosts;
 use crate::engines::files::Files;
 use crate::engines::plan::{Change, Plan, Step, Weight};
 use crate::engines::podman::Asker;
-use crate::engines::wish::{Others, Wish};
+use crate::engines::{Others, Wish};
 use crate::host::Root;
 
 fn wish(mirrors: &[&str]) -> Wish {

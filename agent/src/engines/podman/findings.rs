@@ -8,7 +8,7 @@ use super::reading::{BrokenFile, Reading};
 use crate::edit::Misread;
 use crate::edit::registries::{NoPath, Registry};
 use crate::engines::plan::{Finding, Weight};
-use crate::engines::wish::{Engine, Others, Wish};
+use crate::engines::{Engine, Others, Wish};
 
 /// A file that stops every command, ours included.
 pub fn broken(file: &BrokenFile<'_>) -> Finding {

@@ -7,7 +7,7 @@ use crate::engines::certs_d;
 use crate::engines::files::{Files, LookError, found, homes, is_file, running};
 use crate::engines::plan::{Daemon, Reload};
 use crate::engines::process::Process;
-use crate::engines::wish::{Engine, Wish};
+use crate::engines::{Engine, Wish};
 use crate::host::Root;
 
 /// All that a plan is made of.

@@ -11,7 +11,7 @@ use super::{drop_in, findings};
 use crate::edit::registries::{self, NoPath, Registry};
 use crate::engines::certs_d;
 use crate::engines::plan::{Plan, Reload, Step, Weight};
-use crate::engines::wish::{Engine, Others, Wish};
+use crate::engines::{Engine, Others, Wish};
 
 /// What is to be done so that the wish is so. An engine that is not there has an empty plan.
 pub fn plan(facts: &Facts, wish: &Wish) -> Plan {

@@ -12,7 +12,7 @@ use super::plan::plan;
 use crate::edit::registries;
 use crate::engines::files::Files;
 use crate::engines::plan::{Change, Daemon, Plan, Reload, Step, Weight};
-use crate::engines::wish::{ClientPair, Others, Wish};
+use crate::engines::{ClientPair, Others, Wish};
 use crate::host::Root;
 
 const DROP_IN: &str = "/etc/containers/registries.conf.d/50-chandler-mirror.conf";

@@ -7,9 +7,9 @@ use tokio::time::{sleep, timeout};
 
 use super::service::{self, CRIO, PODMAN};
 use crate::apply::{Engines, Fault, Reported};
+use crate::engines::Engine;
 use crate::engines::plan::{Daemon, Reload};
 use crate::engines::process::Handle;
-use crate::engines::wish::Engine;
 
 /// What runs on of the machine's Podman. Its calls wait for their end, so it is not for use within a runtime.
 #[derive(Debug)]

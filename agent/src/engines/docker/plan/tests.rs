@@ -8,8 +8,8 @@ use super::super::command_line::{Flag, Place};
 use super::super::facts::{Answer, Owner, Report, Running};
 use super::super::proxy::{Proxies, Said};
 use super::*;
+use crate::engines::ClientPair;
 use crate::engines::Daemon;
-use crate::engines::wish::ClientPair;
 
 #[test]
 fn a_machine_with_nothing_gets_one_key_and_a_reload() {

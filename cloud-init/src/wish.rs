@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::mirror_url::MirrorUrl;
+use crate::MirrorUrl;
 
 /// A program that pulls images and is told of mirrors in its own way.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
