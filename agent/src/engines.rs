@@ -9,13 +9,16 @@ pub mod certs_d;
 pub mod containerd;
 pub mod contents;
 pub mod docker;
+pub mod fall_over;
 pub mod files;
+pub mod image;
 pub mod mirror_url;
 pub mod plan;
 pub mod podman;
 pub mod process;
 pub mod program;
 pub mod secrets;
+pub mod stand_in;
 pub mod wish;
 
 pub use self::mirror_url::{MirrorUrl, MirrorUrlError};

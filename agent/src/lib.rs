@@ -1,7 +1,7 @@
 //! chandler: the command line.
 //!
 //! `cli` says what may be written, `load` finds and resolves the configuration, `logging` starts the log, `mirror` runs the service, `image`
-//! makes the container image and `debian` the package, `ca` is the private CA, `cert` a person's word about certificates, `acme` about the account that orders them, `machine` puts engines behind the mirror and takes them out (by `engines`, `edit`, `host`, `record` and `apply`), `install` puts this program in place as a service, `report` is the one place that prints an error. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration, 3 `--check` found changes to make.
+//! makes the container image and `debian` the package, `ca` is the private CA, `cert` a person's word about certificates, `acme` about the account that orders them, `machine` puts engines behind the mirror and takes them out (by `engines`, `edit`, `host`, `record` and `apply`), `install` puts this program in place as a service, `report` is the one place that prints an error, `terminal` the one that knows whether a person looks. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration, 3 `--check` found changes to make.
 
 mod acme;
 pub mod apply;
@@ -22,6 +22,7 @@ mod reach;
 pub mod record;
 mod report;
 mod settings;
+mod terminal;
 mod trust;
 
 use std::io::{self, Write};
