@@ -93,10 +93,14 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
             report::notes(&made.notes(&order));
             Ok(())
         }
-        Invocation::Install(args) => tell(&install::install(&args.what)?),
+        Invocation::Install(args) => {
+            let done = install::install(&args.what)?;
+            tell(&done.said)?;
+            return Ok(if done.has_changes { ExitCode::from(3) } else { ExitCode::SUCCESS });
+        }
         Invocation::Machine(task) => return machine(&task),
         Invocation::Mirror(run) => mirror(run),
-        Invocation::Uninstall(args) => tell(&install::uninstall(&args.what)?),
+        Invocation::Uninstall(args) => tell(&install::uninstall(&args.what)?.said),
     };
     done.map(|()| ExitCode::SUCCESS)
 }
