@@ -31,6 +31,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 
+use crate::cert::CertFailure;
 use crate::cli::machine::Task;
 use crate::cli::{Cli, Invocation, Run};
 use crate::load::{LoadError, Loader};
@@ -74,7 +75,11 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
         }
         Invocation::Cert(args) => {
             let resolved = Loader::without_accounts(args.config.source()).load()?;
-            print(&cert::run(&args, &resolved.config)?)
+            let done = cert::run(&args, &resolved.config);
+            if let Err(CertFailure::Faults(json)) = &done {
+                print(json)?;
+            }
+            print(&done?)
         }
         Invocation::Completions(shell) => {
             let mut out = Vec::new();
