@@ -57,7 +57,7 @@ enum Command {
     /// Take this machine's engines out again: every file as it was, to the byte
     Undo(machine::UndoArgs),
     /// Find what keeps this machine's engines from using the mirror
-    Doctor(machine::VerifyArgs),
+    Doctor(machine::DoctorArgs),
     /// Put this program in place as a service: the mirror, or the agent
     Install(install::InstallArgs),
     /// Take it out again

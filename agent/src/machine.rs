@@ -1,19 +1,24 @@
 //! `chandler plan`, `apply`, `undo`, `verify` and `doctor`: a machine's engines are put behind the mirror, taken out again, and looked at.
 //!
 //! Here files, engines and the record of what is ours come together: `look` is what the machine has, `draft` what is to be done (pure, but for reading the files of the record), the
-//! executor in [`crate::apply`] does it. `shown` is how all of it is told, `proof` is a pull that only the mirror can answer.
+//! executor in [`crate::apply`] does it. `shown` is how all of it is told, `proof` is a pull that only the mirror can answer, `verify` is that command, with `failover` and `timing` for who asks
+//! how long engines take.
 
 mod answer;
 mod daemons;
 mod doctor;
 mod draft;
 mod editor;
+mod failover;
 mod look;
 mod proof;
 mod shown;
+mod size;
+mod timing;
+mod verify;
 mod way_out;
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io;
 use std::path::PathBuf;
 
 use tokio::runtime::Runtime;
@@ -27,14 +32,14 @@ use self::look::{LookFailure, Machine};
 use self::proof::Proof;
 use self::way_out::WayOut;
 use crate::apply::{ApplyError, Executor};
-use crate::cli::machine::{ApplyArgs, EngineChoice, MachineArgs, PlanArgs, Task, UndoArgs, VerifyArgs, WishArgs};
+use crate::cli::machine::{ApplyArgs, DoctorArgs, EngineChoice, MachineArgs, PlanArgs, Task, UndoArgs, WishArgs};
 use crate::engines::canary::Nonce;
-use crate::engines::{Engine, Finding, Others, Wish};
+use crate::engines::{Engine, Others, Wish};
 use crate::host::{HostError, Root};
 use crate::reach;
 use crate::record::{Held, Record, RecordError};
-use crate::report::plain;
 use crate::settings::{Read, Settings, SettingsError};
+use crate::terminal::{self, Progress};
 
 /// Why a machine is not as it was to be.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +58,10 @@ pub(crate) enum MachineFailure {
     NotAgreed,
     #[error("{0}")]
     Left(String),
+    #[error("no mirror serves this machine, and nothing was changed")]
+    NoMirror,
+    #[error("images of {0} are not pulled through the mirror")]
+    NotMirrored(String),
     #[error("not everything was done")]
     Partly,
     #[error(transparent)]
@@ -65,6 +74,12 @@ pub(crate) enum MachineFailure {
     Disproved,
     #[error("it is not proved that the mirror is used")]
     Unproved,
+    #[error("the mirror is used, and an engine does not turn away in time from one that is of no use")]
+    Slow,
+    #[error("a mirror that is of no use can't be stood in for")]
+    StandIn(#[source] io::Error),
+    #[error("the mirror is used, and what was to be timed was not")]
+    Untimed,
     #[error("the mirror is used, and something is not right")]
     Unwell,
     #[error(transparent)]
@@ -82,7 +97,12 @@ impl MachineFailure {
             Self::NoEngine => {
                 Some("--engine docker writes its files all the same, for an engine that comes later; --root DIR names another tree")
             }
+            Self::NoMirror => Some(
+                "the lines above say why; without --require-mirror the engines are put behind it all the same, and use it once it serves",
+            ),
             Self::NotAgreed => Some("--yes agrees beforehand"),
+            Self::NotMirrored(_) => Some("--registry names registries beside Docker Hub, also for `chandler apply`"),
+            Self::Slow => Some("the lines that say `slow` tell which; --failover=SECONDS says what is in time"),
             Self::Partly => Some("the lines that say `failed` tell why; run it again when that is mended"),
             Self::Record(error) => error.hint(),
             Self::Settings(error) => error.hint(),
@@ -92,7 +112,7 @@ impl MachineFailure {
 
     /// It is a matter of what was written, and nothing was tried.
     pub(crate) fn is_usage(&self) -> bool {
-        matches!(self, Self::Settings(error) if error.is_usage())
+        matches!(self, Self::Settings(error) if error.is_usage()) || matches!(self, Self::NotMirrored(_))
     }
 }
 
@@ -103,19 +123,23 @@ pub(crate) fn run(task: &Task) -> Result<Answer, MachineFailure> {
         Task::Doctor(args) => doctor(args),
         Task::Plan(args) => plan(args),
         Task::Undo(args) => undo(args),
-        Task::Verify(args) => verify(args),
+        Task::Verify(args) => verify::verify(args),
     }
 }
 
 /// `chandler plan`.
 fn plan(args: &PlanArgs) -> Result<Answer, MachineFailure> {
     let site = Site::find(&args.machine)?;
-    let (_, draft) = site.draft(&site.wish(&args.wish)?)?;
+    let wish = site.wish(&args.wish)?;
+    let (_, mut draft) = site.draft(&wish)?;
+    if site.root.is_machine() {
+        draft.plan.findings.extend(site.seen(&wish).iter().filter_map(doctor::trouble));
+    }
     let answer = answer::of_plan(&draft.whole(), args.machine.json, args.check);
     Ok(if draft.is_empty() && !draft.blocked() { answer.noting(UP_TO_DATE) } else { answer })
 }
 
-/// `chandler apply`.
+/// `chandler apply`. Whether the mirror serves is said before anything is changed, and no reason not to: it may come later, and until then engines go past it.
 fn apply(args: &ApplyArgs) -> Result<Answer, MachineFailure> {
     if args.plan.check {
         return plan(&args.plan);
@@ -128,19 +152,25 @@ fn apply(args: &ApplyArgs) -> Result<Answer, MachineFailure> {
     if args.no_reload {
         draft.plan.steps.retain(|step| step.change().is_some());
     }
+    if args.require_mirror || (site.root.is_machine() && !args.no_reload) {
+        let seen = site.seen(&wish);
+        draft.plan.findings.extend(seen.iter().filter_map(doctor::trouble));
+        if args.require_mirror && !seen.iter().any(reach::Seen::serves) {
+            let refused = answer::of_plan(&draft.whole(), args.plan.machine.json, false);
+            return Ok(refused.failing(MachineFailure::NoMirror));
+        }
+    }
     let whole = draft.whole();
     if !draft.is_empty() {
         agree(&shown::plan(&whole), args.yes)?;
     }
+    let mut progress = Progress::new();
+    progress.say("writes files, and has engines read them");
     let mut daemons = Daemons::new().map_err(MachineFailure::Runtime)?;
     let mut executor = Executor::new(&mut record, &mut daemons, &machine);
     let (done, rest, cleared) = draft.carry_out(&mut executor);
-    let mut answer = answer::of_work(&[(&draft.plan, done), (&rest.plan, cleared)], &whole, args.plan.machine.json);
-    if site.root.is_machine() && !args.no_reload {
-        // Engines would say nothing of it.
-        let seen = site.runtime.block_on(reach::look(&wish, &nonce()));
-        answer.said.notes.extend(seen.iter().filter_map(reach::Seen::trouble).map(|(what, mend)| plain(&format!("{what}; {mend}"))));
-    }
+    drop(progress);
+    let answer = answer::of_work(&[(&draft.plan, done), (&rest.plan, cleared)], &whole, args.plan.machine.json);
     Ok(if draft.is_empty() && !draft.blocked() { answer.noting(UP_TO_DATE) } else { answer })
 }
 
@@ -164,24 +194,8 @@ fn undo(args: &UndoArgs) -> Result<Answer, MachineFailure> {
     Ok(if let Some(note) = note { answer.noting(&note) } else { answer })
 }
 
-/// `chandler verify`.
-fn verify(args: &VerifyArgs) -> Result<Answer, MachineFailure> {
-    let site = Site::find(&args.machine)?;
-    let wish = site.wish(&args.wish)?;
-    let machine = site.look(&wish)?;
-    let engines = site.engines(&machine)?;
-    let proofs = site.proofs(&machine, &engines, &wish)?;
-    if proof::hold(&proofs) {
-        return Ok(Answer::of(args.machine.json, || proof::text(&proofs), || proof::json(&proofs)));
-    }
-    let seen = site.runtime.block_on(reach::look(&wish, &nonce()));
-    let troubles: Vec<Finding> = seen.iter().filter_map(doctor::trouble).collect();
-    let text = || proof::text(&proofs) + &shown::findings(&troubles);
-    Ok(Answer::of(args.machine.json, text, || proof::json(&proofs)).failing(proof::failure(&proofs)))
-}
-
 /// `chandler doctor`. What would end another command is a finding here.
-fn doctor(args: &VerifyArgs) -> Result<Answer, MachineFailure> {
+fn doctor(args: &DoctorArgs) -> Result<Answer, MachineFailure> {
     let site = Site::find(&args.machine)?;
     let (wish, untrusted) = match site.wish(&args.wish) {
         Err(MachineFailure::Settings(SettingsError::Trust(error))) => (site.settings.wish_without_ca(&args.wish)?, Some(error)),
@@ -189,8 +203,8 @@ fn doctor(args: &VerifyArgs) -> Result<Answer, MachineFailure> {
     };
     let (machine, draft) = site.draft(&wish)?;
     let engines = site.engines(&machine)?;
-    let seen = site.runtime.block_on(reach::look(&wish, &nonce()));
-    let proofs = site.proofs(&machine, &engines, &wish)?;
+    let seen = site.seen(&wish);
+    let proofs = site.proofs(&machine, &engines, &wish, &mut Progress::new())?;
     let examination = Examination { draft, proofs, seen, untrusted };
     let answer = Answer::of(args.machine.json, || examination.text(), || examination.json());
     Ok(if examination.is_well() { answer } else { answer.failing(proof::failure(&examination.proofs)) })
@@ -270,22 +284,25 @@ impl Site {
     }
 
     /// What runs here has read no other tree's files.
-    fn proofs(&self, machine: &Machine, engines: &[Engine], wish: &Wish) -> Result<Vec<Proof>, MachineFailure> {
+    fn proofs(&self, machine: &Machine, engines: &[Engine], wish: &Wish, progress: &mut Progress) -> Result<Vec<Proof>, MachineFailure> {
         if !self.root.is_machine() {
             return Ok(engines.iter().map(|engine| Proof::untried(*engine, "a tree is no running machine")).collect());
         }
-        Ok(self.runtime.block_on(proof::of(machine, engines, wish))?)
+        Ok(self.runtime.block_on(proof::of(machine, engines, wish, progress))?)
+    }
+
+    /// How the mirrors look from this machine: engines would say nothing of it.
+    fn seen(&self, wish: &Wish) -> Vec<reach::Seen> {
+        let mut progress = Progress::new();
+        progress.say("looks whether the mirror serves this machine");
+        self.runtime.block_on(reach::look(wish, &nonce()))
     }
 }
 
 /// Asks whoever sits at the terminal; a script has said what it wants by calling.
 fn agree(plan: &str, yes: bool) -> Result<(), MachineFailure> {
-    if yes || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Ok(());
-    }
-    let mut line = String::new();
-    let asked = write!(io::stderr().lock(), "{plan}\nDo this? [y/N] ").and_then(|()| io::stdin().lock().read_line(&mut line));
-    if asked.is_ok() && matches!(line.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(MachineFailure::NotAgreed) }
+    let is_agreed = yes || !terminal::can_ask() || terminal::says_yes(&format!("{plan}\nDo this?"));
+    if is_agreed { Ok(()) } else { Err(MachineFailure::NotAgreed) }
 }
 
 /// How certificates are known in PEM.

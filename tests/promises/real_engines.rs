@@ -18,6 +18,7 @@ mod foreign;
 mod put_behind;
 mod secure;
 mod spellings;
+mod timed;
 
 use std::time::Duration;
 

@@ -31,6 +31,9 @@ pub(crate) struct InstallMirrorArgs {
     /// Restart a running mirror if its program or unit changed
     #[arg(long)]
     pub(crate) restart: bool,
+    /// Change nothing: say what would be done, and end with 3 if that is anything
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 #[derive(Args, Debug)]
@@ -40,6 +43,9 @@ pub(crate) struct InstallAgentArgs {
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) tree: TreeArgs,
+    /// Change nothing: say what would be done, and end with 3 if that is anything
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 #[derive(Args, Debug)]
@@ -73,4 +79,7 @@ pub(crate) struct TreeArgs {
     /// A tree that is no running machine: an image that is being built
     #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
     pub(crate) root: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }

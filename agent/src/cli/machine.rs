@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
+use crate::engines::image::Image;
 use crate::engines::{Engine, MirrorUrl, Others};
 use crate::trust::CaChoice;
 
@@ -20,7 +21,7 @@ pub(crate) enum Noun {
 #[derive(Debug)]
 pub(crate) enum Task {
     Apply(ApplyArgs),
-    Doctor(VerifyArgs),
+    Doctor(DoctorArgs),
     Plan(PlanArgs),
     Undo(UndoArgs),
     Verify(VerifyArgs),
@@ -89,14 +90,32 @@ pub(crate) struct ApplyArgs {
     /// Write files alone: for when the engine is about to start, or somebody else reloads it
     #[arg(long)]
     pub(crate) no_reload: bool,
+    /// Change nothing while no mirror serves this machine [default: say so, and go on]
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) require_mirror: bool,
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,
 }
 
-/// `chandler verify` and `chandler doctor`.
+/// `chandler verify`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    #[command(flatten)]
+    pub(crate) wish: WishArgs,
+    /// Time also how long engines are held up by a mirror that is dead or hangs; each may take so long [default: 90]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "90", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) failover: Option<u64>,
+    /// Time also this image, which is not on this machine yet: pull, remove, pull again, remove
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) time: Option<Image>,
+}
+
+/// `chandler doctor`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DoctorArgs {
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
     #[command(flatten)]
@@ -189,6 +208,27 @@ impl FromStr for EngineChoice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Verify {
+        #[command(flatten)]
+        args: VerifyArgs,
+    }
+
+    #[test]
+    fn a_time_for_falling_over_is_given_with_its_flag_or_not_at_all() {
+        use clap::Parser as _;
+        let failover =
+            |words: &str| Verify::try_parse_from(words.split(' ')).map(|verify| verify.args.failover).map_err(|error| error.kind());
+        assert_eq!(failover("verify"), Ok(None));
+        assert_eq!(failover("verify --failover engines"), Ok(Some(90)));
+        assert_eq!(failover("verify --failover=20"), Ok(Some(20)));
+        for words in
+            ["verify --failover 20", "verify --failover=0", "verify --failover=soon", "verify --time", "verify --time Not/An:Image:"]
+        {
+            assert!(failover(words).is_err(), "{words}");
+        }
+    }
 
     #[test]
     fn engines_are_named_or_found() {

@@ -65,6 +65,24 @@ impl Piece {
         Self { path: Path::new(UNITS).join(format!("{target}.wants")).join(unit), content: Content::Link(Path::new(UNITS).join(unit)) }
     }
 
+    /// What [`put`](Self::put) would make of it now.
+    pub(crate) fn would(&self, root: &Root) -> Result<Done, InstallError> {
+        Ok(match &self.content {
+            Content::Link(target) => match fs::read_link(at(root, &self.path)?.1) {
+                Ok(found) if leads_to(&found, target) => Done::Same,
+                Ok(_) => Done::Added,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Done::Added,
+                Err(_) => Done::Foreign, // A file or folder.
+            },
+            Content::Template { .. } => match root.read(&self.path)? {
+                Some(_) => Done::Foreign,
+                None => Done::Added,
+            },
+            Content::Program(bytes) => replaced(root.read(&self.path)?.map(|found| found.bytes), bytes, |_| true),
+            Content::Sealed(text) => replaced(root.read(&self.path)?.map(|found| found.bytes), text.as_bytes(), is_untouched),
+        })
+    }
+
     /// Puts it in place.
     pub(crate) fn put(&self, root: &Root) -> Result<Done, InstallError> {
         match &self.content {
@@ -125,13 +143,20 @@ fn replace(root: &Root, path: &Path, after: &[u8], mode: u32, may_go: impl Fn(&[
     let place = root.resolve(path)?;
     let found = root.read_at(place.clone())?;
     let before = found.as_ref().map(|found| found.bytes.as_slice());
-    match before {
-        Some(bytes) if bytes == after => return Ok(Done::Same),
-        Some(bytes) if !may_go(bytes) => return Ok(Done::Foreign),
-        _ => {}
+    let done = replaced(before, after, may_go);
+    if matches!(done, Done::Added | Done::Renewed) {
+        root.put(&place, &Put { before, after, nature: None, mode })?;
     }
-    root.put(&place, &Put { before, after, nature: None, mode })?;
-    Ok(if before.is_some() { Done::Renewed } else { Done::Added })
+    Ok(done)
+}
+
+fn replaced(before: Option<impl AsRef<[u8]>>, after: &[u8], may_go: impl Fn(&[u8]) -> bool) -> Done {
+    match before {
+        None => Done::Added,
+        Some(bytes) if bytes.as_ref() == after => Done::Same,
+        Some(bytes) if may_go(bytes.as_ref()) => Done::Renewed,
+        Some(_) => Done::Foreign,
+    }
 }
 
 fn remove(root: &Root, path: &Path, is_ours: impl Fn(&[u8]) -> bool) -> Result<Gone, InstallError> {
@@ -203,8 +228,10 @@ mod tests {
     fn a_unit_is_renewed_until_somebody_edits_it_and_then_stays() {
         let (folder, root) = tree();
         let unit = |body: &str| Piece::sealed("/etc/systemd/system/x.service", body);
+        assert_eq!(unit("a\n").would(&root).expect("looked at"), Done::Added);
         assert_eq!(unit("a\n").put(&root).expect("put"), Done::Added);
         assert_eq!(unit("a\n").put(&root).expect("put"), Done::Same);
+        assert_eq!(unit("b\n").would(&root).expect("looked at"), Done::Renewed);
         assert_eq!(unit("b\n").put(&root).expect("put"), Done::Renewed);
         let disk = folder.path().join("etc/systemd/system/x.service");
         let edited = fs::read_to_string(&disk).expect("there") + "Nice=5\n";
@@ -246,6 +273,7 @@ mod tests {
     fn a_wish_is_a_link_and_that_of_systemctl_counts() {
         let (folder, root) = tree();
         let wish = Piece::wanted("x.service", "multi-user.target");
+        assert_eq!(wish.would(&root).expect("looked at"), Done::Added);
         assert_eq!((wish.put(&root).expect("put"), wish.put(&root).expect("put")), (Done::Added, Done::Same));
         let disk = folder.path().join("etc/systemd/system/multi-user.target.wants/x.service");
         assert_eq!(fs::read_link(&disk).expect("a link"), Path::new("/etc/systemd/system/x.service"));

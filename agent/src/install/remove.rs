@@ -1,7 +1,7 @@
 //! `chandler uninstall`: what `install` put there is taken out, as far as it is still what `install` wrote; what anybody may need again stays, unless `--purge` says otherwise.
 
 use std::fs;
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use mirror::config;
@@ -10,25 +10,26 @@ use super::pieces::{self, Content, Gone, Piece};
 use super::systemd::Systemd;
 use super::units::{CACHE, CERTS, CONFIG, SERVICE, SOCKET, STATE, USER};
 use super::{
-    InstallError, PACKAGED, PROGRAM, Telling, agent_pieces, agent_template, agent_units, program_piece, sysusers_piece, tree, unit,
+    InstallError, Installed, PACKAGED, PROGRAM, Telling, agent_pieces, agent_template, agent_units, program_piece, sysusers_piece, tree,
+    unit,
 };
 use crate::cli::install::{Uninstall, UninstallWhatArgs};
 use crate::host::{HostError, Root};
 use crate::machine::undo_engines;
-use crate::report::Said;
+use crate::terminal;
 
 /// Takes it out, and says line by line what was done.
-pub(crate) fn uninstall(what: &Uninstall) -> Result<Said, InstallError> {
+pub(crate) fn uninstall(what: &Uninstall) -> Result<Installed, InstallError> {
     match what {
         Uninstall::Agent(args) => agent(args),
         Uninstall::Mirror(args) => mirror(args),
     }
 }
 
-fn mirror(args: &UninstallWhatArgs) -> Result<Said, InstallError> {
+fn mirror(args: &UninstallWhatArgs) -> Result<Installed, InstallError> {
     let root = tree(&args.tree)?;
     sure(args)?;
-    let mut said = Telling::new(&root);
+    let mut said = Telling::new(&root, &args.tree, false);
     let systemd = Systemd::of(&root);
     if let Some(systemd) = systemd {
         // The socket first: it would start the service again.
@@ -63,10 +64,10 @@ fn mirror(args: &UninstallWhatArgs) -> Result<Said, InstallError> {
     Ok(said.end("the mirror is not installed"))
 }
 
-fn agent(args: &UninstallWhatArgs) -> Result<Said, InstallError> {
+fn agent(args: &UninstallWhatArgs) -> Result<Installed, InstallError> {
     let root = tree(&args.tree)?;
     sure(args)?;
-    let mut said = Telling::new(&root);
+    let mut said = Telling::new(&root, &args.tree, false);
     // First: what is removed afterwards would have kept them there, and with `--purge` the record of what they were.
     for line in undo_engines(&root).map_err(|error| InstallError::Engines(Box::new(error)))?.lines() {
         said.line(line);
@@ -94,14 +95,11 @@ fn sure(args: &UninstallWhatArgs) -> Result<(), InstallError> {
     if !args.purge || args.yes {
         return Ok(());
     }
-    if !io::stdin().is_terminal() {
+    if !terminal::can_ask() {
         return Err(InstallError::Sure);
     }
-    // With standard error closed nobody sees it, and nobody says yes.
-    let _ = write!(io::stderr().lock(), "--purge removes keys, certificates, cached images and configuration for good. Go on? [y/N] ");
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(InstallError::No) }
+    let is_sure = terminal::says_yes("--purge removes keys, certificates, cached images and configuration for good. Go on?");
+    if is_sure { Ok(()) } else { Err(InstallError::No) }
 }
 
 impl Telling {

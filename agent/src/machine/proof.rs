@@ -12,6 +12,7 @@ use crate::engines::canary::{Nonce, Testimony, Verdict, Witness, WitnessError, j
 use crate::engines::program::Proof as Tried;
 use crate::engines::{Engine, MirrorUrl, Wish, buildkit, containerd, docker, podman};
 use crate::report::plain;
+use crate::terminal::Progress;
 
 /// Why nothing is proved or disproved.
 #[derive(Debug, thiserror::Error)]
@@ -58,10 +59,11 @@ impl Proof {
 }
 
 /// One after another, each engine of these that can be tried.
-pub(super) async fn of(machine: &Machine, engines: &[Engine], wish: &Wish) -> Result<Vec<Proof>, ProofError> {
+pub(super) async fn of(machine: &Machine, engines: &[Engine], wish: &Wish, progress: &mut Progress) -> Result<Vec<Proof>, ProofError> {
     let witness = Witness::new(wish)?;
     let mut proofs = Vec::new();
     for engine in engines {
+        progress.say(&format!("{engine} pulls an image that only the mirror can make (at most {} s)", PATIENCE.as_secs()));
         let whose = || engine.to_string();
         match engine {
             Engine::Docker => {
