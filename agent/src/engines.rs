@@ -16,8 +16,9 @@ pub mod podman;
 pub mod process;
 pub mod program;
 pub mod secrets;
+pub mod system_store;
 pub mod wish;
 
 pub use self::mirror_url::{MirrorUrl, MirrorUrlError};
-pub use self::plan::{Change, Daemon, Finding, Plan, Reload, Step, Weight};
+pub use self::plan::{Change, Daemon, Finding, Plan, Rebuild, Reload, Step, Weight};
 pub use self::wish::{Engine, Others, Wish};

@@ -29,7 +29,7 @@ use self::way_out::WayOut;
 use crate::apply::{ApplyError, Executor};
 use crate::cli::machine::{ApplyArgs, EngineChoice, MachineArgs, PlanArgs, Task, UndoArgs, VerifyArgs, WishArgs};
 use crate::engines::canary::Nonce;
-use crate::engines::{Engine, Finding, Others, Wish};
+use crate::engines::{Engine, Finding, Others, Step, Wish};
 use crate::host::{HostError, Root};
 use crate::reach;
 use crate::record::{Held, Record, RecordError};
@@ -109,10 +109,10 @@ pub(crate) fn run(task: &Task) -> Result<Answer, MachineFailure> {
 
 /// `chandler plan`.
 fn plan(args: &PlanArgs) -> Result<Answer, MachineFailure> {
-    let site = Site::find(&args.machine)?;
+    let site = Site::find(&args.machine, &args.wish)?;
     let (_, draft) = site.draft(&site.wish(&args.wish)?)?;
     let answer = answer::of_plan(&draft.whole(), args.machine.json, args.check);
-    Ok(if draft.is_empty() && !draft.blocked() { answer.noting(UP_TO_DATE) } else { answer })
+    Ok(if draft.is_empty() && !draft.blocked() { answer.noting(up_to_date(&args.wish)) } else { answer })
 }
 
 /// `chandler apply`.
@@ -120,13 +120,13 @@ fn apply(args: &ApplyArgs) -> Result<Answer, MachineFailure> {
     if args.plan.check {
         return plan(&args.plan);
     }
-    let site = Site::find(&args.plan.machine)?;
+    let site = Site::find(&args.plan.machine, &args.plan.wish)?;
     let wish = site.wish(&args.plan.wish)?;
     let mut record = Held::open(&site.root, &site.state)?;
     let machine = site.look(&wish)?;
     let mut draft = draft::draft(&machine, &site.engines(&machine)?, &wish, &record)?;
     if args.no_reload {
-        draft.plan.steps.retain(|step| step.change().is_some());
+        draft.plan.steps.retain(|step| !matches!(step, Step::Reload(_)));
     }
     let whole = draft.whole();
     if !draft.is_empty() {
@@ -141,7 +141,7 @@ fn apply(args: &ApplyArgs) -> Result<Answer, MachineFailure> {
         let seen = site.runtime.block_on(reach::look(&wish, &nonce()));
         answer.said.notes.extend(seen.iter().filter_map(reach::Seen::trouble).map(|(what, mend)| plain(&format!("{what}; {mend}"))));
     }
-    Ok(if draft.is_empty() && !draft.blocked() { answer.noting(UP_TO_DATE) } else { answer })
+    Ok(if draft.is_empty() && !draft.blocked() { answer.noting(up_to_date(&args.plan.wish)) } else { answer })
 }
 
 /// `chandler undo`.
@@ -166,7 +166,7 @@ fn undo(args: &UndoArgs) -> Result<Answer, MachineFailure> {
 
 /// `chandler verify`.
 fn verify(args: &VerifyArgs) -> Result<Answer, MachineFailure> {
-    let site = Site::find(&args.machine)?;
+    let site = Site::find(&args.machine, &args.wish)?;
     let wish = site.wish(&args.wish)?;
     let machine = site.look(&wish)?;
     let engines = site.engines(&machine)?;
@@ -182,7 +182,7 @@ fn verify(args: &VerifyArgs) -> Result<Answer, MachineFailure> {
 
 /// `chandler doctor`. What would end another command is a finding here.
 fn doctor(args: &VerifyArgs) -> Result<Answer, MachineFailure> {
-    let site = Site::find(&args.machine)?;
+    let site = Site::find(&args.machine, &args.wish)?;
     let (wish, untrusted) = match site.wish(&args.wish) {
         Err(MachineFailure::Settings(SettingsError::Trust(error))) => (site.settings.wish_without_ca(&args.wish)?, Some(error)),
         wish => (wish?, None),
@@ -194,6 +194,15 @@ fn doctor(args: &VerifyArgs) -> Result<Answer, MachineFailure> {
     let examination = Examination { draft, proofs, seen, untrusted };
     let answer = Answer::of(args.machine.json, || examination.text(), || examination.json());
     Ok(if examination.is_well() { answer } else { answer.failing(proof::failure(&examination.proofs)) })
+}
+
+/// Where nothing is to be done.
+fn up_to_date(flags: &WishArgs) -> &'static str {
+    if flags.trust_alone {
+        "this system trusts the CA already"
+    } else {
+        "everything is as it should be already; `chandler verify` proves it by a pull"
+    }
 }
 
 /// For a look at canaries that leads to no pull.
@@ -231,27 +240,35 @@ struct Site {
     runtime: Runtime,
     settings: Read,
     state: PathBuf,
+    /// The system's store is to have the CA.
+    system: bool,
 }
 
 impl Site {
-    fn find(args: &MachineArgs) -> Result<Self, MachineFailure> {
+    fn find(args: &MachineArgs, flags: &WishArgs) -> Result<Self, MachineFailure> {
         let root = look::root(&args.root)?;
         let settings = Settings::read(args.config.as_deref(), &root)?;
         let choice = settings.engines(args.engine.as_ref())?;
         let state = look::state(&look::asker(&root));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(MachineFailure::Runtime)?;
-        Ok(Self { choice, root, runtime, settings, state })
+        let system = settings.system_trust(flags) || matches!(&choice, EngineChoice::Only(engines) if engines.contains(&Engine::System));
+        Ok(Self { choice, root, runtime, settings, state, system })
     }
 
     fn look(&self, wish: &Wish) -> Result<Machine, MachineFailure> {
-        let supposed = if let EngineChoice::Only(engines) = &self.choice { engines.as_slice() } else { &[] };
-        Ok(self.runtime.block_on(Machine::look(&self.root, &look::asker(&self.root), wish, supposed))?)
+        let named = if let EngineChoice::Only(engines) = &self.choice { engines.as_slice() } else { &[] };
+        let supposed: Vec<Engine> = named.iter().copied().chain(self.system.then_some(Engine::System)).collect();
+        Ok(self.runtime.block_on(Machine::look(&self.root, &look::asker(&self.root), wish, &supposed))?)
     }
 
-    /// Those that are there, and meant.
+    /// Those that are there, and meant; before them the system's store, where it is.
     fn engines(&self, machine: &Machine) -> Result<Vec<Engine>, MachineFailure> {
         let engines: Vec<Engine> = machine.engines().into_iter().filter(|engine| self.choice.takes(*engine)).collect();
-        if engines.is_empty() { Err(MachineFailure::NoEngine) } else { Ok(engines) }
+        let is_alone = matches!(&self.choice, EngineChoice::Only(named) if *named == [Engine::System]);
+        if engines.is_empty() && !is_alone {
+            return Err(MachineFailure::NoEngine);
+        }
+        Ok(self.system.then_some(Engine::System).into_iter().chain(engines).collect())
     }
 
     /// What is wanted. A CA that was put on this machine before is not asked for again.
@@ -290,7 +307,6 @@ fn agree(plan: &str, yes: bool) -> Result<(), MachineFailure> {
 
 /// How certificates are known in PEM.
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
-const UP_TO_DATE: &str = "everything is as it should be already; `chandler verify` proves it by a pull";
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@
 //! engines: [docker, podman]          # default: those that are found
 //! registries: [ghcr.io]              # beside Docker Hub
 //! others: prepend                    # or replace
+//! system_trust: true                 # the CA also goes into the system's store
 //! ```
 
 use std::io;
@@ -33,6 +34,7 @@ pub(crate) struct Settings {
     engines: Vec<String>,
     registries: Vec<String>,
     others: Option<String>,
+    system_trust: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -49,6 +51,8 @@ pub(crate) enum SettingsError {
     Client(#[from] PairError),
     #[error(transparent)]
     Host(#[from] HostError),
+    #[error("no CA is named")]
+    NoCa,
     #[error("no mirror is named")]
     NoMirror,
     #[error("cannot read {}", path.display())]
@@ -75,10 +79,13 @@ impl SettingsError {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::NoCa => Some(
+                "--ca FILE, or --mirror https://mirror.example:443 --ca sha256:… with the fingerprint that `chandler ca export` prints beside the mirror",
+            ),
             Self::NoMirror => {
                 Some("--mirror https://mirror.example:443, or `mirrors: [https://mirror.example:443]` in /etc/chandler/agent.yaml")
             }
-            Self::Wrong { .. } => Some("it knows mirrors, ca, client, engines, registries and others"),
+            Self::Wrong { .. } => Some("it knows mirrors, ca, client, engines, registries, others and system_trust"),
             Self::Trust(error) => error.hint(),
             Self::Host(error) => error.hint(),
             _ => None,
@@ -90,7 +97,13 @@ impl SettingsError {
         match self {
             Self::Host(_) => false,
             Self::Trust(error) => error.is_usage(),
-            Self::Client(_) | Self::NoMirror | Self::Read { .. } | Self::Registry(_) | Self::Value { .. } | Self::Wrong { .. } => true,
+            Self::Client(_)
+            | Self::NoCa
+            | Self::NoMirror
+            | Self::Read { .. }
+            | Self::Registry(_)
+            | Self::Value { .. }
+            | Self::Wrong { .. } => true,
         }
     }
 }
@@ -138,7 +151,12 @@ impl Read {
     pub(crate) fn wish(&self, flags: &WishArgs, known: &[&str]) -> Result<Wish, SettingsError> {
         let wish = self.wish_without_ca(flags)?;
         let anchors = self.ca(flags)?.map(|choice| trust::anchors(&choice, &wish.mirrors, known)).transpose()?;
-        Ok(Wish { anchors, ..wish })
+        if flags.trust_alone && anchors.is_none() { Err(SettingsError::NoCa) } else { Ok(Wish { anchors, ..wish }) }
+    }
+
+    /// Whether the system is to trust the CA, too.
+    pub(crate) fn system_trust(&self, flags: &WishArgs) -> bool {
+        flags.system_trust || self.settings.system_trust
     }
 
     /// The same, by the system's roots alone.
@@ -162,7 +180,7 @@ impl Read {
         }
         let mut known = std::collections::HashSet::new();
         mirrors.retain(|mirror| known.insert(mirror.clone()));
-        if mirrors.is_empty() { Err(SettingsError::NoMirror) } else { Ok(mirrors) }
+        if mirrors.is_empty() && !flags.trust_alone { Err(SettingsError::NoMirror) } else { Ok(mirrors) }
     }
 
     fn ca(&self, flags: &WishArgs) -> Result<Option<CaChoice>, SettingsError> {
@@ -333,7 +351,7 @@ mod tests {
             @r#"
         no mirror is named
         no mirror is named
-        agent.yaml is not understood: unknown field `mirror`, expected one of `mirrors`, `ca`, `client`, `engines`, `registries`, `others` at line 1 column 2
+        agent.yaml is not understood: unknown field `mirror`, expected one of `mirrors`, `ca`, `client`, `engines`, `registries`, `others`, `system_trust` at line 1 column 2
         agent.yaml: mirrors: `mirror:5000` lacks its scheme: write http://HOST:PORT or https://HOST[:PORT]
         agent.yaml: others: `keep` is neither prepend nor replace
         `ghcr.io/x` is no registry: write a host, and its port where it has one, such as ghcr.io or registry.corp:5000

@@ -45,6 +45,7 @@ mod sick_store;
 mod silent_hub;
 mod sparing;
 mod start;
+mod system_trust;
 mod tags;
 mod tokens;
 mod unknown_size;

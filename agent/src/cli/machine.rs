@@ -67,6 +67,12 @@ pub(crate) struct WishArgs {
     /// What becomes of mirrors that are configured already [default: prepend, ours before them]
     #[arg(long, value_name = "prepend|replace")]
     pub(crate) mirrors: Option<OthersWord>,
+    /// Have the whole system trust the mirror's CA (--ca), not the engines alone: curl, git and what else reads the system's store
+    #[arg(long)]
+    pub(crate) system_trust: bool,
+    /// Only that: no mirror need be named
+    #[arg(skip)]
+    pub(crate) trust_alone: bool,
 }
 
 /// `chandler plan`.
@@ -177,7 +183,7 @@ impl FromStr for EngineChoice {
             return Ok(Self::Found);
         }
         let one = |word: &str| {
-            let found = Engine::ALL.into_iter().find(|engine| engine.word() == word.trim());
+            let found = Engine::RECORDED.into_iter().find(|engine| engine.word() == word.trim());
             found.ok_or_else(|| {
                 format!("`{word}` is no engine: write auto, or of docker, podman, containerd and buildkit those that are meant")
             })

@@ -68,6 +68,9 @@ pub(crate) const TEMPLATE: &str = "\
 ## By what they are known over HTTPS: a PEM file, or the fingerprint that `chandler ca export` prints beside the mirror. Without it, by the system's own roots.
 #ca: sha256:<64 hexadecimal digits>
 
+## The whole system is to trust this CA, not the engines alone: curl, git and what else reads the system's store.
+#system_trust: true
+
 ## A client's certificate, for a mirror that asks for one.
 #client: {certificate: /etc/chandler/client.cert, key: /etc/chandler/client.key}
 

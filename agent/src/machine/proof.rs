@@ -75,6 +75,7 @@ pub(super) async fn of(machine: &Machine, engines: &[Engine], wish: &Wish) -> Re
                     proofs.push(Proof { outcome: heard(tried, &nonce, &witness).await, whose });
                 }
             }
+            Engine::System => {}
             Engine::BuildKit => {
                 for daemon in &machine.buildkit.daemons {
                     proofs.push(Proof { outcome: of_buildkit(daemon, &witness).await?, whose: whose() });
