@@ -4,6 +4,7 @@
 //! executor in [`crate::apply`] does it. `shown` is how all of it is told, `proof` is a pull that only the mirror can answer.
 
 mod answer;
+mod chain;
 mod daemons;
 mod doctor;
 mod draft;
@@ -29,8 +30,9 @@ use self::way_out::WayOut;
 use crate::apply::{ApplyError, Executor};
 use crate::cli::machine::{ApplyArgs, EngineChoice, MachineArgs, PlanArgs, Task, UndoArgs, VerifyArgs, WishArgs};
 use crate::engines::canary::Nonce;
-use crate::engines::{Engine, Finding, Others, Step, Wish};
+use crate::engines::{Engine, Finding, MirrorUrl, Others, Step, Wish};
 use crate::host::{HostError, Root};
+use crate::local::LocalMirror;
 use crate::reach;
 use crate::record::{Held, Record, RecordError};
 use crate::report::plain;
@@ -63,6 +65,8 @@ pub(crate) enum MachineFailure {
     Settings(#[from] SettingsError),
     #[error("the mirror is not used")]
     Disproved,
+    #[error("the mirror on this machine is used, and does not reach the site's")]
+    Unchained,
     #[error("it is not proved that the mirror is used")]
     Unproved,
     #[error("the mirror is used, and something is not right")]
@@ -86,6 +90,7 @@ impl MachineFailure {
             Self::Partly => Some("the lines that say `failed` tell why; run it again when that is mended"),
             Self::Record(error) => error.hint(),
             Self::Settings(error) => error.hint(),
+            Self::Unchained => Some("it serves what it has, and engines get the rest from the Hub, but for private images"),
             _ => None,
         }
     }
@@ -174,7 +179,7 @@ fn verify(args: &VerifyArgs) -> Result<Answer, MachineFailure> {
     if proof::hold(&proofs) {
         return Ok(Answer::of(args.machine.json, || proof::text(&proofs), || proof::json(&proofs)));
     }
-    let seen = site.runtime.block_on(reach::look(&wish, &nonce()));
+    let seen = site.seen(&wish);
     let troubles: Vec<Finding> = seen.iter().filter_map(doctor::trouble).collect();
     let text = || proof::text(&proofs) + &shown::findings(&troubles);
     Ok(Answer::of(args.machine.json, text, || proof::json(&proofs)).failing(proof::failure(&proofs)))
@@ -187,9 +192,12 @@ fn doctor(args: &VerifyArgs) -> Result<Answer, MachineFailure> {
         Err(MachineFailure::Settings(SettingsError::Trust(error))) => (site.settings.wish_without_ca(&args.wish)?, Some(error)),
         wish => (wish?, None),
     };
-    let (machine, draft) = site.draft(&wish)?;
+    let (machine, mut draft) = site.draft(&wish)?;
+    if site.local.is_none() {
+        draft.plan.findings.extend(chain::own(&site.root, &wish.mirrors));
+    }
     let engines = site.engines(&machine)?;
-    let seen = site.runtime.block_on(reach::look(&wish, &nonce()));
+    let seen = site.seen(&wish);
     let proofs = site.proofs(&machine, &engines, &wish)?;
     let examination = Examination { draft, proofs, seen, untrusted };
     let answer = Answer::of(args.machine.json, || examination.text(), || examination.json());
@@ -228,6 +236,13 @@ pub(crate) fn undo_engines(root: &Root) -> Result<String, MachineFailure> {
     }
 }
 
+/// Whether a file of this tree's engines that is ours names a mirror.
+pub(crate) fn is_behind(root: &Root, mirror: &MirrorUrl) -> Result<bool, MachineFailure> {
+    let record = WayOut::of_tree(root).read()?;
+    let name = mirror.authority();
+    Ok(record.entries().iter().filter_map(|entry| record.ours(entry).pop()).any(|bytes| String::from_utf8_lossy(bytes).contains(&name)))
+}
+
 /// No mirror at all.
 fn nothing() -> Wish {
     Wish { mirrors: Vec::new(), anchors: None, client: None, registries: Vec::new(), others: Others::Keep }
@@ -236,6 +251,8 @@ fn nothing() -> Wish {
 /// The machine that is meant, and what its agent was told.
 struct Site {
     choice: EngineChoice,
+    /// The one on this machine, where engines are to be behind that.
+    local: Option<LocalMirror>,
     root: Root,
     runtime: Runtime,
     settings: Read,
@@ -247,12 +264,13 @@ struct Site {
 impl Site {
     fn find(args: &MachineArgs, flags: &WishArgs) -> Result<Self, MachineFailure> {
         let root = look::root(&args.root)?;
-        let settings = Settings::read(args.config.as_deref(), &root)?;
+        let mut settings = Settings::read(args.config.as_deref(), &root)?;
+        let local = settings.find_local(flags, &root)?.cloned();
         let choice = settings.engines(args.engine.as_ref())?;
         let state = look::state(&look::asker(&root));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(MachineFailure::Runtime)?;
         let system = settings.system_trust(flags) || matches!(&choice, EngineChoice::Only(engines) if engines.contains(&Engine::System));
-        Ok(Self { choice, root, runtime, settings, state, system })
+        Ok(Self { choice, local, root, runtime, settings, state, system })
     }
 
     fn look(&self, wish: &Wish) -> Result<Machine, MachineFailure> {
@@ -291,7 +309,20 @@ impl Site {
         if !self.root.is_machine() {
             return Ok(engines.iter().map(|engine| Proof::untried(*engine, "a tree is no running machine")).collect());
         }
-        Ok(self.runtime.block_on(proof::of(machine, engines, wish))?)
+        let mut proofs = self.runtime.block_on(proof::of(machine, engines, wish))?;
+        if let Some(local) = &self.local {
+            proofs.extend(self.runtime.block_on(chain::proof(local))?);
+        }
+        Ok(proofs)
+    }
+
+    /// How the mirrors look from here, and those behind the one that is on this machine.
+    fn seen(&self, wish: &Wish) -> Vec<reach::Seen> {
+        let mut seen = self.runtime.block_on(reach::look(wish, &nonce()));
+        if let Some(local) = &self.local {
+            seen.extend(self.runtime.block_on(chain::look(&self.root, local, &nonce())));
+        }
+        seen
     }
 }
 

@@ -27,6 +27,7 @@ mod https_by_acme;
 mod hub_behaves_like_docker_hub;
 mod installed;
 mod lists;
+mod local_mirror;
 mod odd_upstreams;
 mod one_download;
 mod operation;

@@ -52,6 +52,9 @@ pub(crate) struct WishArgs {
     /// A mirror's URL, scheme, host and port (repeatable, in the order in which they are asked)
     #[arg(long, value_name = "URL")]
     pub(crate) mirror: Vec<MirrorUrl>,
+    /// The mirror that runs on this machine (`chandler install mirror --local`), by its own configuration
+    #[arg(long, conflicts_with_all = ["mirror", "client_cert"])]
+    pub(crate) local: bool,
     /// By what the mirror is known over HTTPS: a PEM file, or the SHA-256 of its CA, which is fetched from the mirror [default: the system's roots]
     #[arg(long, value_name = "FILE|sha256:HEX")]
     pub(crate) ca: Option<CaChoice>,
