@@ -275,6 +275,10 @@ pub(crate) fn registries(said: &[String]) -> Result<Vec<String>, SettingsError> 
 /// It becomes a folder's name.
 fn registry(text: &str) -> Result<String, SettingsError> {
     let wrong = || SettingsError::Registry(text.to_owned());
+    // A quote would be part of some engine's file.
+    if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte)) {
+        return Err(wrong());
+    }
     let host: certs::ca::Host = text.parse().map_err(|_| wrong())?;
     Ok(host.to_string())
 }
@@ -413,6 +417,7 @@ mod tests {
                 "{mirrors: [mirror:5000]}",
                 "{mirrors: [http://a], others: keep}",
                 "{mirrors: [http://a], registries: [ghcr.io/x]}",
+                "{mirrors: [http://a], registries: ['m\".evil']}",
                 "{mirrors: [http://a], ca: sha256:12}",
                 "{mirrors: [http://a], ca: sha256:0000000000000000000000000000000000000000000000000000000000000000}",
                 "mirrors: http://a",
@@ -426,6 +431,7 @@ mod tests {
         agent.yaml: mirrors: `mirror:5000` lacks its scheme: write http://HOST:PORT or https://HOST[:PORT]
         agent.yaml: others: `keep` is neither prepend nor replace
         `ghcr.io/x` is no registry: write a host, and its port where it has one, such as ghcr.io or registry.corp:5000
+        `m".evil` is no registry: write a host, and its port where it has one, such as ghcr.io or registry.corp:5000
         agent.yaml: ca: no fingerprint: write sha256: and 64 hexadecimal digits, as `chandler ca export` prints it
         a CA by its fingerprint is fetched from a mirror over HTTPS, and none is named by https://
         agent.yaml is not understood: mirrors: invalid type: string "http://a", expected a sequence at line 1 column 10
