@@ -18,7 +18,8 @@ pub mod process;
 pub mod program;
 pub mod secrets;
 pub mod stand_in;
+pub mod system_store;
 
 pub use cloud_init::{ClientPair, Engine, MirrorUrl, MirrorUrlError, Others, Wish};
 
-pub use self::plan::{Change, Daemon, Finding, Plan, Reload, Step, Weight};
+pub use self::plan::{Change, Daemon, Finding, Plan, Rebuild, Reload, Step, Weight};

@@ -9,6 +9,7 @@
 mod account;
 pub(crate) mod agent_units;
 mod error;
+mod local;
 mod pieces;
 mod ports;
 mod readable;
@@ -22,20 +23,23 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use mirror::config::{self, Resolved, Sources};
+use mirror::config::{self, Config, Resolved, Sources};
 use serde_json::json;
 
 pub(crate) use self::error::InstallError;
 pub(crate) use self::remove::uninstall;
 
 use self::account::Made;
+use self::local::LocalPieces;
 use self::pieces::{Content, Done, Piece, UNITS};
 use self::systemd::Systemd;
 use self::units::{MirrorUnits, Needs, SERVICE, SOCKET, STATE, USER};
-use crate::cli::install::{Install, InstallAgentArgs, InstallMirrorArgs, TreeArgs};
+use crate::cli::install::{AgentSettingsArgs, Install, InstallAgentArgs, InstallMirrorArgs, TreeArgs};
 use crate::host::Root;
 use crate::load::LoadError;
 use crate::report::Said;
+use crate::settings;
+use crate::trust::CaChoice;
 
 /// What was done; or, by `--check`, what would have been.
 #[derive(Debug)]
@@ -60,7 +64,11 @@ fn mirror(args: &InstallMirrorArgs) -> Result<Installed, InstallError> {
     nameable([&path, &program])?;
     // Once systemd holds the sockets, it goes on.
     let socket = args.socket || pieces::is_there(&root, &unit(SOCKET))?;
-    let (resolved, read) = resolved(&root, &path, args.config.is_some())?;
+    let local = local::pieces(&root, &args.local)?;
+    let (resolved, read) = match local.as_ref().and_then(|local| local.config.as_ref()) {
+        Some(planned) => planned_for(&root, planned)?,
+        None => resolved(&root, &path, args.config.is_some())?,
+    };
     let needs = Needs::of(&resolved.config);
     nameable(&needs.writes)?;
     check(&root, &resolved, &needs, &[read, vec![path.clone()]].concat(), socket)?;
@@ -69,7 +77,9 @@ fn mirror(args: &InstallMirrorArgs) -> Result<Installed, InstallError> {
     let mut changed = said.put(&program_piece(&program)?)?;
     let account = said.user()?;
     let group = account.as_ref().filter(|_| rustix::process::geteuid().is_root()).and_then(|account| account.groups.first().copied());
-    if args.config.is_none() {
+    if let Some(local) = &local {
+        said.put_local(local)?;
+    } else if args.config.is_none() {
         let template = Content::Template { text: config::default_file(), group };
         said.configuration(&Piece { path: path.clone(), content: template })?;
     }
@@ -90,7 +100,11 @@ fn mirror(args: &InstallMirrorArgs) -> Result<Installed, InstallError> {
         changed |= said.put(&Piece::wanted(SOCKET, "sockets.target"))?;
     }
     let own: &[&str] = if socket { &[SOCKET, SERVICE] } else { &[SERVICE] };
+    changed |= local.as_ref().is_some_and(|local| local.has_moved);
     run_mirror(&mut said, args, own, changed)?;
+    if local.is_some() {
+        said.note("`chandler apply --local` puts this machine's engines behind it");
+    }
     Ok(said.end(&format!("the mirror is installed: {}", addresses(&needs))))
 }
 
@@ -141,7 +155,9 @@ fn agent(args: &InstallAgentArgs) -> Result<Installed, InstallError> {
     nameable([&path, &program])?;
     let mut said = Telling::new(&root, &args.tree, args.check);
     said.put(&program_piece(&program)?)?;
-    if args.config.is_none() && said.configuration(&agent_template(&path))? {
+    if let Some(text) = agent_settings(&args.settings)?.filter(|_| args.config.is_none()) {
+        said.agent_configuration(&agent_configuration(&text))?;
+    } else if args.config.is_none() && said.configuration(&agent_template(&path))? {
         said.note(format!("name the mirror in {} (`mirrors`), or nothing is put behind it", path.display()));
     }
     let mut changed = false;
@@ -155,6 +171,36 @@ fn agent(args: &InstallAgentArgs) -> Result<Installed, InstallError> {
         said.note("no engine was changed: `chandler plan` shows what would be, `chandler apply` does it now".to_owned());
     }
     Ok(said.end("the agent is installed: before each start of Docker, and at each boot, the engines are put behind the mirror"))
+}
+
+/// `agent.yaml`, where something was named for it: the template with that.
+fn agent_settings(args: &AgentSettingsArgs) -> Result<Option<String>, InstallError> {
+    let registries = settings::registries(&args.registry)?;
+    if !args.local && args.mirror.is_empty() && registries.is_empty() {
+        return Ok(None);
+    }
+    let quoted = |all: &[String]| format!("[{}]", all.iter().map(|one| format!("\"{one}\"")).collect::<Vec<_>>().join(", "));
+    let mirrors: Vec<String> = args.mirror.iter().map(ToString::to_string).collect();
+    let ca = match &args.ca {
+        Some(CaChoice::File(path)) => Some(format!("\"{}\"", std::path::absolute(path).unwrap_or_else(|_| path.clone()).display())),
+        Some(CaChoice::Pinned(print)) => Some(format!("sha256:{print}")),
+        None => None,
+    };
+    let said = [
+        ("mirrors", (!mirrors.is_empty()).then(|| quoted(&mirrors))),
+        ("local", args.local.then(|| "true".to_owned())),
+        ("ca", ca),
+        ("system_trust", args.system_trust.then(|| "true".to_owned())),
+        ("registries", (!registries.is_empty()).then(|| quoted(&registries))),
+    ];
+    Ok(Some(agent_units::template_with(&said)))
+}
+
+fn agent_configuration(text: &str) -> Piece {
+    Piece {
+        path: agent_units::CONFIG.into(),
+        content: Content::Configuration { text: sealed::seal(text), template: agent_units::TEMPLATE.to_owned() },
+    }
 }
 
 fn agent_template(path: &Path) -> Piece {
@@ -194,6 +240,27 @@ fn resolved(root: &Root, path: &Path, is_named: bool) -> Result<(Resolved, Vec<P
         None if is_named => return Err(read(io::ErrorKind::NotFound.into()).into()),
         None => config::default_file(),
     };
+    resolved_text(root, path, file)
+}
+
+/// What a piece that is not there yet would say. Files that it names may be missing as well.
+fn planned_for(root: &Root, piece: &Piece) -> Result<(Resolved, Vec<PathBuf>), InstallError> {
+    let Content::Configuration { text, .. } = &piece.content else { unreachable!("it is a configuration") };
+    let (mut resolved, read) = resolved_text(root, &piece.path, text.clone())?;
+    resolved.config.upstreams.iter_mut().for_each(|upstream| upstream.ca = None);
+    Ok((resolved, read))
+}
+
+/// That of the mirror on this machine, if it has one.
+pub(crate) fn configuration(root: &Root) -> Result<Option<Config>, InstallError> {
+    let path = Path::new(units::CONFIG);
+    if !pieces::is_there(root, path)? {
+        return Ok(None);
+    }
+    Ok(Some(resolved(root, path, true)?.0.config))
+}
+
+fn resolved_text(root: &Root, path: &Path, file: String) -> Result<(Resolved, Vec<PathBuf>), InstallError> {
     // The unit's own environment may hold a password: it is looked for by nobody here.
     let sources = Sources { accounts: false, file: Some((path.to_owned(), file)), read: read_in_tree, ..Sources::default() };
     READING.replace(Some((root.clone(), Vec::new())));
@@ -304,6 +371,17 @@ impl Telling {
         Ok(matches!(done, Done::Added | Done::Renewed))
     }
 
+    /// The agent's, with what was named for it.
+    fn agent_configuration(&mut self, piece: &Piece) -> Result<(), InstallError> {
+        let path = piece.path.display();
+        match self.does_or(|| piece.would(&self.root), || piece.put(&self.root))? {
+            Done::Added | Done::Renewed => self.line(format!("wrote {path}")),
+            Done::Same => {}
+            Done::Foreign => self.note(format!("{path} is yours, and stays: what was named here is not written into it")),
+        }
+        Ok(())
+    }
+
     /// One that is there is the operator's, of which nothing needs to be said.
     fn configuration(&mut self, piece: &Piece) -> Result<bool, InstallError> {
         let is_new = self.does_or(|| piece.would(&self.root), || piece.put(&self.root))? == Done::Added;
@@ -311,6 +389,19 @@ impl Telling {
             self.line(format!("added {}, with comments alone", piece.path.display()));
         }
         Ok(is_new)
+    }
+
+    /// The configuration after what it names. A mirror that runs reads it again, and drops no connection.
+    fn put_local(&mut self, local: &LocalPieces) -> Result<(), InstallError> {
+        let mut is_new = false;
+        for piece in local.ca.iter().chain(&local.config) {
+            is_new |= self.put(piece)?;
+        }
+        if let Some(systemd) = Systemd::of(&self.root).filter(|systemd| is_new && systemd.is_active(SERVICE)) {
+            systemd.reload(SERVICE)?;
+            self.line(format!("{SERVICE} has read it again"));
+        }
+        Ok(())
     }
 
     fn user(&mut self) -> Result<Option<account::Account>, InstallError> {

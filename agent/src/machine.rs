@@ -5,6 +5,7 @@
 //! how long engines take.
 
 mod answer;
+mod chain;
 mod daemons;
 mod doctor;
 mod draft;
@@ -34,8 +35,9 @@ use self::way_out::WayOut;
 use crate::apply::{ApplyError, Executor};
 use crate::cli::machine::{ApplyArgs, DoctorArgs, EngineChoice, MachineArgs, PlanArgs, Task, UndoArgs, WishArgs};
 use crate::engines::canary::Nonce;
-use crate::engines::{Engine, Others, Wish};
+use crate::engines::{Engine, MirrorUrl, Others, Step, Wish};
 use crate::host::{HostError, Root};
+use crate::local::LocalMirror;
 use crate::reach;
 use crate::record::{Held, Record, RecordError};
 use crate::settings::{Read, Settings, SettingsError};
@@ -72,6 +74,8 @@ pub(crate) enum MachineFailure {
     Settings(#[from] SettingsError),
     #[error("the mirror is not used")]
     Disproved,
+    #[error("the mirror on this machine is used, and does not reach the site's")]
+    Unchained,
     #[error("it is not proved that the mirror is used")]
     Unproved,
     #[error("the mirror is used, and an engine does not turn away in time from one that is of no use")]
@@ -106,6 +110,7 @@ impl MachineFailure {
             Self::Partly => Some("the lines that say `failed` tell why; run it again when that is mended"),
             Self::Record(error) => error.hint(),
             Self::Settings(error) => error.hint(),
+            Self::Unchained => Some("it serves what it has, and engines get the rest from the Hub, but for private images"),
             _ => None,
         }
     }
@@ -129,14 +134,14 @@ pub(crate) fn run(task: &Task) -> Result<Answer, MachineFailure> {
 
 /// `chandler plan`.
 fn plan(args: &PlanArgs) -> Result<Answer, MachineFailure> {
-    let site = Site::find(&args.machine)?;
+    let site = Site::find(&args.machine, &args.wish)?;
     let wish = site.wish(&args.wish)?;
     let (_, mut draft) = site.draft(&wish)?;
     if site.root.is_machine() {
         draft.plan.findings.extend(site.seen(&wish).iter().filter_map(doctor::trouble));
     }
     let answer = answer::of_plan(&draft.whole(), args.machine.json, args.check);
-    Ok(if draft.is_empty() && !draft.blocked() { answer.noting(UP_TO_DATE) } else { answer })
+    Ok(if draft.is_empty() && !draft.blocked() { answer.noting(up_to_date(&args.wish)) } else { answer })
 }
 
 /// `chandler apply`. Whether the mirror serves is said before anything is changed, and no reason not to: it may come later, and until then engines go past it.
@@ -144,13 +149,13 @@ fn apply(args: &ApplyArgs) -> Result<Answer, MachineFailure> {
     if args.plan.check {
         return plan(&args.plan);
     }
-    let site = Site::find(&args.plan.machine)?;
+    let site = Site::find(&args.plan.machine, &args.plan.wish)?;
     let wish = site.wish(&args.plan.wish)?;
     let mut record = Held::open(&site.root, &site.state)?;
     let machine = site.look(&wish)?;
     let mut draft = draft::draft(&machine, &site.engines(&machine)?, &wish, &record)?;
     if args.no_reload {
-        draft.plan.steps.retain(|step| step.change().is_some());
+        draft.plan.steps.retain(|step| !matches!(step, Step::Reload(_)));
     }
     if args.require_mirror || (site.root.is_machine() && !args.no_reload) {
         let seen = site.seen(&wish);
@@ -171,7 +176,7 @@ fn apply(args: &ApplyArgs) -> Result<Answer, MachineFailure> {
     let (done, rest, cleared) = draft.carry_out(&mut executor);
     drop(progress);
     let answer = answer::of_work(&[(&draft.plan, done), (&rest.plan, cleared)], &whole, args.plan.machine.json);
-    Ok(if draft.is_empty() && !draft.blocked() { answer.noting(UP_TO_DATE) } else { answer })
+    Ok(if draft.is_empty() && !draft.blocked() { answer.noting(up_to_date(&args.plan.wish)) } else { answer })
 }
 
 /// `chandler undo`.
@@ -196,18 +201,30 @@ fn undo(args: &UndoArgs) -> Result<Answer, MachineFailure> {
 
 /// `chandler doctor`. What would end another command is a finding here.
 fn doctor(args: &DoctorArgs) -> Result<Answer, MachineFailure> {
-    let site = Site::find(&args.machine)?;
+    let site = Site::find(&args.machine, &args.wish)?;
     let (wish, untrusted) = match site.wish(&args.wish) {
         Err(MachineFailure::Settings(SettingsError::Trust(error))) => (site.settings.wish_without_ca(&args.wish)?, Some(error)),
         wish => (wish?, None),
     };
-    let (machine, draft) = site.draft(&wish)?;
+    let (machine, mut draft) = site.draft(&wish)?;
+    if site.local.is_none() {
+        draft.plan.findings.extend(chain::own(&site.root, &wish.mirrors));
+    }
     let engines = site.engines(&machine)?;
     let seen = site.seen(&wish);
     let proofs = site.proofs(&machine, &engines, &wish, &mut Progress::new())?;
     let examination = Examination { draft, proofs, seen, untrusted };
     let answer = Answer::of(args.machine.json, || examination.text(), || examination.json());
     Ok(if examination.is_well() { answer } else { answer.failing(proof::failure(&examination.proofs)) })
+}
+
+/// Where nothing is to be done.
+fn up_to_date(flags: &WishArgs) -> &'static str {
+    if flags.trust_alone {
+        "this system trusts the CA already"
+    } else {
+        "everything is as it should be already; `chandler verify` proves it by a pull"
+    }
 }
 
 /// For a look at canaries that leads to no pull.
@@ -233,6 +250,13 @@ pub(crate) fn undo_engines(root: &Root) -> Result<String, MachineFailure> {
     }
 }
 
+/// Whether a file of this tree's engines that is ours names a mirror.
+pub(crate) fn is_behind(root: &Root, mirror: &MirrorUrl) -> Result<bool, MachineFailure> {
+    let record = WayOut::of_tree(root).read()?;
+    let name = mirror.authority();
+    Ok(record.entries().iter().filter_map(|entry| record.ours(entry).pop()).any(|bytes| String::from_utf8_lossy(bytes).contains(&name)))
+}
+
 /// No mirror at all.
 fn nothing() -> Wish {
     Wish { mirrors: Vec::new(), anchors: None, client: None, registries: Vec::new(), others: Others::Keep }
@@ -241,31 +265,42 @@ fn nothing() -> Wish {
 /// The machine that is meant, and what its agent was told.
 struct Site {
     choice: EngineChoice,
+    /// The one on this machine, where engines are to be behind that.
+    local: Option<LocalMirror>,
     root: Root,
     runtime: Runtime,
     settings: Read,
     state: PathBuf,
+    /// The system's store is to have the CA.
+    system: bool,
 }
 
 impl Site {
-    fn find(args: &MachineArgs) -> Result<Self, MachineFailure> {
+    fn find(args: &MachineArgs, flags: &WishArgs) -> Result<Self, MachineFailure> {
         let root = look::root(&args.root)?;
-        let settings = Settings::read(args.config.as_deref(), &root)?;
+        let mut settings = Settings::read(args.config.as_deref(), &root)?;
+        let local = settings.find_local(flags, &root)?.cloned();
         let choice = settings.engines(args.engine.as_ref())?;
         let state = look::state(&look::asker(&root));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(MachineFailure::Runtime)?;
-        Ok(Self { choice, root, runtime, settings, state })
+        let system = settings.system_trust(flags) || matches!(&choice, EngineChoice::Only(engines) if engines.contains(&Engine::System));
+        Ok(Self { choice, local, root, runtime, settings, state, system })
     }
 
     fn look(&self, wish: &Wish) -> Result<Machine, MachineFailure> {
-        let supposed = if let EngineChoice::Only(engines) = &self.choice { engines.as_slice() } else { &[] };
-        Ok(self.runtime.block_on(Machine::look(&self.root, &look::asker(&self.root), wish, supposed))?)
+        let named = if let EngineChoice::Only(engines) = &self.choice { engines.as_slice() } else { &[] };
+        let supposed: Vec<Engine> = named.iter().copied().chain(self.system.then_some(Engine::System)).collect();
+        Ok(self.runtime.block_on(Machine::look(&self.root, &look::asker(&self.root), wish, &supposed))?)
     }
 
-    /// Those that are there, and meant.
+    /// Those that are there, and meant; before them the system's store, where it is.
     fn engines(&self, machine: &Machine) -> Result<Vec<Engine>, MachineFailure> {
         let engines: Vec<Engine> = machine.engines().into_iter().filter(|engine| self.choice.takes(*engine)).collect();
-        if engines.is_empty() { Err(MachineFailure::NoEngine) } else { Ok(engines) }
+        let is_alone = matches!(&self.choice, EngineChoice::Only(named) if *named == [Engine::System]);
+        if engines.is_empty() && !is_alone {
+            return Err(MachineFailure::NoEngine);
+        }
+        Ok(self.system.then_some(Engine::System).into_iter().chain(engines).collect())
     }
 
     /// What is wanted. A CA that was put on this machine before is not asked for again.
@@ -288,14 +323,22 @@ impl Site {
         if !self.root.is_machine() {
             return Ok(engines.iter().map(|engine| Proof::untried(*engine, "a tree is no running machine")).collect());
         }
-        Ok(self.runtime.block_on(proof::of(machine, engines, wish, progress))?)
+        let mut proofs = self.runtime.block_on(proof::of(machine, engines, wish, progress))?;
+        if let Some(local) = &self.local {
+            proofs.extend(self.runtime.block_on(chain::proof(local))?);
+        }
+        Ok(proofs)
     }
 
-    /// How the mirrors look from this machine: engines would say nothing of it.
+    /// How the mirrors look from here, and those behind the one that is on this machine: engines would say nothing of it.
     fn seen(&self, wish: &Wish) -> Vec<reach::Seen> {
         let mut progress = Progress::new();
         progress.say("looks whether the mirror serves this machine");
-        self.runtime.block_on(reach::look(wish, &nonce()))
+        let mut seen = self.runtime.block_on(reach::look(wish, &nonce()));
+        if let Some(local) = &self.local {
+            seen.extend(self.runtime.block_on(chain::look(&self.root, local, &nonce())));
+        }
+        seen
     }
 }
 
@@ -307,7 +350,6 @@ fn agree(plan: &str, yes: bool) -> Result<(), MachineFailure> {
 
 /// How certificates are known in PEM.
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
-const UP_TO_DATE: &str = "everything is as it should be already; `chandler verify` proves it by a pull";
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ mod diagnosed;
 mod exported;
 mod fall_over;
 mod foreign;
+mod local;
 mod put_behind;
 mod secure;
 mod spellings;

@@ -53,6 +53,9 @@ pub(crate) struct WishArgs {
     /// A mirror's URL, scheme, host and port (repeatable, in the order in which they are asked)
     #[arg(long, value_name = "URL")]
     pub(crate) mirror: Vec<MirrorUrl>,
+    /// The mirror that runs on this machine (`chandler install mirror --local`), by its own configuration
+    #[arg(long, conflicts_with_all = ["mirror", "client_cert"])]
+    pub(crate) local: bool,
     /// By what the mirror is known over HTTPS: a PEM file, or the SHA-256 of its CA, which is fetched from the mirror [default: the system's roots]
     #[arg(long, value_name = "FILE|sha256:HEX")]
     pub(crate) ca: Option<CaChoice>,
@@ -68,6 +71,12 @@ pub(crate) struct WishArgs {
     /// What becomes of mirrors that are configured already [default: prepend, ours before them]
     #[arg(long, value_name = "prepend|replace")]
     pub(crate) mirrors: Option<OthersWord>,
+    /// Have the whole system trust the mirror's CA (--ca), not the engines alone: curl, git and what else reads the system's store
+    #[arg(long)]
+    pub(crate) system_trust: bool,
+    /// Only that: no mirror need be named
+    #[arg(skip)]
+    pub(crate) trust_alone: bool,
 }
 
 /// `chandler plan`.
@@ -196,7 +205,7 @@ impl FromStr for EngineChoice {
             return Ok(Self::Found);
         }
         let one = |word: &str| {
-            let found = Engine::ALL.into_iter().find(|engine| engine.word() == word.trim());
+            let found = Engine::RECORDED.into_iter().find(|engine| engine.word() == word.trim());
             found.ok_or_else(|| {
                 format!("`{word}` is no engine: write auto, or of docker, podman, containerd and buildkit those that are meant")
             })

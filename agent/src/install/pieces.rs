@@ -22,6 +22,8 @@ pub(crate) struct Piece {
 pub(crate) enum Content {
     /// Where nothing is. Afterwards it is the operator's; this group may read it, and others not.
     Template { text: String, group: Option<u32> },
+    /// Sealed, and in the place of a template that nobody wrote anything into.
+    Configuration { text: String, template: String },
     /// As `systemctl enable` makes it.
     Link(PathBuf),
     /// Whatever was there before.
@@ -79,6 +81,10 @@ impl Piece {
                 None => Done::Added,
             },
             Content::Program(bytes) => replaced(root.read(&self.path)?.map(|found| found.bytes), bytes, |_| true),
+            Content::Configuration { text, template } => {
+                let may_go = |bytes: &[u8]| is_untouched(bytes) || bytes == template.as_bytes();
+                replaced(root.read(&self.path)?.map(|found| found.bytes), text.as_bytes(), may_go)
+            }
             Content::Sealed(text) => replaced(root.read(&self.path)?.map(|found| found.bytes), text.as_bytes(), is_untouched),
         })
     }
@@ -86,6 +92,9 @@ impl Piece {
     /// Puts it in place.
     pub(crate) fn put(&self, root: &Root) -> Result<Done, InstallError> {
         match &self.content {
+            Content::Configuration { text, template } => {
+                replace(root, &self.path, text.as_bytes(), 0o644, |bytes| is_untouched(bytes) || bytes == template.as_bytes())
+            }
             Content::Link(target) => link(root, &self.path, target),
             Content::Template { text, group } => {
                 let place = root.resolve(&self.path)?;
@@ -107,7 +116,7 @@ impl Piece {
             Content::Link(target) => unlink(root, &self.path, target),
             Content::Template { text, .. } => remove(root, &self.path, |bytes| bytes == text.as_bytes()),
             Content::Program(ours) => remove(root, &self.path, |bytes| bytes == ours),
-            Content::Sealed(_) => remove(root, &self.path, is_untouched),
+            Content::Configuration { .. } | Content::Sealed(_) => remove(root, &self.path, is_untouched),
         }
     }
 }
@@ -115,6 +124,7 @@ impl Piece {
 impl std::fmt::Debug for Content {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Configuration { .. } => "Configuration",
             Self::Link(_) => "Link",
             Self::Program(_) => "Program",
             Self::Sealed(_) => "Sealed",

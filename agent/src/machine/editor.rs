@@ -9,7 +9,7 @@ use crate::engines::contents::Contents;
 use crate::engines::docker::facts::Api;
 use crate::engines::docker::plan::reload_for;
 use crate::engines::files::Files;
-use crate::engines::{Engine, Finding, Reload, Weight, containerd, docker, podman};
+use crate::engines::{Engine, Finding, Rebuild, Reload, Weight, containerd, docker, podman, system_store};
 
 impl Editor for Machine {
     fn without_ours(&self, edit: &Edit<'_>) -> Result<Option<Vec<u8>>, String> {
@@ -68,7 +68,7 @@ impl Editor for Machine {
     fn restart(&self, engine: Engine, path: &Path) -> Option<Finding> {
         let (what, mend) = match engine {
             Engine::Docker => dockerds_restart(self.dockerd(engine, path)?)?,
-            Engine::Podman => return None, // What runs on is told.
+            Engine::Podman | Engine::System => return None, // What runs on is told; what runs the tool makes.
             Engine::Containerd => {
                 let one = self.containerd.distributions.iter().find(|one| one.runs && one.file() == path)?;
                 let what =
@@ -84,6 +84,10 @@ impl Editor for Machine {
         Some(Finding { engine: Some(engine), weight: Weight::Restart, what, mend })
     }
 
+    fn rebuild(&self, engine: Engine, has_changed: bool, ours: &[&[u8]]) -> Option<Rebuild> {
+        if engine == Engine::System { system_store::rebuilt_without(&self.system, has_changed, ours) } else { None }
+    }
+
     /// Of `hosts.toml`, Docker Hub's: in others' folders it says how a registry itself is reached.
     fn files(&self, engine: Engine) -> Vec<(PathBuf, Vec<u8>)> {
         match engine {
@@ -95,6 +99,7 @@ impl Editor for Machine {
                 let paths = hosts.chain(self.containerd.distributions.iter().map(containerd::kubernetes::Distribution::file));
                 held(&self.containerd.files, paths)
             }
+            Engine::System => Vec::new(),
             Engine::BuildKit => held(&self.buildkit.files, self.buildkit.daemons.iter().map(|daemon| daemon.config.clone())),
         }
     }

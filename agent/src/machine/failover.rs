@@ -83,6 +83,7 @@ impl Trials<'_> {
                         trials.push(self.buildkit(daemon).await?);
                     }
                 }
+                Engine::System => {}
             }
         }
         Ok(trials)

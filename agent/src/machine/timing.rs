@@ -70,6 +70,7 @@ pub(super) async fn of(machine: &Machine, engines: &[Engine], image: &Image, pro
             }),
             Engine::Containerd => all.extend(of_containerd(&machine.containerd, image).await),
             Engine::BuildKit => all.push(Timing::not(whose, "it keeps no images, but a cache of parts, which is left as it is")),
+            Engine::System => {}
         }
     }
     all

@@ -25,7 +25,7 @@ struct Verification {
 
 /// Does it.
 pub(super) fn verify(args: &VerifyArgs) -> Result<Answer, MachineFailure> {
-    let site = Site::find(&args.machine)?;
+    let site = Site::find(&args.machine, &args.wish)?;
     let wish = site.wish(&args.wish)?;
     if let Some(image) = &args.time
         && image.registry != "docker.io"

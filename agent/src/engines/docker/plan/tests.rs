@@ -292,6 +292,7 @@ fn file(path: &str, line: usize) -> Place {
 fn carry_out(facts: &mut Facts, wish: &Wish) {
     for step in &plan(facts, wish, &[]).steps {
         match step {
+            Step::Rebuild(_) => panic!("Docker has no such step"),
             Step::Reload(reload) => {
                 let report = &mut answer(facts).report;
                 report.mirrors.clone_from(&reload.mirrors);
@@ -323,6 +324,7 @@ fn shown(plan: &Plan) -> String {
     }
     for step in &plan.steps {
         match step {
+            Step::Rebuild(_) => panic!("Docker has no such step"),
             Step::Reload(reload) => _ = writeln!(out, "reload {}: {:?} {:?}", reload.daemon.pid, reload.mirrors, reload.insecure),
             Step::Write(Change { path, after: None, .. }) => _ = writeln!(out, "remove {}", path.display()),
             Step::Write(Change { path, after: Some(after), mode, secret, .. }) => {
