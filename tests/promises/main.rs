@@ -48,4 +48,5 @@ mod start;
 mod tags;
 mod tokens;
 mod unknown_size;
+mod vm_service;
 mod withheld_tail;
