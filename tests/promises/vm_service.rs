@@ -6,9 +6,13 @@ mod arrives;
 mod real_files;
 mod service;
 
+use std::fs;
+use std::process::Command;
+
 use cloud_init::vm_service::customizations::{install, remove};
 use cloud_init::vm_service::{Block, template};
 use cloud_init::{CloudConfig, DockerKeys, Means, Provision};
+use tests::tools;
 
 use service::Container;
 
@@ -76,6 +80,17 @@ fn a_service_that_cannot_write_the_template_starts_without_it() {
         assert_eq!(run.user_data, service::OWN, "{}", run.shell);
         assert!(run.said.contains("the template could not be written"), "{}: {}", run.shell, run.said);
     }
+}
+
+#[test]
+fn cloud_init_finds_nothing_wrong_in_what_the_service_makes() {
+    let Some(cloud_init) = tools::require("cloud-init") else { return };
+    let Some(container) = Container::start() else { return };
+    let made = container.folder().join("user-data");
+    fs::write(&made, &container.run(&install(None, &block()).expect("a file of ours"), &[])[0].user_data)
+        .expect("a file of ours can be written");
+    let said = service::success(Command::new(cloud_init).args(["schema", "--config-file"]).arg(&made));
+    assert!(said.contains("Valid cloud-config"), "{said}");
 }
 
 /// As `chandler cloud-init vm-service` makes it for one mirror.

@@ -4,7 +4,7 @@ use std::fs;
 
 use cloud_init::vm_service::customizations::install;
 use cloud_init::vm_service::{Block, template};
-use cloud_init::{CloudConfig, Command, Content, PlacedFile};
+use cloud_init::{CloudConfig, Command, Content, DockerKeys, PlacedFile, first_boot};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -23,23 +23,25 @@ fn whatever_a_machine_is_given_arrives_as_it_is() {
         return;
     }
     let mut runner = TestRunner::default();
-    let configs: Vec<CloudConfig> = (0..CASES).map(|_| configs().new_tree(&mut runner).expect("a value").current()).collect();
-    for (number, config) in configs.iter().enumerate() {
+    let cases: Vec<(CloudConfig, DockerKeys)> = (0..CASES).map(|_| cases().new_tree(&mut runner).expect("a value").current()).collect();
+    for (number, (config, _)) in cases.iter().enumerate() {
         let block = Block::new(template::template(config), &[]).unwrap_or_else(|faults| panic!("{faults:?}: {config:?}"));
         let text = install(None, &block).unwrap_or_else(|refusal| panic!("{refusal}: {config:?}"));
         fs::write(container.folder().join(format!("{number}.customizations")), text).expect("a file of ours can be written");
     }
     for shell in SHELLS {
         success(&mut container.inside(SOURCE_ALL, &[shell]));
-        for (number, config) in configs.iter().enumerate() {
+        for (number, (config, _)) in cases.iter().enumerate() {
             let written = fs::read_to_string(container.folder().join(format!("{number}.template"))).expect("each has written its template");
             assert_eq!(written, template::template(config), "{shell}");
         }
     }
     success(container.inside(FORMAT_ALL, &[]).env("PYTHONPATH", packages));
-    for (number, config) in configs.iter().enumerate() {
+    for (number, (config, keys)) in cases.iter().enumerate() {
         let text = fs::read_to_string(container.folder().join(format!("{number}.json"))).expect("each was read");
-        assert_eq!(serde_json::from_str::<Value>(&text).expect("it is JSON"), expected(config));
+        let read: Value = serde_json::from_str(&text).expect("it is JSON");
+        assert_eq!(read["config"], expected(config));
+        assert_eq!(read["keys"], json!({ "MIRRORS": keys.mirrors, "INSECURE": keys.insecure }));
     }
 }
 
@@ -60,6 +62,16 @@ fn expected(config: &CloudConfig) -> Value {
     })
 }
 
+/// The last boot command is the program that merges the keys.
+fn cases() -> impl Strategy<Value = (CloudConfig, DockerKeys)> {
+    let lists = (prop::collection::vec(texts(), 0..3), prop::collection::vec(texts(), 0..3));
+    (configs(), lists).prop_map(|(mut config, (mirrors, insecure))| {
+        let keys = DockerKeys { mirrors, insecure };
+        config.bootcmd.push(first_boot::at_boot(&keys));
+        (config, keys)
+    })
+}
+
 fn configs() -> impl Strategy<Value = CloudConfig> {
     let commands = || {
         let one = prop_oneof![texts().prop_map(Command::Shell), prop::collection::vec(texts(), 1..4).prop_map(Command::Args)];
@@ -71,7 +83,13 @@ fn configs() -> impl Strategy<Value = CloudConfig> {
         content: Content { text, secret: false },
     });
     let parts = (prop::collection::vec(file, 1..3), prop::collection::vec(texts(), 1..3), commands(), commands());
-    parts.prop_map(|(write_files, ca_certs, bootcmd, runcmd)| CloudConfig { merge: false, write_files, ca_certs, bootcmd, runcmd })
+    parts.prop_map(|(write_files, ca_certs, bootcmd, runcmd)| CloudConfig {
+        write_files,
+        ca_certs,
+        bootcmd,
+        runcmd,
+        ..CloudConfig::default()
+    })
 }
 
 /// Anything but NUL, which neither a file's name nor a shell can have.
@@ -137,9 +155,14 @@ const FORMAT_ALL: &str = r#"
 java -cp "$1/app.jar" Service circleci 'ssh-rsa 100% $K' "$1"
 cd "$1"
 exec /usr/bin/python3 -c '
-import glob, json, yaml
+import ast, glob, json, yaml
 for name in glob.glob("*.user-data"):
-    with open(name, "rb") as file, open(name.replace(".user-data", ".json"), "w") as out:
-        json.dump(yaml.safe_load(file), out)
+    with open(name, "rb") as file:
+        config = yaml.safe_load(file)
+    program = ast.parse(config["bootcmd"][-1][-1])
+    lines = [line for line in program.body if isinstance(line, ast.Assign) and line.targets[0].id in ("MIRRORS", "INSECURE")]
+    keys = {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
+    with open(name.replace(".user-data", ".json"), "w") as out:
+        json.dump({"config": config, "keys": keys}, out)
 '
 "#;
