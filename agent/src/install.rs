@@ -398,7 +398,7 @@ impl Telling {
             is_new |= self.put(piece)?;
         }
         if let Some(systemd) = Systemd::of(&self.root).filter(|systemd| is_new && systemd.is_active(SERVICE)) {
-            systemd.reload(SERVICE)?;
+            self.does(|| systemd.reload(SERVICE))?;
             self.line(format!("{SERVICE} has read it again"));
         }
         Ok(())

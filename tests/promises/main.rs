@@ -50,4 +50,5 @@ mod system_trust;
 mod tags;
 mod tokens;
 mod unknown_size;
+mod vm_service;
 mod withheld_tail;

@@ -14,6 +14,7 @@ mod client;
 mod diagnosed;
 mod exported;
 mod fall_over;
+mod first_boot;
 mod foreign;
 mod local;
 mod put_behind;
