@@ -94,6 +94,7 @@ async fn a_mirror_that_is_down_keeps_no_machine_from_starting() {
     assert_eq!(newborn.read("/run/theirs"), "done\n", "{}", boot.output);
     assert!(boot.output.contains("chandler-fetch: there is no chandler; the next boot tries again"), "{}", boot.output);
     assert!(!newborn.has("/usr/local/bin/chandler"));
+    boot.assert_clean(); // who waits for `cloud-init status --wait` has a machine
 }
 
 /// What `cloud-init schema` takes without a word of anything deprecated.

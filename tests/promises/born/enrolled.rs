@@ -49,6 +49,7 @@ async fn a_machine_whose_mirror_is_down_starts_all_the_same_and_gets_its_certifi
     let boot = newborn.boot(document.as_bytes()).await;
     assert!(boot.output.contains("chandler-enrol: no mirror gave a certificate; the next boot tries again"), "{}", boot.output);
     assert!(!newborn.has(HOSTS) && !newborn.has(&format!("{FOLDER}/chandler.cert")), "engines ask as nobody until then");
+    boot.assert_clean();
     assert!(!boot.output.contains(&token) && !boot.log.contains(&token));
 
     let another = Desk::new();
