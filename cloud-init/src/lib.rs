@@ -1,4 +1,4 @@
-//! What machines are born with, so that their engines pull through the mirror: user data, the CircleCI VM service's template, image builds, the settings of other CI systems, firewall rules.
+//! What machines are born with, so that their engines pull through the mirror: user data, the `CircleCI` VM service's template, image builds, the settings of other CI systems, firewall rules.
 //!
 //! Pure: a description of mirrors and engines in, documents out. No I/O, no clock, nothing of this machine; who wants a file read or a binary's digest taken does it before and passes the value.
 //!
@@ -8,13 +8,18 @@
 
 pub mod cloud_config;
 pub mod first_boot;
+pub mod gzip;
+pub mod kind;
 pub mod layers;
+pub mod lint;
 pub mod mirror_url;
+pub mod multipart;
 pub mod provision;
+pub mod user_data;
 pub mod vm_service;
 pub mod wish;
 
-pub use self::cloud_config::{CloudConfig, Command};
+pub use self::cloud_config::{CaSpelling, CloudConfig, Command};
 pub use self::mirror_url::{MirrorUrl, MirrorUrlError};
 pub use self::provision::{Content, DockerKeys, Means, PlacedFile, Provision, Sha256};
 pub use self::wish::{ClientPair, Engine, Others, Wish};

@@ -5,6 +5,7 @@
 mod access_rules;
 mod acme;
 mod answers;
+mod born;
 mod broken_upstream;
 mod catalog;
 mod cert_command;

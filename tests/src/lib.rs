@@ -13,6 +13,7 @@ pub mod engine;
 pub mod hub;
 pub mod interposer;
 pub mod named;
+pub mod newborn;
 pub mod operator;
 pub mod pebble;
 pub mod program;

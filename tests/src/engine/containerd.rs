@@ -19,9 +19,14 @@ pub struct Containerd {
 impl Containerd {
     /// Starts containerd with `/etc/containerd/certs.d/docker.io/hosts.toml`, or `None` after saying what is missing.
     pub async fn start(config: MachineConfig) -> Option<Self> {
-        let [program, ctr, _] = tools::require_all(["containerd", "ctr", "containerd-shim-runc-v2"])?;
-        let mut machine = Machine::start(&config).await?;
+        let machine = Machine::start(&config).await?;
         machine.write(&format!("{HOSTS}/docker.io/hosts.toml"), hosts(&config));
+        Self::start_on(machine).await
+    }
+
+    /// Starts containerd on a machine that somebody else has furnished, by whatever `hosts.toml` is there.
+    pub async fn start_on(mut machine: Machine) -> Option<Self> {
+        let [program, ctr, _] = tools::require_all(["containerd", "ctr", "containerd-shim-runc-v2"])?;
         machine.write("/etc/containerd/config.toml", daemon_config(&machine));
         let mut daemon = machine.command(&program);
         daemon.args(["--config", "/etc/containerd/config.toml"]);
