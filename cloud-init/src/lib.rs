@@ -6,10 +6,14 @@
 //! * [`Provision`] is what one machine is given for it: files that are ours alone, keys that are merged into Docker's file, and by which means.
 //! * Each kind of document has a module, which takes the two and quotes for the layers that the document travels through.
 
+pub mod cloud_config;
+pub mod first_boot;
+pub mod layers;
 pub mod mirror_url;
 pub mod provision;
 pub mod wish;
 
+pub use self::cloud_config::{CloudConfig, Command};
 pub use self::mirror_url::{MirrorUrl, MirrorUrlError};
 pub use self::provision::{Content, DockerKeys, Means, PlacedFile, Provision, Sha256};
 pub use self::wish::{ClientPair, Engine, Others, Wish};
