@@ -11,6 +11,7 @@ pub mod first_boot;
 pub mod layers;
 pub mod mirror_url;
 pub mod provision;
+pub mod vm_service;
 pub mod wish;
 
 pub use self::cloud_config::{CloudConfig, Command};
