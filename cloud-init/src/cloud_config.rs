@@ -18,10 +18,24 @@ pub struct CloudConfig {
     pub write_files: Vec<PlacedFile>,
     /// Certificates (PEM) that the machine trusts from now on, for every program; Docker needs them elsewhere.
     pub ca_certs: Vec<String>,
+    /// Under which key they are written.
+    pub ca_spelling: CaSpelling,
     /// Run at every boot, before the network's users start.
     pub bootcmd: Vec<Command>,
     /// Run at the end of the first boot.
     pub runcmd: Vec<Command>,
+}
+
+/// How the certificates of [`CloudConfig::ca_certs`] are called, which has changed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum CaSpelling {
+    /// `ca_certs`, from 22.3 on.
+    #[default]
+    Underscored,
+    /// `ca-certs`, which every release reads, and those from 22.3 on call deprecated.
+    Dashed,
+    /// Both: old ones pass over the key that they do not know, and new ones say that they pass over the old key.
+    Both,
 }
 
 /// One command of a list.
@@ -64,13 +78,23 @@ impl CloudConfig {
             writeln!(out, "  owner: \"root:root\"\n  permissions: \"{:04o}\"", file.mode)?;
             writeln!(out, "  content: {}", yaml::scalar(&file.content.text, 2))?;
         }
-        if !self.ca_certs.is_empty() {
-            writeln!(out, "ca_certs:\n  trusted:")?;
-        }
-        for certificate in &self.ca_certs {
-            writeln!(out, "  - {}", yaml::scalar(certificate, 2))?;
+        for key in self.ca_spelling.keys().iter().filter(|_| !self.ca_certs.is_empty()) {
+            writeln!(out, "{key}:\n  trusted:")?;
+            for certificate in &self.ca_certs {
+                writeln!(out, "  - {}", yaml::scalar(certificate, 2))?;
+            }
         }
         commands(out, "runcmd", &self.runcmd)
+    }
+}
+
+impl CaSpelling {
+    fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Underscored => &["ca_certs"],
+            Self::Dashed => &["ca-certs"],
+            Self::Both => &["ca_certs", "ca-certs"],
+        }
     }
 }
 
@@ -120,6 +144,7 @@ mod tests {
             merge: true,
             write_files: vec![file("/etc/docker/certs.d/mirror:5000/ca.crt", 0o644, "PEM\nPEM\n"), file("/etc/on", 0o600, "1:30")],
             ca_certs: vec!["ONE\nTWO\n".to_owned()],
+            ca_spelling: CaSpelling::Underscored,
             bootcmd: vec![Command::Args(vec!["sh".to_owned(), "-c".to_owned(), "one\n  two\n".to_owned()])],
             runcmd: vec![Command::Shell("echo \"a\\b\" 100%".to_owned()), Command::Args(vec!["true".to_owned()])],
         };

@@ -37,7 +37,7 @@ pub fn at_end() -> Command {
 const SOURCE: &str = include_str!("first_boot.py");
 
 /// RHEL 8 has no `python3` in the path, and the one that cloud-init itself runs by.
-const RUN: &str = "exec \"$(command -v python3 || echo /usr/libexec/platform-python)\" /usr/local/sbin/chandler-first-boot";
+pub(crate) const RUN: &str = "exec \"$(command -v python3 || echo /usr/libexec/platform-python)\" /usr/local/sbin/chandler-first-boot";
 
 #[cfg(test)]
 mod tests {

@@ -8,13 +8,18 @@
 
 pub mod cloud_config;
 pub mod first_boot;
+pub mod gzip;
+pub mod kind;
 pub mod layers;
+pub mod lint;
 pub mod mirror_url;
+pub mod multipart;
 pub mod provision;
+pub mod user_data;
 pub mod vm_service;
 pub mod wish;
 
-pub use self::cloud_config::{CloudConfig, Command};
+pub use self::cloud_config::{CaSpelling, CloudConfig, Command};
 pub use self::mirror_url::{MirrorUrl, MirrorUrlError};
 pub use self::provision::{Content, DockerKeys, Means, PlacedFile, Provision, Sha256};
 pub use self::wish::{ClientPair, Engine, Others, Wish};
