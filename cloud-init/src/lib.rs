@@ -7,19 +7,29 @@
 //! * Each kind of document has a module, which takes the two and quotes for the layers that the document travels through.
 
 pub mod cloud_config;
+pub mod document;
+pub mod firewall;
 pub mod first_boot;
 pub mod gzip;
+pub mod hcl;
+pub mod helm;
 pub mod kind;
 pub mod layers;
 pub mod lint;
 pub mod mirror_url;
 pub mod multipart;
+pub mod packer;
+pub mod program;
 pub mod provision;
+pub mod runners;
+pub mod terraform;
 pub mod user_data;
 pub mod vm_service;
 pub mod wish;
+pub mod yaml_tree;
 
 pub use self::cloud_config::{CaSpelling, CloudConfig, Command};
+pub use self::document::Document;
 pub use self::mirror_url::{MirrorUrl, MirrorUrlError};
 pub use self::provision::{Content, DockerKeys, Means, PlacedFile, Provision, Sha256};
 pub use self::wish::{ClientPair, Engine, Others, Wish};

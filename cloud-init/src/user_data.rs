@@ -11,7 +11,7 @@
 //! What costs time is done at the end of the boot and is bounded, so that a mirror that is down keeps no machine from starting.
 
 pub mod enrolment;
-mod fetching;
+pub(crate) mod fetching;
 pub mod size;
 pub mod theirs;
 

@@ -10,7 +10,7 @@ use crate::user_data::enrolment::{each_boot, to_come};
 use crate::{Engine, Others, Sha256, Wish};
 
 /// What such a machine is given. Its client certificate, if it has one, is at a place of its own, from where `chandler apply` takes it.
-pub(super) fn files(wish: &Wish, engines: &[Engine], digest: &Sha256) -> Vec<PlacedFile> {
+pub(crate) fn files(wish: &Wish, engines: &[Engine], digest: &Sha256) -> Vec<PlacedFile> {
     let mut files = Vec::new();
     let mut put = |path: &str, mode: u32, text: &str, secret: bool| {
         files.push(PlacedFile { path: path.to_owned(), mode, content: Content { text: text.to_owned(), secret } });
@@ -90,9 +90,10 @@ const CHAIN: &str = "/etc/chandler/client.cert";
 const KEY: &str = "/etc/chandler/client.key";
 const SETTINGS: &str = "/etc/chandler/agent.yaml";
 const DONE: &str = "/etc/chandler/first-boot-done";
-const PROGRAM: &str = "/usr/local/sbin/chandler-fetch";
+/// Fetches chandler and runs it; done, it ends at once.
+pub(crate) const PROGRAM: &str = "/usr/local/sbin/chandler-fetch";
 /// After the enrolment, by its name.
-const EACH_BOOT: &str = "/var/lib/cloud/scripts/per-boot/01-chandler-fetch";
+pub(crate) const EACH_BOOT: &str = "/var/lib/cloud/scripts/per-boot/01-chandler-fetch";
 
 #[cfg(test)]
 mod tests {
