@@ -34,7 +34,7 @@ pub(super) struct Timing {
 #[derive(Debug)]
 pub(super) struct Timings {
     pub(super) image: Image,
-    /// Of this machine's platform, as it is transferred; `None`: the mirror does not say.
+    /// Of this machine's platform, as it is transferred; `None`: the mirror does not have it, and whoever pulled it may have been to the registry itself.
     pub(super) bytes: Option<u64>,
     pub(super) all: Vec<Timing>,
 }
@@ -112,6 +112,10 @@ async fn of_docker(facts: &docker::Facts, image: &Image) -> Timing {
     let Some(Ok(answer)) = facts.running.as_ref().map(|running| running.answer.as_ref()) else {
         return Timing::not(whose, "it cannot be asked");
     };
+    let report = &answer.report;
+    if image.registry != "docker.io" && !(report.has_containerd_store && report.api >= docker::Api::READS_HOSTS) {
+        return Timing::not(whose, "it pulls images of other registries past its mirrors");
+    }
     match docker::api::connect(&answer.daemon.socket).await {
         Ok(client) => time(whose, &Docker { client, image }).await,
         Err(error) => Timing::not(whose, ::mirror::chain(&error)),
@@ -275,14 +279,14 @@ async fn timed(command: Command) -> Result<Duration, String> {
 }
 
 impl Timings {
-    /// Whether one engine at least was timed, and nothing stayed behind.
+    /// Whether one engine at least was timed, with the mirror's image, and nothing stayed behind.
     pub(super) fn hold(&self) -> bool {
-        self.all.iter().any(|timing| timing.took.is_ok()) && self.all.iter().all(|timing| timing.left.is_none())
+        self.bytes.is_some() && self.all.iter().any(|timing| timing.took.is_ok()) && self.all.iter().all(|timing| timing.left.is_none())
     }
 
     /// For people.
     pub(super) fn text(&self) -> String {
-        let size = self.bytes.map_or_else(|| "of a size that the mirror does not say".to_owned(), |bytes| format!("{bytes} bytes"));
+        let size = self.bytes.map_or_else(|| NOT_THE_MIRRORS.to_owned(), |bytes| format!("{bytes} bytes"));
         let mut out = format!("      {} as {}, {size}\n", self.image, platform());
         for Timing { whose, took, left } in &self.all {
             let _ = match took {
@@ -327,6 +331,7 @@ pub(super) fn architecture() -> &'static str {
     }
 }
 
+const NOT_THE_MIRRORS: &str = "which the mirror does not give: who has it was at the registry itself";
 /// For a large image over a slow line.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
@@ -356,6 +361,9 @@ mod tests {
         assert_eq!((&json["engines"][0]["pulls"][1]["seconds"], &json["engines"][0]["pulls"][0]["bytes"]), (&0.56.into(), &1234.into()));
         assert_eq!(json["engines"][1]["pulls"], Value::Null);
         assert!(!timings.hold(), "something stayed behind");
+        let past =
+            Timings { bytes: None, all: vec![Timing { whose: "Docker".into(), took: Ok([Duration::ZERO; 2]), left: None }], ..timings };
+        assert!(!past.hold() && past.text().contains("at the registry itself"), "{}", past.text());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tests::tools;
 use super::Site;
 use super::client::Client;
 use super::fall_over::machine_of;
+use super::secure::mirror_of;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn how_docker_20_turns_away_from_a_dead_mirror_is_timed_while_a_container_runs() {
@@ -65,6 +66,25 @@ async fn containerds_fall_over_is_timed_by_a_configuration_for_one_pull() {
     subject.falls_over("20", "pull", [true, true, false].map(Some)).await;
     let left = containerd.ctr(["namespaces", "list", "--quiet"]).await.expect_success();
     assert!(!left.contains("canary"), "{left}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_mirrors_the_fall_over_to_each_is_timed_also_over_https() {
+    let Some(containerd) = Containerd::start(MachineConfig::default()).await else { return };
+    let Some(site) = Site::start() else { return };
+    let (secure, anchors) = mirror_of(&site.hub);
+    let ca = containerd.machine().folder().join("ca.pem");
+    fs::write(&ca, anchors).expect("it can be written");
+    let subject = Subject { engine: "containerd", machine: containerd.machine(), mirror: format!("http://{}", site.tap.host()) };
+    let both = ["--mirror", secure.url(), "--ca", ca.to_str().expect("a plain path")];
+    subject.has_tools().await;
+    subject.run(&[&["apply"], &both[..]].concat()).await.expect_success();
+    let told = json(&subject.run(&[&["verify", "--json", "--failover=5"], &both[..]].concat()).await);
+    for (index, mirror) in [secure.url(), &subject.mirror].into_iter().enumerate() {
+        let trial = &told["failover"][index];
+        assert_eq!((&trial["mirror"], &trial["faults"][0]["went_on"]), (&mirror.into(), &true.into()), "{told}");
+        assert_eq!(trial["faults"][2]["went_on"], false, "it waits longer for one that hangs: {told}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,10 +193,14 @@ impl Subject<'_> {
         Answer::of(command.args(words).args(["--engine", self.engine, "--mirror", &self.mirror])).await
     }
 
-    /// Where programs are found as on any machine.
-    async fn is_put_behind(&self) {
+    /// Programs are found where any machine has them.
+    async fn has_tools(&self) {
         let mut mount = self.machine.command(Path::new("mount"));
         Answer::of(mount.arg("--bind").arg(tools::folder()).arg("/usr/local/bin")).await.expect_success();
+    }
+
+    async fn is_put_behind(&self) {
+        self.has_tools().await;
         self.run(&["apply"]).await.expect_success();
     }
 
