@@ -7,6 +7,7 @@
 //! restarted unless that was asked for.
 
 mod account;
+mod agent_settings;
 pub(crate) mod agent_units;
 mod error;
 mod local;
@@ -34,12 +35,10 @@ use self::local::LocalPieces;
 use self::pieces::{Content, Done, Piece, UNITS};
 use self::systemd::Systemd;
 use self::units::{MirrorUnits, Needs, SERVICE, SOCKET, STATE, USER};
-use crate::cli::install::{AgentSettingsArgs, Install, InstallAgentArgs, InstallMirrorArgs, TreeArgs};
+use crate::cli::install::{Install, InstallAgentArgs, InstallMirrorArgs, TreeArgs};
 use crate::host::Root;
 use crate::load::LoadError;
 use crate::report::Said;
-use crate::settings;
-use crate::trust::CaChoice;
 
 /// What was done; or, by `--check`, what would have been.
 #[derive(Debug)]
@@ -155,8 +154,8 @@ fn agent(args: &InstallAgentArgs) -> Result<Installed, InstallError> {
     nameable([&path, &program])?;
     let mut said = Telling::new(&root, &args.tree, args.check);
     said.put(&program_piece(&program)?)?;
-    if let Some(text) = agent_settings(&args.settings)?.filter(|_| args.config.is_none()) {
-        said.agent_configuration(&agent_configuration(&text))?;
+    if let Some(text) = agent_settings::text(&args.settings)?.filter(|_| args.config.is_none()) {
+        said.agent_configuration(&agent_settings::piece(&text))?;
     } else if args.config.is_none() && said.configuration(&agent_template(&path))? {
         said.note(format!("name the mirror in {} (`mirrors`), or nothing is put behind it", path.display()));
     }
@@ -171,36 +170,6 @@ fn agent(args: &InstallAgentArgs) -> Result<Installed, InstallError> {
         said.note("no engine was changed: `chandler plan` shows what would be, `chandler apply` does it now".to_owned());
     }
     Ok(said.end("the agent is installed: before each start of Docker, and at each boot, the engines are put behind the mirror"))
-}
-
-/// `agent.yaml`, where something was named for it: the template with that.
-fn agent_settings(args: &AgentSettingsArgs) -> Result<Option<String>, InstallError> {
-    let registries = settings::registries(&args.registry)?;
-    if !args.local && args.mirror.is_empty() && registries.is_empty() {
-        return Ok(None);
-    }
-    let quoted = |all: &[String]| format!("[{}]", all.iter().map(|one| format!("\"{one}\"")).collect::<Vec<_>>().join(", "));
-    let mirrors: Vec<String> = args.mirror.iter().map(ToString::to_string).collect();
-    let ca = match &args.ca {
-        Some(CaChoice::File(path)) => Some(format!("\"{}\"", std::path::absolute(path).unwrap_or_else(|_| path.clone()).display())),
-        Some(CaChoice::Pinned(print)) => Some(format!("sha256:{print}")),
-        None => None,
-    };
-    let said = [
-        ("mirrors", (!mirrors.is_empty()).then(|| quoted(&mirrors))),
-        ("local", args.local.then(|| "true".to_owned())),
-        ("ca", ca),
-        ("system_trust", args.system_trust.then(|| "true".to_owned())),
-        ("registries", (!registries.is_empty()).then(|| quoted(&registries))),
-    ];
-    Ok(Some(agent_units::template_with(&said)))
-}
-
-fn agent_configuration(text: &str) -> Piece {
-    Piece {
-        path: agent_units::CONFIG.into(),
-        content: Content::Configuration { text: sealed::seal(text), template: agent_units::TEMPLATE.to_owned() },
-    }
 }
 
 fn agent_template(path: &Path) -> Piece {

@@ -10,7 +10,7 @@ use super::pieces::{self, Content, Gone, Piece};
 use super::systemd::Systemd;
 use super::units::{CACHE, CERTS, CONFIG, SERVICE, SOCKET, STATE, USER};
 use super::{
-    InstallError, Installed, PACKAGED, PROGRAM, Telling, account, agent_configuration, agent_pieces, agent_template, agent_units, local,
+    InstallError, Installed, PACKAGED, PROGRAM, Telling, account, agent_pieces, agent_settings, agent_template, agent_units, local,
     program_piece, sysusers_piece, tree, unit,
 };
 use crate::cli::install::{Uninstall, UninstallWhatArgs};
@@ -82,7 +82,7 @@ fn agent(args: &UninstallWhatArgs) -> Result<Installed, InstallError> {
         said.take_away(&piece)?;
     }
     said.take_program(SERVICE)?;
-    said.take_away(&agent_configuration(""))?;
+    said.take_away(&agent_settings::piece(""))?;
     said.take_template(&agent_template(Path::new(agent_units::CONFIG)))?;
     if let Some(systemd) = Systemd::of(&root) {
         systemd.read_again()?;
