@@ -38,26 +38,34 @@ async fn a_user_with_registries_of_their_own_puts_their_rootless_podman_behind_t
     let Some(()) = furnish(machine, &["podman", "conmon", "runc"]).await else { return };
     give(machine, ".config/containers/registries.conf", "unqualified-search-registries = [\"docker.io\"]\n");
     let container = start_container(machine, &site).await;
+    start_service(machine).await;
+    let runs = machine.running("podman");
     let root = Operator::of(machine, &site);
-    root.applies(&["warning: Podman: /home/ci/.config/containers/registries.conf", "run `chandler apply --engine podman` as ci too"]).await;
+    let told = ["warning: Podman: /home/ci/.config/containers/registries.conf", "run `chandler apply --engine podman` as ci too"];
+    root.applies(&[told[0], told[1], "`podman system service` of user 4321"]).await;
     by_user(machine, "podman", &["pull", SECRET]).await.expect_failure();
     assert!(!machine.take_bypasses().is_empty(), "as it said");
 
     let ci = Operator::login(machine, &site, CI);
-    ci.plans(&["+++ /home/ci/.config/containers/registries.conf.d/50-chandler-mirror.conf"]).await;
-    ci.applies(&["/home/ci/.config/containers/registries.conf.d/50-chandler-mirror.conf is made"]).await;
+    ci.plans(&["+++ /home/ci/.config/containers/registries.conf.d/50-chandler-mirror.conf", "reload Podman"]).await;
+    ci.applies(&["/home/ci/.config/containers/registries.conf.d/50-chandler-mirror.conf is made", "Podman was reloaded"]).await;
     by_user(machine, "podman", &["pull", SECRET]).await.expect_success();
+    by_user(machine, "podman", &["rmi", "--force", SECRET]).await.expect_success();
+    by_service(machine, &["pull", SECRET]).await.expect_success();
     ci.proves("Podman").await;
     ci.is_well().await;
     ci.has_nothing_left_to_do().await;
     site.assert_only_the_mirror_asked();
     assert_eq!(machine.take_bypasses(), [""; 0], "nothing went past the mirror");
-    ci.undoes(&["50-chandler-mirror.conf is gone"]).await;
+    ci.undoes(&["50-chandler-mirror.conf is gone", "Podman was reloaded, and reports none"]).await;
     root.undoes(&["50-chandler-mirror.conf is gone"]).await;
 
     by_user(machine, "podman", &["rmi", "--force", SECRET]).await.expect_success();
     by_user(machine, "podman", &["pull", SECRET]).await.expect_failure();
     assert!(!machine.take_bypasses().is_empty(), "it asks the Hub itself again");
+    by_service(machine, &["pull", SECRET]).await.expect_failure();
+    assert!(!machine.take_bypasses().is_empty(), "and so does its service");
+    assert_runs_on(machine, "podman", &runs);
     let state = by_user(machine, "podman", &["inspect", "--format", "{{.State.Running}}", &container]).await.expect_success();
     assert_eq!(state.trim(), "true", "the container still runs");
 }
@@ -125,6 +133,23 @@ async fn start_container(machine: &Machine, site: &Site) -> String {
     by_user(machine, "podman", &["pull", "--tls-verify=false", &image]).await.expect_success();
     let words = ["run", "--detach", "--network", "none", "--entrypoint", SLEEPS[0], &image, SLEEPS[1], SLEEPS[2]];
     by_user(machine, "podman", &words).await.expect_success().trim().to_owned()
+}
+
+/// Where its package has it listen for a user.
+async fn start_service(machine: &Machine) {
+    let mut command = machine.command_of(CI, &tools::find("podman").expect("it was required"));
+    command.args(["system", "service", "--time=0"]).stderr(Stdio::null()).spawn().expect("it starts");
+    let answers = async {
+        while !by_service(machine, &["version"]).await.is_success() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(LONGEST, answers).await.expect("it answers within a minute");
+}
+
+async fn by_service(machine: &Machine, words: &[&str]) -> Answer {
+    let url = format!("unix://{}", CI.runtime().join("podman/podman.sock").display());
+    by_user(machine, "podman", &[&["--remote", "--url", &url], words].concat()).await
 }
 
 /// As the user's own service manager does, by the script of its package.
