@@ -11,6 +11,7 @@ mod buildkit;
 mod builds;
 mod certified;
 mod client;
+mod command;
 mod diagnosed;
 mod exported;
 mod fall_over;

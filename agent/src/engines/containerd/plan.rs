@@ -150,9 +150,19 @@ pub fn for_one_pull(daemon: &Daemon, mirrors: &[MirrorUrl], wish: &Wish) -> Stri
     hosts::put_first(None, "docker.io", &hosts, &[], Others::Keep).expect("nothing is read")
 }
 
-/// The CRI plugin looks at no `hosts.toml` before `config_path` says where.
+/// The CRI plugin looks at no `hosts.toml` before `config_path` says where; and what that says counts from a start of containerd to its end.
 fn unread(daemon: &Daemon, settings: &Settings) -> Option<Finding> {
-    (settings.config_path.is_empty() && !settings.without_cri).then(|| {
+    if settings.without_cri {
+        return None;
+    }
+    if daemon.is_behind && !settings.config_path.is_empty() {
+        let what = format!(
+            "{}: it was changed since containerd started, which reads it then: if its `config_path` is new, Kubernetes and crictl pull past the mirror until it is started again",
+            daemon.config.display()
+        );
+        return Some(finding(Weight::Restart, what, "`systemctl restart containerd` (containers run on)"));
+    }
+    settings.config_path.is_empty().then(|| {
         let what = format!(
             "{}: it says no `config_path`, so that Kubernetes and crictl pull past the mirror; ctr and nerdctl find {STANDARD} themselves",
             daemon.config.display()

@@ -55,6 +55,7 @@ impl Settings {
         }
         self.old_mirrors = self.old_mirrors.or(other.old_mirrors);
         self.without_cri |= other.without_cri;
+        self.address = other.address.or(self.address.take());
     }
 
     /// The lines of `config.toml` that make it read `hosts.toml` files of the folder.

@@ -138,7 +138,13 @@ mod tests {
             return; // Then it is asked, and says what it says.
         }
         let settings = Settings { address: Some("/nowhere/containerd.sock".into()), ..Settings::default() };
-        let daemon = Daemon { pid: Some(7), config: "/etc/containerd/config.toml".into(), is_written: true, settings: Ok(settings) };
+        let daemon = Daemon {
+            pid: Some(7),
+            config: "/etc/containerd/config.toml".into(),
+            is_written: true,
+            is_behind: false,
+            settings: Ok(settings),
+        };
         let proof = of_daemon(&daemon, &Nonce::new().expect("the system has chance"), Duration::from_mins(1)).await;
         assert!(matches!(&proof, Proof::Untried(why) if why.starts_with("crictl is not there")), "{proof:?}");
     }
