@@ -28,6 +28,7 @@ mod hub_behaves_like_docker_hub;
 mod installed;
 mod lists;
 mod odd_upstreams;
+mod old_distributions;
 mod one_download;
 mod operation;
 mod outages;
