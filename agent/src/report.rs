@@ -118,7 +118,7 @@ impl Failure {
 
     fn fixed_hint(&self) -> Option<&'static str> {
         match self {
-            Self::Debian(DebianError::Library { .. } | DebianError::Elf { .. }) => Some(
+            Self::Debian(DebianError::Library { .. } | DebianError::Elf { .. } | DebianError::Static { .. }) => Some(
                 "in chandler's sources `.ci/release` builds a program for old and new releases and makes the package of it; --binary takes any other",
             ),
             Self::Debian(DebianError::Terminal) => Some("`chandler debian --output chandler.deb`"),
