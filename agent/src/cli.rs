@@ -139,7 +139,7 @@ struct DebianArgs {
     /// Where the package goes; `-` is standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
-    /// The program inside: one that is linked statically [default: this very one]
+    /// The program inside [default: this very one]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
 }

@@ -30,6 +30,7 @@ mod installed;
 mod lists;
 mod local_mirror;
 mod odd_upstreams;
+mod old_distributions;
 mod one_download;
 mod operation;
 mod outages;

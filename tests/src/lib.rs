@@ -18,6 +18,7 @@ pub mod operator;
 pub mod pebble;
 pub mod program;
 pub mod promised;
+pub mod released;
 pub mod route53;
 pub mod slow_client;
 pub mod systemd;
