@@ -8,6 +8,7 @@ mod daemons;
 mod doctor;
 mod draft;
 mod editor;
+mod kept_out;
 mod look;
 mod proof;
 mod shown;
@@ -19,15 +20,16 @@ use std::path::PathBuf;
 use tokio::runtime::Runtime;
 
 pub(crate) use self::answer::{Answer, Verdict};
+pub(crate) use self::look::Machine;
 
 use self::daemons::Daemons;
 use self::doctor::Examination;
 use self::draft::Draft;
-use self::look::{LookFailure, Machine};
+use self::look::LookFailure;
 use self::proof::Proof;
 use self::way_out::WayOut;
 use crate::apply::{ApplyError, Executor};
-use crate::cli::machine::{ApplyArgs, EngineChoice, MachineArgs, PlanArgs, Task, UndoArgs, VerifyArgs, WishArgs};
+use crate::cli::machine::{ApplyArgs, DoctorArgs, EngineChoice, MachineArgs, PlanArgs, Task, UndoArgs, VerifyArgs, WishArgs};
 use crate::engines::canary::Nonce;
 use crate::engines::{Engine, Finding, Others, Wish};
 use crate::host::{HostError, Root};
@@ -63,6 +65,8 @@ pub(crate) enum MachineFailure {
     Settings(#[from] SettingsError),
     #[error("the mirror is not used")]
     Disproved,
+    #[error("this machine is not kept out")]
+    LetIn,
     #[error("it is not proved that the mirror is used")]
     Unproved,
     #[error("the mirror is used, and something is not right")]
@@ -181,7 +185,10 @@ fn verify(args: &VerifyArgs) -> Result<Answer, MachineFailure> {
 }
 
 /// `chandler doctor`. What would end another command is a finding here.
-fn doctor(args: &VerifyArgs) -> Result<Answer, MachineFailure> {
+fn doctor(DoctorArgs { verify: args, kept_out }: &DoctorArgs) -> Result<Answer, MachineFailure> {
+    if *kept_out {
+        return kept_out::examine(args);
+    }
     let site = Site::find(&args.machine)?;
     let (wish, untrusted) = match site.wish(&args.wish) {
         Err(MachineFailure::Settings(SettingsError::Trust(error))) => (site.settings.wish_without_ca(&args.wish)?, Some(error)),

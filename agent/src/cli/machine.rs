@@ -20,7 +20,7 @@ pub(crate) enum Noun {
 #[derive(Debug)]
 pub(crate) enum Task {
     Apply(ApplyArgs),
-    Doctor(VerifyArgs),
+    Doctor(DoctorArgs),
     Plan(PlanArgs),
     Undo(UndoArgs),
     Verify(VerifyArgs),
@@ -94,7 +94,17 @@ pub(crate) struct ApplyArgs {
     pub(crate) yes: bool,
 }
 
-/// `chandler verify` and `chandler doctor`.
+/// `chandler doctor`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) verify: VerifyArgs,
+    /// This machine is none of the mirror's clients: see that it is kept out, and look at nothing else
+    #[arg(long)]
+    pub(crate) kept_out: bool,
+}
+
+/// `chandler verify`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
