@@ -5,6 +5,7 @@
 pub(crate) mod acme;
 pub(crate) mod ca;
 pub(crate) mod cert;
+pub(crate) mod cloud_init;
 pub(crate) mod install;
 pub(crate) mod machine;
 
@@ -58,6 +59,8 @@ enum Command {
     Undo(machine::UndoArgs),
     /// Find what keeps this machine's engines from using the mirror
     Doctor(machine::DoctorArgs),
+    /// Write what new machines, runners of other CI systems and firewalls are told of the mirror
+    CloudInit(Box<cloud_init::CloudInitArgs>),
     /// Put this program in place as a service: the mirror, or the agent
     Install(install::InstallArgs),
     /// Take it out again
@@ -170,6 +173,7 @@ pub(crate) enum Invocation {
     Acme(Box<acme::AcmeArgs>),
     Ca(Box<ca::CaArgs>),
     Cert(Box<cert::CertArgs>),
+    CloudInit(Box<cloud_init::CloudInitArgs>),
     Completions(Shell),
     ConfigReference,
     Debian(debian::Order),
@@ -203,6 +207,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Inv
         (Some(Command::Verify(args)), _) => Ok(on_machine(machine::Task::Verify(args))),
         (Some(Command::Undo(args)), _) => Ok(on_machine(machine::Task::Undo(args))),
         (Some(Command::Doctor(args)), _) => Ok(on_machine(machine::Task::Doctor(args))),
+        (Some(Command::CloudInit(args)), _) => Ok(Invocation::CloudInit(args)),
         (Some(Command::Completions { shell }), _) => Ok(Invocation::Completions(shell)),
         (Some(Command::Debian(args)), _) => {
             let output = (args.output.as_os_str() != "-").then_some(args.output);

@@ -1,14 +1,16 @@
 //! chandler: the command line.
 //!
 //! `cli` says what may be written, `load` finds and resolves the configuration, `logging` starts the log, `mirror` runs the service, `image`
-//! makes the container image and `debian` the package, `ca` is the private CA, `cert` a person's word about certificates, `acme` about the account that orders them, `machine` puts engines behind the mirror and takes them out (by `engines`, `edit`, `host`, `record` and `apply`), `local` is a mirror between one machine's engines and the site's, `install` puts this program in place as a service, `report` is the one place that prints an error, `terminal` the one that knows whether a person looks. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration, 3 `--check` found changes to make.
+//! makes the container image and `debian` the package, `ca` is the private CA, `cert` a person's word about certificates, `acme` about the account that orders them, `machine` puts engines behind the mirror and takes them out (by `engines`, `edit`, `host`, `record` and `apply`), `local` is a mirror between one machine's engines and the site's, `install` puts this program in place as a service, `documents` writes what machines are born with (by `birth` and the library `cloud_init`), `report` is the one place that prints an error, `terminal` the one that knows whether a person looks. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration, 3 `--check` found changes to make.
 
 mod acme;
 pub mod apply;
+mod birth;
 mod ca;
 mod cert;
 mod cli;
 mod debian;
+mod documents;
 pub mod edit;
 pub mod engines;
 pub mod host;
@@ -81,6 +83,11 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
                 print(json)?;
             }
             print(&done?)
+        }
+        Invocation::CloudInit(args) => {
+            let (said, failure) = documents::run(&args.kind)?;
+            tell(&said)?;
+            failure.map_or(Ok(()), |failure| Err(failure.into()))
         }
         Invocation::Completions(shell) => {
             let mut out = Vec::new();

@@ -11,6 +11,7 @@ mod doctor;
 mod draft;
 mod editor;
 mod failover;
+mod kept_out;
 mod look;
 mod proof;
 mod shown;
@@ -25,11 +26,12 @@ use std::path::PathBuf;
 use tokio::runtime::Runtime;
 
 pub(crate) use self::answer::{Answer, Verdict};
+pub(crate) use self::look::Machine;
 
 use self::daemons::Daemons;
 use self::doctor::Examination;
 use self::draft::Draft;
-use self::look::{LookFailure, Machine};
+use self::look::LookFailure;
 use self::proof::Proof;
 use self::way_out::WayOut;
 use crate::apply::{ApplyError, Executor};
@@ -76,6 +78,8 @@ pub(crate) enum MachineFailure {
     Disproved,
     #[error("the mirror on this machine is used, and does not reach the site's")]
     Unchained,
+    #[error("this machine is not kept out")]
+    LetIn,
     #[error("it is not proved that the mirror is used")]
     Unproved,
     #[error("the mirror is used, and an engine does not turn away in time from one that is of no use")]
@@ -201,6 +205,9 @@ fn undo(args: &UndoArgs) -> Result<Answer, MachineFailure> {
 
 /// `chandler doctor`. What would end another command is a finding here.
 fn doctor(args: &DoctorArgs) -> Result<Answer, MachineFailure> {
+    if args.kept_out {
+        return kept_out::examine(args);
+    }
     let site = Site::find(&args.machine, &args.wish)?;
     let (wish, untrusted) = match site.wish(&args.wish) {
         Err(MachineFailure::Settings(SettingsError::Trust(error))) => (site.settings.wish_without_ca(&args.wish)?, Some(error)),

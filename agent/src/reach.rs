@@ -91,7 +91,7 @@ impl Seen {
             ),
             Verdict::Refused => (
                 format!("nobody listens at {authority} (connection refused)"),
-                "is the mirror running, and is this the port of one of its listeners? By itself it listens on 127.0.0.1:5000 only".to_owned(),
+                "is the mirror running, and is this the port of one of its listeners? By itself it listens on 127.0.0.1:5000 only. Its firewall may refuse this machine, too".to_owned(),
             ),
             Verdict::Silent => (
                 format!("{authority} does not answer within {} s", PATIENCE.as_secs()),

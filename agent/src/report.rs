@@ -12,6 +12,7 @@ use crate::acme::AcmeFailure;
 use crate::ca::CaFailure;
 use crate::cert::CertFailure;
 use crate::debian::DebianError;
+use crate::documents::DocumentsFailure;
 use crate::image::ImageError;
 use crate::install::InstallError;
 use crate::load::LoadError;
@@ -37,6 +38,8 @@ pub(crate) enum Failure {
     Cert(#[from] CertFailure),
     #[error(transparent)]
     Debian(#[from] DebianError),
+    #[error(transparent)]
+    Documents(#[from] DocumentsFailure),
     #[error(transparent)]
     Image(#[from] ImageError),
     #[error(transparent)]
@@ -89,12 +92,14 @@ impl Failure {
             | Self::Image(ImageError::Terminal)
             | Self::Load(_)
             | Self::Log(_) => 2,
+            Self::Documents(error) if error.is_usage() => 2,
             Self::Install(error) if error.is_usage() => 2,
             Self::Machine(failure) if failure.is_usage() => 2,
             Self::Acme(_)
             | Self::Ca(_)
             | Self::Cert(_)
             | Self::Debian(_)
+            | Self::Documents(_)
             | Self::Image(_)
             | Self::Install(_)
             | Self::Machine(_)
@@ -108,6 +113,7 @@ impl Failure {
             Self::Acme(error) => return error.hint(),
             Self::Ca(failure) => return failure.hint(),
             Self::Cert(error) => return error.hint(),
+            Self::Documents(error) => return error.hint().map(str::to_owned),
             Self::Machine(error) => return error.hint().map(str::to_owned),
             Self::Install(error) => return error.hint(),
             Self::Run(RunError::Start(error)) => return error.hint(),
@@ -146,6 +152,7 @@ impl Failure {
             | Self::Ca(_)
             | Self::Cert(_)
             | Self::Debian(_)
+            | Self::Documents(_)
             | Self::Image(_)
             | Self::Install(_)
             | Self::Load(LoadError::Thread(_))

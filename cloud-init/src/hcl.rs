@@ -67,8 +67,12 @@ impl Body {
 
     fn write(&self, out: &mut String, depth: usize) {
         let indent = "  ".repeat(depth);
-        let width = self.attributes.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+        // A bracket that stays open on its line has no part in what is aligned.
+        let is_open = |value: &Value| matches!(value, Value::List(_)) && whole(value, "").contains('\n');
+        let aligned = self.attributes.iter().filter(|(_, value)| !is_open(value));
+        let widest = aligned.map(|(name, _)| name.len()).max().unwrap_or_default();
         for (name, value) in &self.attributes {
+            let width = if is_open(value) { 0 } else { widest };
             let _ = writeln!(out, "{indent}{name:width$} = {}", whole(value, &indent));
         }
         for (index, Block { kind, labels, body }) in self.blocks.iter().enumerate() {

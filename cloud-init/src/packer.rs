@@ -55,7 +55,7 @@ mod tests {
         # Behind the steps that install Docker: machines of this image pull through the mirror from their first start.
         provisioner "shell" {
           execute_command = "chmod +x {{ .Path }}; sudo -n sh -c '{{ .Vars }} {{ .Path }}'"
-          inline          = [<<EOT
+          inline = [<<EOT
         #!/bin/sh
         echo "$${HOME}" '{{ "{{" }} x }}' %%{y}
         EOT

@@ -21,6 +21,7 @@ mod drop_in;
 mod engines_smoke;
 mod eviction;
 mod full_disk;
+mod generated;
 mod herd;
 mod http2;
 mod https;

@@ -129,6 +129,9 @@ pub(crate) struct DoctorArgs {
     pub(crate) machine: MachineArgs,
     #[command(flatten)]
     pub(crate) wish: WishArgs,
+    /// This machine is none of the mirror's clients: see that it is kept out, and look at nothing else
+    #[arg(long)]
+    pub(crate) kept_out: bool,
 }
 
 /// `chandler undo`.

@@ -110,7 +110,7 @@ fn a_word_that_is_no_command_is_not_taken_for_a_file() {
 
 #[test]
 fn help_says_what_may_be_written() {
-    insta::assert_snapshot!(Cli::command().term_width(100).render_help(), @r"
+    insta::assert_snapshot!(Cli::command().term_width(100).render_help(), @r#"
     Keeps container images next to the machines that pull them
 
     Usage: chandler [FILE]
@@ -130,6 +130,8 @@ fn help_says_what_may_be_written() {
       verify       Prove by a pull that this machine's engines use the mirror
       undo         Take this machine's engines out again: every file as it was, to the byte
       doctor       Find what keeps this machine's engines from using the mirror
+      cloud-init   Write what new machines, runners of other CI systems and firewalls are told of the
+                   mirror
       install      Put this program in place as a service: the mirror, or the agent
       uninstall    Take it out again
       completions  Print a completion script
@@ -140,7 +142,7 @@ fn help_says_what_may_be_written() {
     Options:
       -h, --help     Print help
       -V, --version  Print version
-    ");
+    "#);
     insta::assert_snapshot!(Cli::command().term_width(100).find_subcommand_mut("mirror").expect("the command is there").clone().term_width(100).render_help(), @r"
     Mirror Docker Hub and other registries
 

@@ -88,7 +88,7 @@ fn every_verdict_says_what_to_do() {
     what answers at https://mirror.example is no chandler mirror: it answers 404 to /v2/
         is it the right port? Another program or a proxy may stand there
     nobody listens at mirror.example (connection refused)
-        is the mirror running, and is this the port of one of its listeners? By itself it listens on 127.0.0.1:5000 only
+        is the mirror running, and is this the port of one of its listeners? By itself it listens on 127.0.0.1:5000 only. Its firewall may refuse this machine, too
     mirror.example does not answer within 10 s
         a firewall on the way, or a mirror that hangs: let this machine reach port 443
     the connection to mirror.example broke: reset
