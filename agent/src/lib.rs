@@ -17,6 +17,7 @@ mod install;
 mod load;
 mod logging;
 mod machine;
+mod manual;
 mod mirror;
 mod reach;
 pub mod record;
@@ -75,11 +76,7 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
             let resolved = Loader::without_accounts(args.config.source()).load()?;
             print(&cert::run(&args, &resolved.config)?)
         }
-        Invocation::Completions(shell) => {
-            let mut out = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "chandler", &mut out);
-            print(&String::from_utf8_lossy(&out))
-        }
+        Invocation::Completions(shell) => print(&manual::completions(shell)),
         Invocation::ConfigReference => print(&::mirror::config::markdown()),
         Invocation::Debian(order) => {
             report::notes(&[debian::make(&order)?]);
@@ -94,6 +91,7 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
         }
         Invocation::Install(args) => tell(&install::install(&args.what)?),
         Invocation::Machine(task) => return machine(&task),
+        Invocation::Man(page) => print(&page),
         Invocation::Mirror(run) => mirror(run),
         Invocation::Uninstall(args) => tell(&install::uninstall(&args.what)?),
     };
