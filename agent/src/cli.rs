@@ -19,6 +19,7 @@ use mirror::config::Flag;
 use crate::debian;
 use crate::image::{ImageName, Order};
 use crate::load::Source;
+use crate::manual;
 
 /// Keeps container images next to the machines that pull them.
 #[derive(Debug, Parser)]
@@ -69,6 +70,11 @@ enum Command {
     Completions {
         /// For this shell
         shell: Shell,
+    },
+    /// Print a manual page: `chandler man cert renew | man -l -`
+    Man {
+        /// Of this command [default: of chandler itself]
+        command: Vec<String>,
     },
 }
 
@@ -182,6 +188,8 @@ pub(crate) enum Invocation {
     Image(Order),
     Install(install::InstallArgs),
     Machine(Box<machine::Task>),
+    /// A page, for man.
+    Man(String),
     Mirror(Run),
     Uninstall(install::UninstallArgs),
 }
@@ -215,6 +223,10 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Inv
         }
         (Some(Command::Image(args)), _) => Ok(Invocation::Image(order(args))),
         (Some(Command::Install(args)), _) => Ok(Invocation::Install(args)),
+        (Some(Command::Man { command }), _) => manual::page(&command).map(Invocation::Man).ok_or_else(|| {
+            let text = format!("there is no command `chandler {}`", command.join(" "));
+            Cli::command().error(clap::error::ErrorKind::InvalidSubcommand, text)
+        }),
         (Some(Command::Mirror(args)), _) => {
             let matches = matches.subcommand_matches("mirror").expect("clap parsed the subcommand mirror");
             mirror_run(*args, matches)

@@ -10,11 +10,13 @@ use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
+use clap_complete::Shell;
 use flate2::{Compression, GzBuilder};
 use mirror::config;
 
 use crate::image::{ElfError, Executable, Needs};
 use crate::install::{PACKAGED, agent_units, units};
+use crate::manual;
 
 /// What is to be made, and where it goes.
 pub(crate) struct Order {
@@ -134,7 +136,7 @@ type File = (String, u32, Vec<u8>);
 fn files(program: &[u8]) -> Vec<File> {
     let path = Path::new(PACKAGED);
     let text = |path: &str, text: String| (path.to_owned(), 0o644, text.into_bytes());
-    vec![
+    let mut files = vec![
         text("etc/chandler/agent.yaml", agent_units::TEMPLATE.to_owned()),
         text("etc/chandler/mirror.yaml", config::default_file()),
         ("usr/bin/chandler".into(), 0o755, program.to_vec()),
@@ -143,7 +145,13 @@ fn files(program: &[u8]) -> Vec<File> {
         text("usr/lib/sysusers.d/chandler.conf", units::sysusers()),
         ("usr/share/doc/chandler/changelog.gz".into(), 0o644, gz(include_bytes!("../CHANGELOG.md"))),
         text("usr/share/doc/chandler/copyright", copyright()),
-    ]
+        text("usr/share/bash-completion/completions/chandler", manual::completions(Shell::Bash)),
+        text("usr/share/fish/vendor_completions.d/chandler.fish", manual::completions(Shell::Fish)),
+        text("usr/share/zsh/vendor-completions/_chandler", manual::completions(Shell::Zsh)),
+    ];
+    let pages = manual::pages().into_iter();
+    files.extend(pages.map(|(name, page)| (format!("usr/share/man/man1/{name}.gz"), 0o644, gz(page.as_bytes()))));
+    files
 }
 
 fn control(architecture: &str, depends: &str, kibibytes: usize) -> String {

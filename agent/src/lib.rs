@@ -20,6 +20,7 @@ mod load;
 mod local;
 mod logging;
 mod machine;
+mod manual;
 mod mirror;
 mod reach;
 pub mod record;
@@ -89,11 +90,7 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
             tell(&said)?;
             failure.map_or(Ok(()), |failure| Err(failure.into()))
         }
-        Invocation::Completions(shell) => {
-            let mut out = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "chandler", &mut out);
-            print(&String::from_utf8_lossy(&out))
-        }
+        Invocation::Completions(shell) => print(&manual::completions(shell)),
         Invocation::ConfigReference => print(&::mirror::config::markdown()),
         Invocation::Debian(order) => {
             report::notes(&[debian::make(&order)?]);
@@ -112,6 +109,7 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
             return Ok(if done.has_changes { ExitCode::from(3) } else { ExitCode::SUCCESS });
         }
         Invocation::Machine(task) => return machine(&task),
+        Invocation::Man(page) => print(&page),
         Invocation::Mirror(run) => mirror(run),
         Invocation::Uninstall(args) => tell(&install::uninstall(&args.what)?.said),
     };

@@ -24,6 +24,9 @@ async fn dpkg_installs_the_package_keeps_the_configuration_at_a_removal_and_take
     let listed = Answer::of(Command::new(&dpkg_deb).arg("--contents").arg(&package)).await.expect_success();
     assert!(listed.contains("usr/bin/chandler\n") && listed.lines().all(|line| line.contains(" root/root ")), "{listed}");
 
+    let pages = ["man/man1/chandler.1.gz", "man/man1/chandler-apply.1.gz", "bash-completion/completions/chandler"];
+    assert!(pages.iter().all(|page| listed.contains(&format!("usr/share/{page}\n"))), "{listed}");
+
     let tree = folder.path().join("tree");
     fs::create_dir(&tree).expect("made");
     empty_system(&tree);

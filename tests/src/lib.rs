@@ -24,3 +24,4 @@ pub mod slow_client;
 pub mod systemd;
 pub mod tap;
 pub mod tools;
+pub mod vm;

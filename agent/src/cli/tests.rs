@@ -135,6 +135,7 @@ fn help_says_what_may_be_written() {
       install      Put this program in place as a service: the mirror, or the agent
       uninstall    Take it out again
       completions  Print a completion script
+      man          Print a manual page: `chandler man cert renew | man -l -`
 
     Arguments:
       [FILE]  A config.yml of the `registry` image: starts the mirror in its place
