@@ -3,6 +3,7 @@
 //! The service itself is not to be had. Its place takes `Service.java`, which does with its template what is known of it, in a [container](service::Container) with the service's own paths.
 
 mod arrives;
+mod born;
 mod real_files;
 mod service;
 
