@@ -11,7 +11,7 @@ use cloud_init::{Content, DockerKeys, Means, PlacedFile, Provision};
 use crate::edit::{daemon, utf8};
 use crate::engines::containerd::settings::Settings;
 use crate::engines::{Change, Engine, Finding, Others, Step, Weight, Wish};
-use crate::engines::{buildkit, containerd, docker, podman};
+use crate::engines::{buildkit, containerd, docker, podman, system_store};
 use crate::machine::Machine;
 
 /// What a machine is given, and what a person must know of it.
@@ -91,6 +91,7 @@ fn nothing_but(engines: &[Engine]) -> Machine {
             ..podman::Facts::default()
         },
         containerd: containerd::Facts { daemon: is(Engine::Containerd).then(new_containerd), ..containerd::Facts::default() },
+        system: system_store::Facts::default(),
         buildkit: buildkit::Facts { daemons: is(Engine::BuildKit).then(new_buildkitd).into_iter().collect(), ..buildkit::Facts::default() },
     }
 }
@@ -116,6 +117,7 @@ fn new_containerd() -> containerd::look::Daemon {
         pid: None,
         config: PathBuf::from("/etc/containerd/config.toml"),
         is_written: false,
+        is_behind: false,
         settings: Ok(Settings { version: 2, ..Settings::default() }),
     }
 }

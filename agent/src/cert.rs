@@ -39,6 +39,9 @@ pub(crate) enum CertFailure {
     NoCertificates,
     #[error("no listener with files under tls.certificate and tls.key has the address {0}: {1}")]
     NoListener(SocketAddr, String),
+    /// What `--json` prints all the same.
+    #[error("not all is well")]
+    Faults(String),
     #[error("dns-01 needs somebody who writes TXT records, and acme.dns names nobody")]
     NoDns,
     #[error("{0} has no certificate yet")]
@@ -111,7 +114,7 @@ impl CertFailure {
 /// Does it, and gives what is printed.
 pub(crate) fn run(args: &CertArgs, config: &Config) -> Result<String, CertFailure> {
     match &args.task {
-        Task::Check => check::check(config),
+        Task::Check(args) => check::check(config, args.json),
         Task::Export(args) => export(config, args),
         Task::Import(args) => pair::import(config, args),
         Task::Renew(args) if args.dry_run => trial::try_out(config, args),

@@ -142,7 +142,7 @@ struct DebianArgs {
     /// Where the package goes; `-` is standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
-    /// The program inside: one that is linked statically [default: this very one]
+    /// The program inside [default: this very one]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
 }
@@ -200,7 +200,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Inv
     let cli = Cli::from_arg_matches(&matches)?;
     match (cli.command, cli.file) {
         (Some(Command::Acme(args)), _) => Ok(Invocation::Acme(Box::new(args))),
-        (Some(Command::Ca(args)), _) => Ok(Invocation::Ca(Box::new(args))),
+        (Some(Command::Ca(args)), _) => Ok(args.task.of_machine().map_or_else(|| Invocation::Ca(Box::new(args)), on_machine)),
         (Some(Command::Cert(args)), _) => Ok(Invocation::Cert(Box::new(args))),
         (Some(Command::Plan(args)), _) => Ok(on_machine(machine::Task::Plan(args))),
         (Some(Command::Apply(args)), _) => Ok(on_machine(machine::Task::Apply(args))),

@@ -1,7 +1,8 @@
 //! The Debian package, made without any of Debian's programs: an `ar` archive of what the package is and does, and of its files.
 //!
-//! It starts nothing: one package serves mirrors and the machines behind them, and `chandler install` says which a machine is. The program inside is linked statically, so that it depends on no
-//! library and runs on any release. The same program gives the same bytes on every run.
+//! It starts nothing: one package serves mirrors and the machines behind them, and `chandler install` says which a machine is. What the program inside asks of a release is read from the program
+//! itself and is what the package depends on, so that dpkg refuses it where it would not run. A static program is refused: glibc loads the modules of a machine's name service into it, which are of
+//! another glibc, and crashes. The same program gives the same bytes on every run.
 
 mod ar;
 
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use flate2::{Compression, GzBuilder};
 use mirror::config;
 
-use crate::image::{ElfError, Executable};
+use crate::image::{ElfError, Executable, Needs};
 use crate::install::{PACKAGED, agent_units, units};
 
 /// What is to be made, and where it goes.
@@ -26,16 +27,21 @@ pub(crate) struct Order {
 /// Why there is no package.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DebianError {
-    #[error("the program {} needs shared libraries ({interpreter}), and would run on releases like this machine's alone", path.display())]
-    Dynamic { path: PathBuf, interpreter: String },
     #[error("the program {} cannot go into a package", path.display())]
     Elf { path: PathBuf, source: ElfError },
     #[error("cannot find the program that runs")]
     Itself(#[source] io::Error),
+    #[error("the program {} needs {library}, and no package is known that has it", path.display())]
+    Library { path: PathBuf, library: String },
     #[error("Debian has no name for the architecture {0}")]
     Platform(String),
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
+    #[error(
+        "the program {} is linked statically: where /etc/nsswitch.conf names a module that is not glibc's own, it ends with the first name that it looks up",
+        path.display()
+    )]
+    Static { path: PathBuf },
     #[error("the package is not for a terminal")]
     Terminal,
     #[error("cannot write the package to {}", path.display())]
@@ -50,14 +56,39 @@ pub(crate) fn make(order: &Order) -> Result<String, DebianError> {
     let path = order.binary.clone().map_or_else(std::env::current_exe, Ok).map_err(DebianError::Itself)?;
     let program = fs::read(&path).map_err(|source| DebianError::Read { path: path.clone(), source })?;
     let executable = Executable::parse(&program).map_err(|source| DebianError::Elf { path: path.clone(), source })?;
-    if let Some(interpreter) = executable.interpreter {
-        return Err(DebianError::Dynamic { path, interpreter });
+    if executable.interpreter.is_none() {
+        return Err(DebianError::Static { path });
     }
     let architecture = architecture(&executable.platform.to_string())?;
-    let package = package(architecture, &program);
+    let depends = depends(&executable.needs).map_err(|library| DebianError::Library { path, library })?;
+    let package = package(architecture, &depends, &program);
     write(&package, order.output.as_deref())?;
     let to = order.output.as_ref().map_or_else(String::new, |path| format!("; next: apt install {}", Path::new(".").join(path).display()));
-    Ok(format!("chandler {VERSION} for {architecture}, {} MiB{to}", package.len().div_ceil(1 << 20)))
+    Ok(format!("chandler {VERSION} for {architecture}, depends on {depends}; {} MiB{to}", package.len().div_ceil(1 << 20)))
+}
+
+/// The packages without which the program does not run, or the library for which none is known.
+fn depends(needs: &Needs) -> Result<String, String> {
+    let mut packages = Vec::new();
+    for library in &needs.libraries {
+        let name = library.split(".so").next().unwrap_or(library);
+        let package = match name {
+            "libc" | "libdl" | "libm" | "libpthread" | "libresolv" | "librt" | "libutil" => c_library(needs),
+            loader if loader.starts_with("ld-linux") || loader == "ld64" => c_library(needs),
+            "libgcc_s" => "libgcc-s1 | libgcc1".into(), // As it is called now, and was until Debian 10 and Ubuntu 19.10.
+            _ => return Err(library.clone()),
+        };
+        packages.push(package);
+    }
+    packages.push("passwd".into()); // Its postinst adds the mirror's user.
+    packages.sort_unstable();
+    packages.dedup();
+    Ok(packages.join(", "))
+}
+
+fn c_library(needs: &Needs) -> String {
+    let numbers = |version: &Vec<u32>| version.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
+    needs.glibc.as_ref().map_or("libc6".into(), |version| format!("libc6 (>= {})", numbers(version)))
 }
 
 /// The image specification's words in Debian's.
@@ -75,7 +106,7 @@ fn architecture(platform: &str) -> Result<&'static str, DebianError> {
 }
 
 /// All of it.
-fn package(architecture: &str, program: &[u8]) -> Vec<u8> {
+fn package(architecture: &str, depends: &str, program: &[u8]) -> Vec<u8> {
     let files = files(program);
     let size: usize = files.iter().map(|(_, _, content)| content.len().div_ceil(1024)).sum();
     let conffiles = files.iter().map(|(path, ..)| path.as_str()).filter(|path| path.starts_with("etc/"));
@@ -89,7 +120,7 @@ fn package(architecture: &str, program: &[u8]) -> Vec<u8> {
         .collect();
     let about = vec![
         ("conffiles".into(), 0o644, conffiles.into_bytes()),
-        ("control".into(), 0o644, control(architecture, size).into_bytes()),
+        ("control".into(), 0o644, control(architecture, depends, size).into_bytes()),
         ("postinst".into(), 0o755, include_bytes!("debian/postinst").to_vec()),
         ("postrm".into(), 0o755, include_bytes!("debian/postrm").to_vec()),
         ("prerm".into(), 0o755, include_bytes!("debian/prerm").to_vec()),
@@ -115,7 +146,7 @@ fn files(program: &[u8]) -> Vec<File> {
     ]
 }
 
-fn control(architecture: &str, kibibytes: usize) -> String {
+fn control(architecture: &str, depends: &str, kibibytes: usize) -> String {
     format!(
         "\
 Package: chandler
@@ -123,7 +154,7 @@ Version: {VERSION}
 Architecture: {architecture}
 Maintainer: The chandler authors <chandler@localhost.localdomain>
 Installed-Size: {kibibytes}
-Depends: passwd
+Depends: {depends}
 Recommends: ca-certificates
 Section: net
 Priority: optional
@@ -213,18 +244,18 @@ mod tests {
 
     #[test]
     fn the_same_program_gives_the_same_package() {
-        assert!(package("amd64", b"program") == package("amd64", b"program"));
+        assert!(package("amd64", "passwd", b"program") == package("amd64", "passwd", b"program"));
     }
 
     #[test]
     fn what_the_package_says_of_itself() {
-        insta::assert_snapshot!(control("amd64", 40_000), @r#"
+        insta::assert_snapshot!(control("amd64", "libc6 (>= 2.17), passwd", 40_000), @r#"
         Package: chandler
         Version: 0.1.0
         Architecture: amd64
         Maintainer: The chandler authors <chandler@localhost.localdomain>
         Installed-Size: 40000
-        Depends: passwd
+        Depends: libc6 (>= 2.17), passwd
         Recommends: ca-certificates
         Section: net
         Priority: optional
@@ -236,6 +267,20 @@ mod tests {
          Nothing is started by itself: `chandler install mirror` makes a machine a
          mirror, `chandler install agent` and `chandler apply` put it behind one.
         "#);
+    }
+
+    #[test]
+    fn what_the_program_asks_of_a_release_is_what_the_package_depends_on() {
+        let needs = |glibc: &[u32], libraries: &[&str]| Needs {
+            glibc: (!glibc.is_empty()).then(|| glibc.to_vec()),
+            libraries: libraries.iter().map(|&library| library.to_owned()).collect(),
+        };
+        assert_eq!(
+            depends(&needs(&[2, 17], &["libpthread.so.0", "libc.so.6", "ld-linux-x86-64.so.2"])),
+            Ok("libc6 (>= 2.17), passwd".into())
+        );
+        assert_eq!(depends(&needs(&[2, 34], &["libgcc_s.so.1", "libc.so.6"])), Ok("libc6 (>= 2.34), libgcc-s1 | libgcc1, passwd".into()));
+        assert_eq!(depends(&needs(&[], &["libc.so.6", "libssl.so.3"])), Err("libssl.so.3".into()));
     }
 
     #[test]

@@ -9,13 +9,17 @@ pub mod certs_d;
 pub mod containerd;
 pub mod contents;
 pub mod docker;
+pub mod fall_over;
 pub mod files;
+pub mod image;
 pub mod plan;
 pub mod podman;
 pub mod process;
 pub mod program;
 pub mod secrets;
+pub mod stand_in;
+pub mod system_store;
 
 pub use cloud_init::{ClientPair, Engine, MirrorUrl, MirrorUrlError, Others, Wish};
 
-pub use self::plan::{Change, Daemon, Finding, Plan, Reload, Step, Weight};
+pub use self::plan::{Change, Daemon, Finding, Plan, Rebuild, Reload, Step, Weight};

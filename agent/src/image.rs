@@ -13,7 +13,7 @@ use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-pub(crate) use self::elf::{ElfError, Executable};
+pub(crate) use self::elf::{ElfError, Executable, Needs};
 pub(crate) use self::name::ImageName;
 
 /// What is to be made, and where it goes.

@@ -7,8 +7,10 @@
 //! restarted unless that was asked for.
 
 mod account;
+mod agent_settings;
 pub(crate) mod agent_units;
 mod error;
+mod local;
 mod pieces;
 mod ports;
 mod readable;
@@ -22,12 +24,14 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use mirror::config::{self, Resolved, Sources};
+use mirror::config::{self, Config, Resolved, Sources};
+use serde_json::json;
 
 pub(crate) use self::error::InstallError;
 pub(crate) use self::remove::uninstall;
 
 use self::account::Made;
+use self::local::LocalPieces;
 use self::pieces::{Content, Done, Piece, UNITS};
 use self::systemd::Systemd;
 use self::units::{MirrorUnits, Needs, SERVICE, SOCKET, STATE, USER};
@@ -36,40 +40,55 @@ use crate::host::Root;
 use crate::load::LoadError;
 use crate::report::Said;
 
+/// What was done; or, by `--check`, what would have been.
+#[derive(Debug)]
+pub(crate) struct Installed {
+    pub(crate) said: Said,
+    /// `--check` found something.
+    pub(crate) has_changes: bool,
+}
+
 /// Puts it in its place, and says line by line what was done.
-pub(crate) fn install(what: &Install) -> Result<Said, InstallError> {
+pub(crate) fn install(what: &Install) -> Result<Installed, InstallError> {
     match what {
         Install::Agent(args) => agent(args),
         Install::Mirror(args) => mirror(args),
     }
 }
 
-fn mirror(args: &InstallMirrorArgs) -> Result<Said, InstallError> {
+fn mirror(args: &InstallMirrorArgs) -> Result<Installed, InstallError> {
     let root = tree(&args.tree)?;
     let path = args.config.clone().unwrap_or_else(|| units::CONFIG.into());
     let program = program(&root);
     nameable([&path, &program])?;
     // Once systemd holds the sockets, it goes on.
     let socket = args.socket || pieces::is_there(&root, &unit(SOCKET))?;
-    let (resolved, read) = resolved(&root, &path, args.config.is_some())?;
+    let local = local::pieces(&root, &args.local)?;
+    let (resolved, read) = match local.as_ref().and_then(|local| local.config.as_ref()) {
+        Some(planned) => planned_for(&root, planned)?,
+        None => resolved(&root, &path, args.config.is_some())?,
+    };
     let needs = Needs::of(&resolved.config);
     nameable(&needs.writes)?;
     check(&root, &resolved, &needs, &[read, vec![path.clone()]].concat(), socket)?;
 
-    let mut said = Telling::new(&root);
+    let mut said = Telling::new(&root, &args.tree, args.check);
     let mut changed = said.put(&program_piece(&program)?)?;
     let account = said.user()?;
     let group = account.as_ref().filter(|_| rustix::process::geteuid().is_root()).and_then(|account| account.groups.first().copied());
-    if args.config.is_none() {
+    if let Some(local) = &local {
+        said.put_local(local)?;
+    } else if args.config.is_none() {
         let template = Content::Template { text: config::default_file(), group };
         said.configuration(&Piece { path: path.clone(), content: template })?;
     }
     for folder in &needs.writes {
-        if account::own(&root, folder, account.as_ref())? {
+        if said.does_or(|| account::is_missing(&root, folder), || account::own(&root, folder, account.as_ref()))? {
             said.line(format!("made {} for it", folder.display()));
         }
     }
-    if let Some(opened) = account::open_way(&root, account.as_ref())? {
+    let way = said.does_or(|| account::closed_way(&root, account.as_ref()), || account::open_way(&root, account.as_ref()))?;
+    if let Some(opened) = way {
         said.line(format!("opened {} for passing through to its folders", opened.display()));
     }
     let units = MirrorUnits { program: &program, config: &path, needs: &needs, socket };
@@ -80,13 +99,20 @@ fn mirror(args: &InstallMirrorArgs) -> Result<Said, InstallError> {
         changed |= said.put(&Piece::wanted(SOCKET, "sockets.target"))?;
     }
     let own: &[&str] = if socket { &[SOCKET, SERVICE] } else { &[SERVICE] };
+    changed |= local.as_ref().is_some_and(|local| local.has_moved);
     run_mirror(&mut said, args, own, changed)?;
+    if local.is_some() {
+        said.note("`chandler apply --local` puts this machine's engines behind it");
+    }
     Ok(said.end(&format!("the mirror is installed: {}", addresses(&needs))))
 }
 
 /// Starts it where that can be done, and restarts it only if somebody wants that. `units` are its own, the socket's first.
 fn run_mirror(said: &mut Telling, args: &InstallMirrorArgs, units: &[&str], is_new: bool) -> Result<(), InstallError> {
     let Some(systemd) = Systemd::of(&said.root) else {
+        if said.checks {
+            return Ok(());
+        }
         let config = args.config.as_deref().unwrap_or(Path::new(units::CONFIG)).display();
         said.note(if said.root.is_machine() {
             format!("systemd does not run here, and starts the mirror at a boot where it does; by hand it is `chandler mirror --config {config}`")
@@ -95,22 +121,24 @@ fn run_mirror(said: &mut Telling, args: &InstallMirrorArgs, units: &[&str], is_n
         });
         return Ok(());
     };
-    if is_new {
+    if is_new && !said.checks {
         systemd.read_again()?;
     }
     if !systemd.is_active(SERVICE) {
         for unit in units {
-            systemd.start(unit)?;
+            said.does(|| systemd.start(unit))?;
             said.line(format!("started {unit}"));
         }
     } else if is_new || systemd.is_behind(SERVICE, &[program(&said.root), unit(SERVICE)]) {
         if args.restart {
-            // systemd opens no socket whose port its own service still has.
-            if units.contains(&SOCKET) && !systemd.is_active(SOCKET) {
-                systemd.stop(SERVICE)?;
-                systemd.start(SOCKET)?;
-            }
-            systemd.restart(SERVICE)?;
+            said.does(|| {
+                // systemd opens no socket whose port its own service still has.
+                if units.contains(&SOCKET) && !systemd.is_active(SOCKET) {
+                    systemd.stop(SERVICE)?;
+                    systemd.start(SOCKET)?;
+                }
+                systemd.restart(SERVICE)
+            })?;
             said.line(format!("restarted {SERVICE}"));
         } else {
             said.note("the running mirror is still the one before: the same with --restart, when no pull is under way");
@@ -119,24 +147,26 @@ fn run_mirror(said: &mut Telling, args: &InstallMirrorArgs, units: &[&str], is_n
     Ok(())
 }
 
-fn agent(args: &InstallAgentArgs) -> Result<Said, InstallError> {
+fn agent(args: &InstallAgentArgs) -> Result<Installed, InstallError> {
     let root = tree(&args.tree)?;
     let path = args.config.clone().unwrap_or_else(|| agent_units::CONFIG.into());
     let program = program(&root);
     nameable([&path, &program])?;
-    let mut said = Telling::new(&root);
+    let mut said = Telling::new(&root, &args.tree, args.check);
     said.put(&program_piece(&program)?)?;
-    if args.config.is_none() && said.configuration(&agent_template(&path))? {
+    if let Some(text) = agent_settings::text(&args.settings)?.filter(|_| args.config.is_none()) {
+        said.agent_configuration(&agent_settings::piece(&text))?;
+    } else if args.config.is_none() && said.configuration(&agent_template(&path))? {
         said.note(format!("name the mirror in {} (`mirrors`), or nothing is put behind it", path.display()));
     }
     let mut changed = false;
     for piece in agent_pieces(&program, &path) {
         changed |= said.put(&piece)?;
     }
-    if let Some(systemd) = Systemd::of(&root).filter(|_| changed) {
+    if let Some(systemd) = Systemd::of(&root).filter(|_| changed && !said.checks) {
         systemd.read_again()?;
     }
-    if root.is_machine() {
+    if root.is_machine() && !said.checks {
         said.note("no engine was changed: `chandler plan` shows what would be, `chandler apply` does it now".to_owned());
     }
     Ok(said.end("the agent is installed: before each start of Docker, and at each boot, the engines are put behind the mirror"))
@@ -179,6 +209,27 @@ fn resolved(root: &Root, path: &Path, is_named: bool) -> Result<(Resolved, Vec<P
         None if is_named => return Err(read(io::ErrorKind::NotFound.into()).into()),
         None => config::default_file(),
     };
+    resolved_text(root, path, file)
+}
+
+/// What a piece that is not there yet would say. Files that it names may be missing as well.
+fn planned_for(root: &Root, piece: &Piece) -> Result<(Resolved, Vec<PathBuf>), InstallError> {
+    let Content::Configuration { text, .. } = &piece.content else { unreachable!("it is a configuration") };
+    let (mut resolved, read) = resolved_text(root, &piece.path, text.clone())?;
+    resolved.config.upstreams.iter_mut().for_each(|upstream| upstream.ca = None);
+    Ok((resolved, read))
+}
+
+/// That of the mirror on this machine, if it has one.
+pub(crate) fn configuration(root: &Root) -> Result<Option<Config>, InstallError> {
+    let path = Path::new(units::CONFIG);
+    if !pieces::is_there(root, path)? {
+        return Ok(None);
+    }
+    Ok(Some(resolved(root, path, true)?.0.config))
+}
+
+fn resolved_text(root: &Root, path: &Path, file: String) -> Result<(Resolved, Vec<PathBuf>), InstallError> {
     // The unit's own environment may hold a password: it is looked for by nobody here.
     let sources = Sources { accounts: false, file: Some((path.to_owned(), file)), read: read_in_tree, ..Sources::default() };
     READING.replace(Some((root.clone(), Vec::new())));
@@ -238,19 +289,38 @@ fn addresses(needs: &Needs) -> String {
     needs.listeners.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// What is done to a tree, told line by line.
+/// What is done to a tree, told line by line; or what would be, where nothing is to be done.
 struct Telling {
     root: Root,
     said: Said,
+    as_json: bool,
+    /// Nothing is changed.
+    checks: bool,
 }
 
 impl Telling {
-    fn new(root: &Root) -> Self {
-        Self { root: root.clone(), said: Said::default() }
+    fn new(root: &Root, args: &TreeArgs, checks: bool) -> Self {
+        Self { root: root.clone(), said: Said::default(), as_json: args.json, checks }
     }
 
+    /// One that was done.
     fn line(&mut self, text: impl AsRef<str>) {
-        self.said.data.extend([text.as_ref(), "\n"]);
+        let word = if self.checks { "would have " } else { "" };
+        self.said.data.extend([word, text.as_ref(), "\n"]);
+    }
+
+    /// Does it, if anything is done.
+    fn does(&self, act: impl FnOnce() -> Result<(), InstallError>) -> Result<(), InstallError> {
+        if self.checks { Ok(()) } else { act() }
+    }
+
+    /// The same where it is to be known what it did.
+    fn does_or<T>(
+        &self,
+        look: impl FnOnce() -> Result<T, InstallError>,
+        act: impl FnOnce() -> Result<T, InstallError>,
+    ) -> Result<T, InstallError> {
+        if self.checks { look() } else { act() }
     }
 
     fn note(&mut self, text: impl Into<String>) {
@@ -260,7 +330,7 @@ impl Telling {
     /// Whether anything changed.
     fn put(&mut self, piece: &Piece) -> Result<bool, InstallError> {
         let path = piece.path.display();
-        let done = piece.put(&self.root)?;
+        let done = self.does_or(|| piece.would(&self.root), || piece.put(&self.root))?;
         match done {
             Done::Added => self.line(format!("added {path}")),
             Done::Renewed => self.line(format!("renewed {path}")),
@@ -270,19 +340,50 @@ impl Telling {
         Ok(matches!(done, Done::Added | Done::Renewed))
     }
 
+    /// The agent's, with what was named for it.
+    fn agent_configuration(&mut self, piece: &Piece) -> Result<(), InstallError> {
+        let path = piece.path.display();
+        match self.does_or(|| piece.would(&self.root), || piece.put(&self.root))? {
+            Done::Added | Done::Renewed => self.line(format!("wrote {path}")),
+            Done::Same => {}
+            Done::Foreign => self.note(format!("{path} is yours, and stays: what was named here is not written into it")),
+        }
+        Ok(())
+    }
+
     /// One that is there is the operator's, of which nothing needs to be said.
     fn configuration(&mut self, piece: &Piece) -> Result<bool, InstallError> {
-        let is_new = piece.put(&self.root)? == Done::Added;
+        let is_new = self.does_or(|| piece.would(&self.root), || piece.put(&self.root))? == Done::Added;
         if is_new {
             self.line(format!("added {}, with comments alone", piece.path.display()));
         }
         Ok(is_new)
     }
 
+    /// The configuration after what it names. A mirror that runs reads it again, and drops no connection.
+    fn put_local(&mut self, local: &LocalPieces) -> Result<(), InstallError> {
+        let mut is_new = false;
+        for piece in local.ca.iter().chain(&local.config) {
+            is_new |= self.put(piece)?;
+        }
+        if let Some(systemd) = Systemd::of(&self.root).filter(|systemd| is_new && systemd.is_active(SERVICE)) {
+            self.does(|| systemd.reload(SERVICE))?;
+            self.line(format!("{SERVICE} has read it again"));
+        }
+        Ok(())
+    }
+
     fn user(&mut self) -> Result<Option<account::Account>, InstallError> {
         let file = sysusers_piece();
         if !pieces::is_there(&self.root, Path::new(PACKAGED_USER))? {
             self.put(&file)?;
+        }
+        if self.checks {
+            let account = account::find(&self.root)?;
+            if account.is_none() {
+                self.line(format!("made the user {USER}"));
+            }
+            return Ok(account);
         }
         match account::make(&self.root, SYSUSERS)? {
             Made::Known => {}
@@ -292,12 +393,22 @@ impl Telling {
         account::find(&self.root)
     }
 
-    fn end(mut self, last: &str) -> Said {
-        if self.said.data.is_empty() {
-            self.line("nothing to do");
+    /// With what is so now, unless that is still to be done.
+    fn end(mut self, last: &str) -> Installed {
+        let is_changed = !self.said.data.is_empty();
+        let has_changes = self.checks && is_changed;
+        if self.as_json {
+            let lines: Vec<&str> = self.said.data.lines().collect();
+            let notes = std::mem::take(&mut self.said.notes);
+            let all = json!({ "changed": is_changed && !self.checks, "would_change": has_changes, "lines": lines, "notes": notes });
+            self.said.data = format!("{all:#}\n");
+        } else if !has_changes {
+            if !is_changed {
+                self.said.data.push_str("nothing to do\n");
+            }
+            self.said.data.extend([last, "\n"]);
         }
-        self.line(last);
-        self.said
+        Installed { said: self.said, has_changes }
     }
 }
 

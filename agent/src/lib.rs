@@ -1,7 +1,7 @@
 //! chandler: the command line.
 //!
 //! `cli` says what may be written, `load` finds and resolves the configuration, `logging` starts the log, `mirror` runs the service, `image`
-//! makes the container image and `debian` the package, `ca` is the private CA, `cert` a person's word about certificates, `acme` about the account that orders them, `machine` puts engines behind the mirror and takes them out (by `engines`, `edit`, `host`, `record` and `apply`), `install` puts this program in place as a service, `documents` writes what machines are born with (by `birth` and the library `cloud_init`), `report` is the one place that prints an error. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration, 3 `--check` found changes to make.
+//! makes the container image and `debian` the package, `ca` is the private CA, `cert` a person's word about certificates, `acme` about the account that orders them, `machine` puts engines behind the mirror and takes them out (by `engines`, `edit`, `host`, `record` and `apply`), `local` is a mirror between one machine's engines and the site's, `install` puts this program in place as a service, `documents` writes what machines are born with (by `birth` and the library `cloud_init`), `report` is the one place that prints an error, `terminal` the one that knows whether a person looks. Nothing but [`main`] decides the exit code: 0 done, 1 failed, 2 usage or configuration, 3 `--check` found changes to make.
 
 mod acme;
 pub mod apply;
@@ -17,6 +17,7 @@ pub mod host;
 mod image;
 mod install;
 mod load;
+mod local;
 mod logging;
 mod machine;
 mod mirror;
@@ -24,6 +25,7 @@ mod reach;
 pub mod record;
 mod report;
 mod settings;
+mod terminal;
 mod trust;
 
 use std::io::{self, Write};
@@ -32,6 +34,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 
+use crate::cert::CertFailure;
 use crate::cli::machine::Task;
 use crate::cli::{Cli, Invocation, Run};
 use crate::load::{LoadError, Loader};
@@ -75,7 +78,11 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
         }
         Invocation::Cert(args) => {
             let resolved = Loader::without_accounts(args.config.source()).load()?;
-            print(&cert::run(&args, &resolved.config)?)
+            let done = cert::run(&args, &resolved.config);
+            if let Err(CertFailure::Faults(json)) = &done {
+                print(json)?;
+            }
+            print(&done?)
         }
         Invocation::CloudInit(args) => {
             let (said, failure) = documents::run(&args.kind)?;
@@ -99,10 +106,14 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
             report::notes(&made.notes(&order));
             Ok(())
         }
-        Invocation::Install(args) => tell(&install::install(&args.what)?),
+        Invocation::Install(args) => {
+            let done = install::install(&args.what)?;
+            tell(&done.said)?;
+            return Ok(if done.has_changes { ExitCode::from(3) } else { ExitCode::SUCCESS });
+        }
         Invocation::Machine(task) => return machine(&task),
         Invocation::Mirror(run) => mirror(run),
-        Invocation::Uninstall(args) => tell(&install::uninstall(&args.what)?),
+        Invocation::Uninstall(args) => tell(&install::uninstall(&args.what)?.said),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

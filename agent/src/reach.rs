@@ -64,6 +64,11 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// Whether engines can use it.
+    pub(crate) fn serves(&self) -> bool {
+        self.verdict == Verdict::Serves
+    }
+
     /// What is so, and what to do about it; `None`: all is well.
     pub(crate) fn trouble(&self) -> Option<(String, String)> {
         let (mirror, authority) = (&self.mirror, self.mirror.authority());
@@ -141,17 +146,16 @@ impl Seen {
     }
 }
 
-/// Looks at each mirror of `wish`, as its engines would.
+/// Looks at each mirror of `wish`, as its engines would; at all of them at once, since one that is silent takes its time.
 pub(crate) async fn look(wish: &Wish, nonce: &str) -> Vec<Seen> {
-    let mut all = Vec::new();
-    for mirror in &wish.mirrors {
+    let one = async |mirror: &MirrorUrl| {
         let (verdict, skew) = match client(wish.anchors.as_deref(), wish.client.as_ref()) {
             Ok(client) => asked(&client, mirror, nonce).await,
-            Err(error) => (Verdict::Tls(TlsFault::Else(mirror::chain(&error))), None),
+            Err(error) => (Verdict::Tls(TlsFault::Else(::mirror::chain(&error))), None),
         };
-        all.push(Seen { mirror: mirror.clone(), skew, verdict });
-    }
-    all
+        Seen { mirror: mirror.clone(), skew, verdict }
+    };
+    futures_util::future::join_all(wish.mirrors.iter().map(one)).await
 }
 
 /// A client that knows what engines are told, and no proxy, as engines reach their mirrors.

@@ -124,8 +124,8 @@ impl Failure {
 
     fn fixed_hint(&self) -> Option<&'static str> {
         match self {
-            Self::Debian(DebianError::Dynamic { .. } | DebianError::Elf { .. }) => Some(
-                "in chandler's sources `cargo debian --output FILE` builds a static program and makes the package of it; --binary takes any other",
+            Self::Debian(DebianError::Library { .. } | DebianError::Elf { .. } | DebianError::Static { .. }) => Some(
+                "in chandler's sources `.ci/release` builds a program for old and new releases and makes the package of it; --binary takes any other",
             ),
             Self::Debian(DebianError::Terminal) => Some("`chandler debian --output chandler.deb`"),
             Self::Image(ImageError::Dynamic { .. } | ImageError::Elf { .. }) => Some(

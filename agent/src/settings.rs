@@ -1,12 +1,14 @@
 //! `/etc/chandler/agent.yaml`: what the agent is told once for all its commands. A flag beats it.
 //!
 //! ```yaml
-//! mirrors: [https://mirror.example]
+//! mirrors: [https://mirror.example]  # or
+//! local: true                        # the one on this machine
 //! ca: sha256:…                       # or a file
 //! client: {certificate: /etc/chandler/client.cert, key: /etc/chandler/client.key}
 //! engines: [docker, podman]          # default: those that are found
 //! registries: [ghcr.io]              # beside Docker Hub
 //! others: prepend                    # or replace
+//! system_trust: true                 # the CA also goes into the system's store
 //! ```
 
 use std::io;
@@ -21,6 +23,8 @@ use crate::cli::machine::{EngineChoice, OthersWord, WishArgs};
 use crate::engines::ClientPair;
 use crate::engines::{MirrorUrl, Others, Wish};
 use crate::host::{HostError, Root};
+use crate::install::{self, InstallError};
+use crate::local::LocalMirror;
 use crate::trust::{self, CaChoice, TrustError};
 
 /// The file's keys.
@@ -31,8 +35,10 @@ pub(crate) struct Settings {
     ca: Option<String>,
     client: Option<ClientFiles>,
     engines: Vec<String>,
+    local: bool,
     registries: Vec<String>,
     others: Option<String>,
+    system_trust: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -49,6 +55,12 @@ pub(crate) enum SettingsError {
     Client(#[from] PairError),
     #[error(transparent)]
     Host(#[from] HostError),
+    #[error("what the mirror on this machine goes by cannot be read")]
+    Local(#[source] Box<InstallError>),
+    #[error("no CA is named")]
+    NoCa,
+    #[error("there is no mirror on this machine: it has no {MIRROR_PLACE}")]
+    NoLocal,
     #[error("no mirror is named")]
     NoMirror,
     #[error("cannot read {}", path.display())]
@@ -61,6 +73,10 @@ pub(crate) enum SettingsError {
     Registry(String),
     #[error(transparent)]
     Trust(#[from] TrustError),
+    #[error(
+        "by {MIRROR_PLACE} the mirror on this machine is none for its engines: it has no listener over plain HTTP on loopback, or no Docker Hub"
+    )]
+    Unfit,
     #[error("{}: {key}: {what}", path.display())]
     Value { path: PathBuf, key: &'static str, what: String },
     #[error("{} is not understood", path.display())]
@@ -75,10 +91,17 @@ impl SettingsError {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::NoLocal => Some(
+                "`chandler install mirror --local --mirror https://mirror.example:443` makes one between this machine's engines and the site's mirror",
+            ),
+            Self::Unfit => Some("`listeners: 127.0.0.1:5000` beside those that there are"),
+            Self::NoCa => Some(
+                "--ca FILE, or --mirror https://mirror.example:443 --ca sha256:… with the fingerprint that `chandler ca export` prints beside the mirror",
+            ),
             Self::NoMirror => {
                 Some("--mirror https://mirror.example:443, or `mirrors: [https://mirror.example:443]` in /etc/chandler/agent.yaml")
             }
-            Self::Wrong { .. } => Some("it knows mirrors, ca, client, engines, registries and others"),
+            Self::Wrong { .. } => Some("it knows mirrors, local, ca, client, engines, registries, others and system_trust"),
             Self::Trust(error) => error.hint(),
             Self::Host(error) => error.hint(),
             _ => None,
@@ -90,7 +113,16 @@ impl SettingsError {
         match self {
             Self::Host(_) => false,
             Self::Trust(error) => error.is_usage(),
-            Self::Client(_) | Self::NoMirror | Self::Read { .. } | Self::Registry(_) | Self::Value { .. } | Self::Wrong { .. } => true,
+            Self::Client(_)
+            | Self::Local(_)
+            | Self::NoCa
+            | Self::NoLocal
+            | Self::NoMirror
+            | Self::Read { .. }
+            | Self::Registry(_)
+            | Self::Unfit
+            | Self::Value { .. }
+            | Self::Wrong { .. } => true,
         }
     }
 }
@@ -106,7 +138,7 @@ impl Settings {
         let settings = if text.trim().is_empty() { Self::default() } else { parse(&text, path)? };
         // What a tree's own file names is in that tree.
         let root = if named.is_none() { root.clone() } else { Root::machine() };
-        Ok(Read { path: path.to_owned(), root, settings })
+        Ok(Read { path: path.to_owned(), local: None, root, settings })
     }
 }
 
@@ -119,6 +151,8 @@ fn parse(text: &str, path: &Path) -> Result<Settings, SettingsError> {
 #[derive(Debug)]
 pub(crate) struct Read {
     path: PathBuf,
+    /// The mirror on this machine, where that is meant.
+    local: Option<LocalMirror>,
     /// Where the files are that it names.
     root: Root,
     settings: Settings,
@@ -134,18 +168,40 @@ impl Read {
         }
     }
 
+    /// The mirror on the machine, if that is the one that is meant: by its own configuration, in the same tree.
+    pub(crate) fn find_local(&mut self, flags: &WishArgs, root: &Root) -> Result<Option<&LocalMirror>, SettingsError> {
+        let is_said = self.settings.local && flags.mirror.is_empty();
+        if is_said && !flags.local && !self.settings.mirrors.is_empty() {
+            return Err(self.wrong("local", "it is said beside `mirrors`: one of them is meant".to_owned()));
+        }
+        if flags.trust_alone || !(flags.local || is_said) {
+            return Ok(None);
+        }
+        let config = install::configuration(root).map_err(|error| SettingsError::Local(Box::new(error)))?;
+        self.local = Some(LocalMirror::of(&config.ok_or(SettingsError::NoLocal)?).ok_or(SettingsError::Unfit)?);
+        Ok(self.local.as_ref())
+    }
+
     /// What is wanted, with every file and fingerprint resolved. A CA by its fingerprint that is not among those that are `known` is asked of the mirrors.
     pub(crate) fn wish(&self, flags: &WishArgs, known: &[&str]) -> Result<Wish, SettingsError> {
         let wish = self.wish_without_ca(flags)?;
-        let anchors = self.ca(flags)?.map(|choice| trust::anchors(&choice, &wish.mirrors, known)).transpose()?;
-        Ok(Wish { anchors, ..wish })
+        // One on this machine shows no CA, but the site's behind it does.
+        let site = self.local.as_ref().and_then(|local| local.site.as_ref());
+        let shown_by = site.map_or(&wish.mirrors, |site| &site.mirrors);
+        let anchors = self.ca(flags)?.map(|choice| trust::anchors(&choice, shown_by, known)).transpose()?;
+        if flags.trust_alone && anchors.is_none() { Err(SettingsError::NoCa) } else { Ok(Wish { anchors, ..wish }) }
+    }
+
+    /// Whether the system is to trust the CA, too.
+    pub(crate) fn system_trust(&self, flags: &WishArgs) -> bool {
+        flags.system_trust || self.settings.system_trust
     }
 
     /// The same, by the system's roots alone.
     pub(crate) fn wish_without_ca(&self, flags: &WishArgs) -> Result<Wish, SettingsError> {
         let mirrors = self.mirrors(flags)?;
         // The file's pair is for the file's mirrors, and shown to nobody else.
-        let said = self.settings.client.as_ref().filter(|_| flags.mirror.is_empty());
+        let said = self.settings.client.as_ref().filter(|_| flags.mirror.is_empty() && self.local.is_none());
         let client = match (&flags.client_cert, &flags.client_key, said) {
             (Some(chain), Some(key), _) => Some(pair(&Root::machine(), chain, key)?),
             (_, _, Some(files)) => Some(pair(&self.root, &files.certificate, &files.key)?),
@@ -155,6 +211,9 @@ impl Read {
     }
 
     fn mirrors(&self, flags: &WishArgs) -> Result<Vec<MirrorUrl>, SettingsError> {
+        if let Some(local) = &self.local {
+            return Ok(vec![local.url.clone()]);
+        }
         let mut mirrors = flags.mirror.clone();
         if mirrors.is_empty() {
             let parsed = self.settings.mirrors.iter().map(|text| text.parse::<MirrorUrl>());
@@ -162,7 +221,7 @@ impl Read {
         }
         let mut known = std::collections::HashSet::new();
         mirrors.retain(|mirror| known.insert(mirror.clone()));
-        if mirrors.is_empty() { Err(SettingsError::NoMirror) } else { Ok(mirrors) }
+        if mirrors.is_empty() && !flags.trust_alone { Err(SettingsError::NoMirror) } else { Ok(mirrors) }
     }
 
     fn ca(&self, flags: &WishArgs) -> Result<Option<CaChoice>, SettingsError> {
@@ -180,11 +239,8 @@ impl Read {
 
     fn registries(&self, flags: &WishArgs) -> Result<Vec<String>, SettingsError> {
         let said = if flags.registry.is_empty() { &self.settings.registries } else { &flags.registry };
-        let mut named = said.iter().map(|text| registry(text)).collect::<Result<Vec<_>, _>>()?;
-        // The Hub always is.
-        let mut known = std::collections::HashSet::from(HUB.map(str::to_owned));
-        named.retain(|name| known.insert(name.clone()));
-        Ok(named)
+        let of_local = self.local.as_ref().map(|local| &local.registries).filter(|_| said.is_empty());
+        registries(of_local.unwrap_or(said))
     }
 
     fn others(&self, flags: &WishArgs) -> Result<Others, SettingsError> {
@@ -208,9 +264,21 @@ impl Read {
     }
 }
 
+/// Each once, without the Hub, which always is.
+pub(crate) fn registries(said: &[String]) -> Result<Vec<String>, SettingsError> {
+    let mut named = said.iter().map(|text| registry(text)).collect::<Result<Vec<_>, _>>()?;
+    let mut known = std::collections::HashSet::from(HUB.map(str::to_owned));
+    named.retain(|name| known.insert(name.clone()));
+    Ok(named)
+}
+
 /// It becomes a folder's name.
 fn registry(text: &str) -> Result<String, SettingsError> {
     let wrong = || SettingsError::Registry(text.to_owned());
+    // A quote would be part of some engine's file.
+    if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte)) {
+        return Err(wrong());
+    }
     let host: certs::ca::Host = text.parse().map_err(|_| wrong())?;
     Ok(host.to_string())
 }
@@ -253,94 +321,7 @@ fn blocks(text: &str, wanted: impl Fn(&str) -> bool) -> String {
 
 /// As a machine sees it.
 const PLACE: &str = "/etc/chandler/agent.yaml";
+const MIRROR_PLACE: &str = install::units::CONFIG;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> Result<Read, String> {
-        let path = Path::new("agent.yaml");
-        let settings = parse(text, path).map_err(|error| mirror::chain(&error))?;
-        Ok(Read { path: path.to_owned(), root: Root::machine(), settings })
-    }
-
-    fn wish(text: &str, flags: &WishArgs) -> Result<Wish, String> {
-        read(text)?.wish(flags, &[]).map_err(|error| mirror::chain(&error))
-    }
-
-    #[test]
-    fn a_flag_beats_the_file() {
-        let file = "{mirrors: [http://a:5000, http://b:5000, http://a:5000], registries: [ghcr.io, docker.io, ghcr.io], others: replace}";
-        let of_file = wish(file, &WishArgs::default()).expect("right");
-        assert_eq!(of_file.mirrors.iter().map(ToString::to_string).collect::<Vec<_>>(), ["http://a:5000", "http://b:5000"]);
-        assert_eq!((of_file.registries, of_file.others), (vec!["ghcr.io".to_owned()], Others::Replace));
-        let flags =
-            WishArgs { mirror: vec!["http://c".parse().expect("a mirror")], mirrors: Some(OthersWord::Prepend), ..WishArgs::default() };
-        let flagged = wish(file, &flags).expect("right");
-        assert_eq!((flagged.mirrors[0].to_string(), flagged.others), ("http://c".to_owned(), Others::Keep));
-    }
-
-    #[test]
-    fn the_files_ca_is_not_taken_for_a_mirror_that_a_flag_names() {
-        let flags = WishArgs { mirror: vec!["http://c".parse().expect("a mirror")], ..WishArgs::default() };
-        assert_eq!(wish("{mirrors: [http://a], ca: /nowhere/ca.pem}", &flags).expect("right").anchors, None);
-        assert!(
-            wish("{mirrors: [http://a], ca: /nowhere/ca.pem}", &WishArgs::default())
-                .expect_err("it is asked for")
-                .contains("/nowhere/ca.pem")
-        );
-    }
-
-    #[test]
-    fn of_a_certificates_file_only_certificates_are_put_where_everybody_reads() {
-        let both = "theirs\n-----BEGIN PRIVATE KEY-----\nS\n-----END PRIVATE KEY-----\n-----BEGIN CERTIFICATE-----\r\nA\r\n-----END CERTIFICATE-----\r\n";
-        assert_eq!(blocks(both, |label| label == "CERTIFICATE"), "-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n");
-        assert_eq!(blocks(both, |label| label.ends_with("PRIVATE KEY")), "-----BEGIN PRIVATE KEY-----\nS\n-----END PRIVATE KEY-----\n");
-    }
-
-    #[test]
-    fn a_pair_that_is_none_is_refused_before_anything_is_written() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("client.cert");
-        std::fs::write(&file, "-----BEGIN PRIVATE KEY-----\nS\n-----END PRIVATE KEY-----\n").expect("written");
-        let flags = WishArgs {
-            mirror: vec!["https://a".parse().expect("a mirror")],
-            client_cert: Some(file.clone()),
-            client_key: Some(file),
-            ..WishArgs::default()
-        };
-        let error = read("{}").expect("read").wish(&flags, &[]).expect_err("there is no certificate in it");
-        assert!(matches!(error, SettingsError::Client(_)) && error.is_usage(), "{error}");
-    }
-
-    #[test]
-    fn what_is_wrong_is_told_with_its_key() {
-        let told = |text: &str| wish(text, &WishArgs::default()).expect_err("wrong");
-        insta::assert_snapshot!(
-            [
-                "",
-                "# nothing yet",
-                "{mirror: x}",
-                "{mirrors: [mirror:5000]}",
-                "{mirrors: [http://a], others: keep}",
-                "{mirrors: [http://a], registries: [ghcr.io/x]}",
-                "{mirrors: [http://a], ca: sha256:12}",
-                "{mirrors: [http://a], ca: sha256:0000000000000000000000000000000000000000000000000000000000000000}",
-                "mirrors: http://a",
-            ]
-            .map(told)
-            .join("\n"),
-            @r#"
-        no mirror is named
-        no mirror is named
-        agent.yaml is not understood: unknown field `mirror`, expected one of `mirrors`, `ca`, `client`, `engines`, `registries`, `others` at line 1 column 2
-        agent.yaml: mirrors: `mirror:5000` lacks its scheme: write http://HOST:PORT or https://HOST[:PORT]
-        agent.yaml: others: `keep` is neither prepend nor replace
-        `ghcr.io/x` is no registry: write a host, and its port where it has one, such as ghcr.io or registry.corp:5000
-        agent.yaml: ca: no fingerprint: write sha256: and 64 hexadecimal digits, as `chandler ca export` prints it
-        a CA by its fingerprint is fetched from a mirror over HTTPS, and none is named by https://
-        agent.yaml is not understood: mirrors: invalid type: string "http://a", expected a sequence at line 1 column 10
-        "#
-        );
-    }
-}
+mod tests;

@@ -101,6 +101,16 @@ impl Said {
         assert_eq!(self.code, Some(0), "{self:?}");
         self
     }
+
+    /// Of what is told to programs.
+    fn lines(&self, key: &str) -> Vec<String> {
+        let told = json(&self.out);
+        told[key].as_array().expect("a list").iter().map(|line| line.as_str().expect("text").to_owned()).collect()
+    }
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 #[test]
@@ -233,6 +243,31 @@ fn what_the_mirror_kept_goes_only_when_somebody_says_so() {
     assert!(tree.at("var/lib/chandler/certs/ca/key.pem").exists());
     tree.run("uninstall mirror --purge --yes").done();
     assert!(!tree.at("var/lib/chandler").exists() && !tree.at("etc/chandler").exists());
+}
+
+#[test]
+fn a_check_changes_nothing_and_says_what_would_be_done_also_to_programs() {
+    for what in ["mirror", "mirror --socket", "agent"] {
+        let tree = Tree::new();
+        let before = tree.content();
+        let said = tree.run(&format!("install {what} --check"));
+        assert!(said.code == Some(3) && said.out.contains("would have added /usr/local/bin/chandler\n"), "{said:?}");
+        let said = tree.run(&format!("install {what} --check --json"));
+        let told = json(&said.out);
+        assert_eq!((said.code, &told["would_change"], &told["changed"]), (Some(3), &true.into(), &false.into()), "{told}");
+        assert!(tree.content() == before, "{what}: a check changed something");
+
+        let would: Vec<String> = said.lines("lines").iter().map(|line| line.replace("would have ", "")).collect();
+        let done = tree.run(&format!("install {what} --json")).done();
+        assert_eq!(would, done.lines("lines"), "what was said before is what is done");
+        assert_eq!(json(&done.out)["changed"], true);
+        let after = tree.content();
+        let said = tree.run(&format!("install {what} --check")).done();
+        assert!(said.out.starts_with("nothing to do\n"), "{said:?}");
+        assert!(tree.content() == after, "{what}: a check changed something");
+        let noun = what.split(' ').next().expect("a word");
+        assert_eq!(json(&tree.run(&format!("uninstall {noun} --json")).done().out)["changed"], true);
+    }
 }
 
 #[test]

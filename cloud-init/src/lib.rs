@@ -1,4 +1,4 @@
-//! What machines are born with, so that their engines pull through the mirror: user data, the CircleCI VM service's template, image builds, the settings of other CI systems, firewall rules.
+//! What machines are born with, so that their engines pull through the mirror: user data, the `CircleCI` VM service's template, image builds, the settings of other CI systems, firewall rules.
 //!
 //! Pure: a description of mirrors and engines in, documents out. No I/O, no clock, nothing of this machine; who wants a file read or a binary's digest taken does it before and passes the value.
 //!

@@ -43,8 +43,8 @@ pub struct Finding {
     pub mend: String,
 }
 
-/// A line and a column, from 1; both are 0 where the whole document is meant.
-#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+/// A line and a column, from 1; what is about the whole document is at its beginning.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Place {
     /// From 1.
     pub line: usize,
@@ -76,11 +76,8 @@ impl fmt::Display for Finding {
         if let Some(part) = &self.part {
             write!(f, "part {part}: ")?;
         }
-        if self.at.line > 0 {
-            write!(f, "{}:{}: ", self.at.line, self.at.column)?;
-        }
         let weight = if self.weight == Weight::Error { "error" } else { "warning" };
-        write!(f, "{weight}: {}; {}", self.what, self.mend)
+        write!(f, "{}:{}: {weight}: {}; {}", self.at.line, self.at.column, self.what, self.mend)
     }
 }
 
@@ -90,10 +87,10 @@ pub fn lint(bytes: &[u8], provider: Provider) -> Vec<Finding> {
     let unpacked = if gzip::is_packed(bytes) { gzip::unpack(bytes) } else { Some(bytes.to_vec()) };
     let size = Size { bytes: bytes.len(), packed: gzip::pack(bytes).len(), provider };
     if !size.fits() {
-        findings.push(Finding::error(Place::default(), size.to_string(), "the provider refuses it as it is"));
+        findings.push(Finding::error(START, size.to_string(), "the provider refuses it as it is"));
     }
     let Some(text) = unpacked.and_then(|bytes| String::from_utf8(bytes).ok()) else {
-        findings.push(Finding::error(Place::default(), "neither text in UTF-8 nor gzip of such a text", "save it as UTF-8"));
+        findings.push(Finding::error(START, "neither text in UTF-8 nor gzip of such a text", "save it as UTF-8"));
         return findings;
     };
     match multipart::read(&text) {
@@ -190,7 +187,7 @@ fn of_part(part: &ReadPart, kind: Kind, findings: &mut Vec<Finding>) -> Option<N
 
 /// A document of one piece.
 fn of_piece(text: &str, findings: &mut Vec<Finding>) {
-    let at = Place { line: 1, column: 1 };
+    let at = START;
     if multipart::is_message(text) {
         findings.push(Finding::error(
             at,
@@ -235,3 +232,5 @@ fn of_cloud_config(text: &str, first: usize, findings: &mut Vec<Finding>) -> Opt
     merging::of_one(&tree, findings);
     Some(tree)
 }
+
+const START: Place = Place { line: 1, column: 1 };

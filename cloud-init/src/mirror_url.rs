@@ -80,6 +80,8 @@ impl FromStr for MirrorUrl {
             return Err(form());
         }
         let host = match url.host().ok_or_else(form)? {
+            // What else may be in a URL's host is in no name, but could end a word in an engine's file.
+            Host::Domain(name) if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) => return Err(form()),
             Host::Domain(name) => name.to_owned(),
             Host::Ipv4(address) => address.to_string(),
             Host::Ipv6(address) => format!("[{address}]"),
@@ -121,9 +123,20 @@ mod tests {
         for text in ["mirror:5000", "mirror.example", "", "ftp://mirror", "unix:///run/x"] {
             assert!(matches!(text.parse::<MirrorUrl>(), Err(MirrorUrlError::Scheme(_))), "{text}");
         }
-        for text in
-            ["https://a/b", "https://a?x", "https://a#x", "https://u@a", "https://u:p@a", "https://", "http://a b", "http://a:99999"]
-        {
+        for text in [
+            "https://a/b",
+            "https://a?x",
+            "https://a#x",
+            "https://u@a",
+            "https://u:p@a",
+            "https://",
+            "http://a b",
+            "http://a:99999",
+            "http://m\".evil",
+            "http://m'x",
+            "http://a,b",
+            "http://a;b",
+        ] {
             assert!(matches!(text.parse::<MirrorUrl>(), Err(MirrorUrlError::Form(_))), "{text}");
         }
     }

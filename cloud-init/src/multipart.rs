@@ -1,7 +1,7 @@
 //! MIME multi-part: pieces of user data of several kinds in one document.
 //!
-//! [`write`] leaves a text as it is where every reader of mail has the same bytes of it: printable ASCII with line feeds, a document that a person can read. Any other is in base64, since readers split
-//! lines at what is none and guess at letters beyond ASCII. [`read`] takes what others wrote, as Python's reader does that cloud-init has.
+//! [`write()`] leaves a text as it is where every reader of mail has the same bytes of it: printable ASCII with line feeds, a document that a person can read. Any other is in base64, since readers split
+//! lines at what is none and guess at letters beyond ASCII. [`read()`] takes what others wrote, as Python's reader does that cloud-init has.
 
 mod read;
 

@@ -8,6 +8,9 @@
 //! What always holds: nothing of theirs is replaced. A cloud-config of ours beside theirs says how it is merged, since without that the later one's lists take the place of the earlier one's; a user data's
 //! lists do take the place of a vendor data's, which no user data can prevent.
 //!
+//! Every key that is written is read by 0.7 as well, the release of Ubuntu 16.04, but for `ca_certs`, which was `ca-certs` then ([`CaSpelling`]); newer ones such as `defer` are done without. Later releases have none of
+//! them deprecated but `ca-certs`.
+//!
 //! What costs time is done at the end of the boot and is bounded, so that a mirror that is down keeps no machine from starting.
 
 pub mod enrolment;

@@ -15,11 +15,15 @@ pub enum Engine {
     Containerd,
     /// buildkitd by itself.
     BuildKit,
+    /// No engine: the system's store of CAs, which is changed on request alone.
+    System,
 }
 
 impl Engine {
     /// In the order in which they are planned.
     pub const ALL: [Self; 4] = [Self::Docker, Self::Podman, Self::Containerd, Self::BuildKit];
+    /// All for whom files may be changed.
+    pub const RECORDED: [Self; 5] = [Self::Docker, Self::Podman, Self::Containerd, Self::BuildKit, Self::System];
 
     /// As `--engine` takes it.
     pub fn word(self) -> &'static str {
@@ -28,6 +32,7 @@ impl Engine {
             Self::Podman => "podman",
             Self::Containerd => "containerd",
             Self::BuildKit => "buildkit",
+            Self::System => "system",
         }
     }
 }
@@ -39,6 +44,7 @@ impl fmt::Display for Engine {
             Self::Podman => "Podman",
             Self::Containerd => "containerd",
             Self::BuildKit => "BuildKit",
+            Self::System => "the system's store",
         })
     }
 }

@@ -138,6 +138,10 @@ async fn what_stands_against_a_certificate_is_told_before_a_ca_is_asked() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("bad   mirror.test in DNS: it leads nowhere"), "{said}");
     assert!(said.contains(&format!("good  {} answers", pebble.directory())), "{said}");
+    let output = cert(&config, &["check", "--json"]);
+    let told: Value = serde_json::from_slice(&output.stdout).expect("programs are told in JSON, also of what is wrong");
+    let bad = told.as_array().into_iter().flatten().find(|one| one["good"] == false).expect("something is wrong");
+    assert!(output.status.code() == Some(1) && bad["fault"].is_string() && bad["subject"].is_string(), "{told}");
 
     let wrong = fs::read_to_string(&config).expect("it was written").replace("/dir\"", "/nothing-here\"");
     fs::write(&config, wrong).expect("written");

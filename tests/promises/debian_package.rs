@@ -5,17 +5,19 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use tempfile::TempDir;
-use tests::container_image::build;
+use tests::container_image;
 use tests::engine::Answer;
+use tests::released;
 use tests::tools;
 use tokio::process::Command;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dpkg_installs_the_package_keeps_the_configuration_at_a_removal_and_takes_all_at_a_purge() {
     let (Some([dpkg, dpkg_deb]), true) = (tools::require_all(["dpkg", "dpkg-deb"]), tools::require_giving()) else { return };
+    let Some(program) = released::build().await else { return };
     let folder = TempDir::with_prefix("chandler-debian-").expect("a folder");
     let package = folder.path().join("chandler.deb");
-    Answer::of(Command::new(build().await).args(["debian", "--output"]).arg(&package)).await.expect_success();
+    Answer::of(Command::new(&program).args(["debian", "--output"]).arg(&package)).await.expect_success();
 
     let about = Answer::of(Command::new(&dpkg_deb).arg("--info").arg(&package)).await.expect_success();
     assert!(about.contains("Package: chandler\n") && about.contains("postinst") && about.contains("conffiles"), "{about}");
@@ -50,6 +52,13 @@ async fn dpkg_installs_the_package_keeps_the_configuration_at_a_removal_and_take
     assert!(at("etc/chandler/agent.yaml").exists(), "dpkg brings no removed one back");
     run("--purge", Path::new("chandler")).await;
     assert!(!at("etc/chandler").exists() && !at("var/lib/chandler").exists());
+}
+
+/// It would crash with the first name that it looks up on many a machine: glibc loads that machine's modules for names into it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_program_is_refused_since_it_cannot_look_up_names_on_every_release() {
+    let refused = Answer::of(Command::new(container_image::build().await).args(["debian", "--output", "/dev/null"])).await.expect_failure();
+    assert!(refused.contains("linked statically") && refused.contains("/etc/nsswitch.conf"), "{refused}");
 }
 
 /// What dpkg and the users' files need.

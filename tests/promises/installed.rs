@@ -3,7 +3,6 @@
 //! On a machine that systemd runs.
 
 use tests::systemd::SystemdMachine;
-use tests::tools;
 
 const PID: &str = "systemctl show --property=MainPID --value chandler-mirror";
 
@@ -72,46 +71,67 @@ fn docker_starts_also_where_the_agent_fails() {
 
 /// `CircleCI` Server 4.x writes `daemon.json` anew whenever a machine of its starts, and restarts Docker.
 #[test]
-fn docker_is_behind_the_mirror_after_somebody_wrote_its_file_anew_and_after_everything_was_started_again() {
-    let Some(machine) = SystemdMachine::boot() else { return };
-    let Some([dockerd, docker, _, _]) = tools::require_all(["dockerd-20", "docker", "containerd", "runc"]) else { return };
-    let mirrors = format!("{} info --format '{{{{json .RegistryConfig.Mirrors}}}}'", docker.display());
-    let unit = DOCKER.replace("DOCKERD", &dockerd.display().to_string()).replace("TOOLS", &tools::folder().display().to_string());
-    machine.done("/opt/chandler install mirror && /opt/chandler install agent");
-    machine.done("printf 'mirrors: [http://127.0.0.1:5000]\\nengines: [docker]\\n' >/etc/chandler/agent.yaml");
-    machine.done(&format!("rm -rf /etc/docker && mkdir /etc/docker && cat >/etc/systemd/system/docker.service <<'END'\n{unit}END"));
-    machine.done("systemctl daemon-reload && systemctl enable --now docker");
-    assert!(machine.done(&mirrors).contains("http://127.0.0.1:5000"), "{}", machine.done("cat /etc/docker/daemon.json"));
-
-    machine.done(&format!("printf '%s' '{THEIRS}' >/etc/docker/daemon.json && systemctl restart docker"));
-    assert!(machine.done(&mirrors).contains("http://127.0.0.1:5000"), "{}", machine.done("cat /etc/docker/daemon.json"));
-    assert!(machine.done("cat /etc/docker/daemon.json").contains(r#""default-address-pools":[{"base":"10.99.0.0/16","size":24}]"#));
-    assert!(machine.done("/opt/chandler verify").contains("good  Docker pulls through"));
-
-    // All that a boot starts, from nothing.
+fn docker_is_behind_the_mirror_after_each_reboot_also_where_a_script_writes_its_file_anew_at_each_and_out_of_it_for_good_after_the_uninstall()
+ {
+    let Some(mut machine) = SystemdMachine::boot_with_docker() else { return };
+    unit(&machine, "hub", "ExecStart=/opt/test-hub --listen 127.0.0.1:5555");
+    machine.done(&format!("cat >/srv/startup.sh <<'END'\n{THEIR_SCRIPT}END"));
+    unit(&machine, "nomad-startup", "Type=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh /srv/startup.sh");
+    machine.done("systemctl enable --now docker hub");
     machine.done(
-        "printf '[Unit]\\nAllowIsolate=yes\\nRequires=sysinit.target\\n' >/etc/systemd/system/nothing.target && systemctl daemon-reload",
+        "mkdir /etc/chandler && printf 'upstreams: [{name: docker.io, url: \"http://127.0.0.1:5555\"}]\n' >/etc/chandler/mirror.yaml",
     );
-    machine.done("systemctl isolate nothing.target && ! systemctl is-active docker chandler-mirror && systemctl isolate multi-user.target");
-    machine.done("systemctl is-active docker chandler-mirror chandler-agent");
-    assert!(machine.done("/opt/chandler verify").contains("good  Docker pulls through"));
+    machine.done("/opt/chandler install mirror && /opt/chandler install agent");
+    machine.done("printf 'mirrors: [http://127.0.0.1:5000]\nengines: [docker]\n' >/etc/chandler/agent.yaml");
+    // The file that there is at first is put behind the mirror, and then somebody else's is.
+    machine.done("printf '%s' '{\"debug\":false}' >/etc/docker/daemon.json && chandler apply --yes");
+    assert!(mirrors(&machine).contains(MIRROR), "{}", machine.done("cat /etc/docker/daemon.json"));
+    machine.done("systemctl enable --now nomad-startup && test \"$(cat /etc/docker/daemon.json.orig)\" != ''");
+    assert!(mirrors(&machine).contains(MIRROR), "{}", machine.done("cat /etc/docker/daemon.json"));
+    assert!(machine.done("cat /etc/docker/daemon.json").contains(r#""default-address-pools":[{"base":"10.99.0.0/16","size":24}]"#));
+    machine.done("docker pull library/hello");
+
+    for boot in 1..=2 {
+        machine.reboot();
+        machine.done("systemctl is-active docker chandler-mirror chandler-agent nomad-startup");
+        assert!(
+            mirrors(&machine).contains(MIRROR),
+            "{boot}: {}",
+            machine.done("cat /etc/docker/daemon.json; journalctl --no-pager -u docker")
+        );
+        assert!(machine.done("chandler verify").contains("good  Docker pulls through"));
+        // Nobody but the mirror has it, from before.
+        machine.done("systemctl stop hub && docker rmi library/hello && docker pull library/hello && systemctl start hub");
+    }
 
     let pid = machine.done("systemctl show --property=MainPID --value docker");
     machine.done("/opt/chandler uninstall agent");
     assert_eq!(machine.done("cat /etc/docker/daemon.json"), THEIRS);
-    assert_eq!(machine.done(&mirrors).trim(), "[]");
+    assert_eq!(mirrors(&machine), "[]");
     assert_eq!(machine.done("systemctl show --property=MainPID --value docker"), pid, "it is the same process");
-    machine.done("systemctl disable --now docker");
+    machine.reboot();
+    machine.done("systemctl is-active docker chandler-mirror nomad-startup");
+    assert_eq!((mirrors(&machine).as_str(), machine.done("cat /etc/docker/daemon.json").as_str()), ("[]", THEIRS));
 }
 
-const DOCKER: &str = "\
-[Service]
-Type=notify
-Environment=PATH=TOOLS:/usr/sbin:/usr/bin:/sbin:/bin
-ExecStart=DOCKERD --bridge=none --iptables=false --ip6tables=false --storage-driver=vfs
-ExecReload=/bin/kill -s HUP $MAINPID
-[Install]
-WantedBy=multi-user.target
-";
+/// Which the running Docker has.
+fn mirrors(machine: &SystemdMachine) -> String {
+    machine.done("docker info --format '{{json .RegistryConfig.Mirrors}}'").trim().to_owned()
+}
+
+/// A service of somebody else's.
+fn unit(machine: &SystemdMachine, name: &str, lines: &str) {
+    let text = format!("[Unit]\nAfter=docker.service\n[Service]\n{lines}\n[Install]\nWantedBy=multi-user.target\n");
+    machine.done(&format!("cat >/etc/systemd/system/{name}.service <<'END'\n{text}END\nsystemctl daemon-reload"));
+}
+
+const MIRROR: &str = "http://127.0.0.1:5000";
 /// As it comes from there, but for a user namespace.
 const THEIRS: &str = r#"{"default-address-pools":[{"base":"10.99.0.0/16","size":24}]}"#;
+/// What theirs does at a start of the machine.
+const THEIR_SCRIPT: &str = r#"
+set -e
+cp /etc/docker/daemon.json /etc/docker/daemon.json.orig
+printf '%s' '{"default-address-pools":[{"base":"10.99.0.0/16","size":24}]}' >/etc/docker/daemon.json
+systemctl restart docker
+"#;

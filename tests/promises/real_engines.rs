@@ -11,13 +11,17 @@ mod buildkit;
 mod builds;
 mod certified;
 mod client;
+mod command;
 mod diagnosed;
 mod exported;
 mod fall_over;
+mod first_boot;
 mod foreign;
+mod local;
 mod put_behind;
 mod secure;
 mod spellings;
+mod timed;
 
 use std::time::Duration;
 

@@ -15,11 +15,11 @@ use tests::tools;
 
 use super::client_certificates::{APP, Desk, Pair, RULES, hub};
 
-const TOKENS: &str = "[private], tokens: true";
+pub(super) const TOKENS: &str = "[private], tokens: true";
 
 impl Desk {
     /// A token for one certificate, as the operator has it.
-    fn token(&self, name: &str, more: &str) -> String {
+    pub(super) fn token(&self, name: &str, more: &str) -> String {
         self.ca(&format!("token {name} --output token --state state{more}"));
         let token = self.read("token").trim().to_owned();
         assert_eq!(self.path("token").metadata().expect("there").permissions().mode() & 0o777, 0o600);

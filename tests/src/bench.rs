@@ -1,11 +1,12 @@
 //! The benchmark: chandler, its peers and the bare loop, measured side by side in one run on this machine.
 //!
 //! `content` is what there is to pull, `hub` the upstream that has it, `contender` who is compared (each a `process` group), `load` the clients.
-//! `hits`, `cold`, `engine` and `start` measure their rows, `table` prints them, `bare` is the loop itself.
+//! `hits`, `acme`, `cold`, `engine` and `start` measure their rows, `table` prints them, `bare` is the loop itself.
 //!
 //! All traffic stays on this machine, and everything that is started is ended with the run. Figures of two runs are not to be compared with
 //! each other, only the columns of one.
 
+pub mod acme;
 pub mod bare;
 pub mod cold;
 pub mod contender;
@@ -97,6 +98,9 @@ pub async fn run(request: &Request) -> Outcome<String> {
     if !hits.is_empty() {
         lines.extend(hits::measure(&bench, &hits).await?);
     }
+    if asked("acme") {
+        lines.extend(acme::measure(&bench).await?);
+    }
     for herd in HERDS {
         let alone = herd.row == "herd16" && asked("cold");
         if alone || asked(herd.row) {
@@ -124,9 +128,9 @@ impl Bench {
         let mut kinds = vec![Kind::Chandler, Kind::Distribution3, Kind::Distribution2, Kind::Nginx, Kind::Bare];
         let effort = if request.quick {
             kinds.retain(|kind| *kind != Kind::Distribution2);
-            Effort { cold_rounds: 1, hit_rounds: 3, hit_time: Duration::from_secs(1), pull_rounds: 3 }
+            Effort { cold_rounds: 1, hit_rounds: 3, hit_time: Duration::from_secs(1), acme_rounds: 3, pull_rounds: 3 }
         } else {
-            Effort { cold_rounds: 3, hit_rounds: 5, hit_time: Duration::from_secs(3), pull_rounds: 7 }
+            Effort { cold_rounds: 3, hit_rounds: 5, hit_time: Duration::from_secs(3), acme_rounds: 9, pull_rounds: 7 }
         };
         let yard = Yard { certificate, folder, key, programs, next: AtomicUsize::new(0) };
         Ok(Self { content, effort, hub, kinds, script, yard })
@@ -172,5 +176,5 @@ fn pair(folder: &Path) -> Outcome<(PathBuf, PathBuf)> {
 }
 
 /// All rows, by the names that the command line takes.
-pub const ROWS: [&str; 11] = ["big", "mid", "small", "digest", "tag", "handshake", "cold", "herd16", "herd200", "docker", "start"];
+pub const ROWS: [&str; 12] = ["big", "mid", "small", "digest", "tag", "handshake", "acme", "cold", "herd16", "herd200", "docker", "start"];
 const QUICK: [&str; 5] = ["big", "small", "digest", "cold", "herd16"];

@@ -42,7 +42,7 @@ impl Archive {
     }
 }
 
-/// The program, linked statically: what goes into an image, or a package.
+/// The program, linked statically: what goes into an image.
 pub async fn build() -> PathBuf {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["build", "--locked", "--package", "agent", "--target", "host-tuple", "--message-format", "json-render-diagnostics"]);

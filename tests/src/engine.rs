@@ -26,16 +26,20 @@ pub use self::buildkit::BuildKit;
 pub use self::containerd::Containerd;
 pub use self::crane::Crane;
 pub use self::docker::{Builder, Dockerd, Release};
+pub use self::inside::{Running, User};
 pub use self::machine::{Machine, MachineConfig, Network};
 pub use self::podman::Podman;
+pub use self::tree::Tree;
 
 mod buildkit;
 pub mod bypass;
 mod containerd;
 mod crane;
 mod docker;
+mod inside;
 mod machine;
 mod podman;
+mod tree;
 mod veth;
 
 /// What a client program said.

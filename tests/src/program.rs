@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use process::SMALL_RESERVE;
-pub use process::{Process, Starter, program_path};
+pub use process::{Process, Starter, built_with_the_tests, program_path};
 
 /// A running mirror.
 #[derive(Debug)]

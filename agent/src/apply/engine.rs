@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use crate::engines::{Daemon, Engine, Finding, Reload};
+use crate::engines::{Daemon, Engine, Finding, Rebuild, Reload};
+use crate::host::Root;
 
 /// Why an engine could not be asked or told.
 pub type Fault = Box<dyn Error + Send + Sync>;
@@ -16,6 +17,11 @@ pub trait Engines {
     /// Has it read its configuration again, without a restart, and waits until it reports what it should, or for as long as that can take. Returns what it reported
     /// last, whatever that is.
     fn reload(&mut self, reload: &Reload) -> Result<Reported, Fault>;
+
+    /// Runs the system's tool in a tree, and looks at what it made.
+    fn rebuild(&mut self, _root: &Root, rebuild: &Rebuild) -> Result<(), Fault> {
+        Err(format!("nobody is here to run {rebuild}").into())
+    }
 }
 
 /// What a daemon says that it works by.
@@ -65,6 +71,11 @@ pub trait Editor {
 
     /// The restart, which is the operator's, without which a running engine goes on by what it read of a file that is brought back.
     fn restart(&self, _engine: Engine, _path: &Path) -> Option<Finding> {
+        None
+    }
+
+    /// The run of the system's tool after which files that were brought back count, if any (`has_changed`); by what we wrote there, whether one that was broken off left something.
+    fn rebuild(&self, _engine: Engine, _has_changed: bool, _ours: &[&[u8]]) -> Option<Rebuild> {
         None
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::{ApplyError, Editor, Engines, Reported, Undoing, base};
-use crate::engines::{Change, Engine, Plan, Reload, Step};
+use crate::engines::{Change, Engine, Plan, Rebuild, Reload, Step};
 use crate::host::{Found, HostError, Place, Put, Root, steps};
 use crate::record::{Held, Intention, RecordError, Standing};
 
@@ -83,6 +83,7 @@ impl<'a> Executor<'a> {
         let done = match step {
             Step::Write(change) => self.write(change)?,
             Step::Reload(reload) => self.reload(reload)?,
+            Step::Rebuild(rebuild) => self.rebuild(rebuild)?,
         };
         Ok(if done { Outcome::Done } else { Outcome::AlreadySo })
     }
@@ -159,6 +160,14 @@ impl<'a> Executor<'a> {
             told.push((reload.clone(), earlier));
         }
         self.tell(reload)?;
+        Ok(true)
+    }
+
+    /// It says nothing of what it works by: where it is planned, it is run.
+    pub(super) fn rebuild(&mut self, rebuild: &Rebuild) -> Result<bool, ApplyError> {
+        steps::before("run the system's tool");
+        let run = self.engines.rebuild(&self.root, rebuild);
+        run.map_err(|source| ApplyError::Engine { engine: Engine::System, doing: "rebuild", source })?;
         Ok(true)
     }
 

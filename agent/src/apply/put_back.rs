@@ -1,7 +1,9 @@
 //! A step of an engine failed: what this run did to its files is taken back, and the engine told.
 
+use std::collections::BTreeSet;
+
 use super::{ApplyError, Executor, Outcome, Reported};
-use crate::engines::{Change, Reload, Step};
+use crate::engines::{Change, Rebuild, Reload, Step};
 
 impl Executor<'_> {
     /// Puts back what `steps` did for the engine of the last, which failed with `error`, and says how the machine stands now.
@@ -21,10 +23,18 @@ impl Executor<'_> {
             return error;
         }
         let (source, reloaded) = (Box::new(error), !told.is_empty());
-        match self.restore(&back, &told) {
+        let restored = self.restore(&back, &told);
+        let again = if let Step::Rebuild(rebuild) = failed { self.rebuild_again(rebuild) } else { Ok(()) };
+        match restored.and(again) {
             Ok(()) => ApplyError::PutBack { engine, reloaded, source },
             Err(then) => ApplyError::Stranded { engine, then: ::mirror::chain(&then), source },
         }
+    }
+
+    /// Of the files that are back.
+    fn rebuild_again(&mut self, rebuild: &Rebuild) -> Result<(), ApplyError> {
+        let Rebuild { renews, holds, .. } = rebuild.clone();
+        self.rebuild(&Rebuild { arguments: renews, lacks: holds, holds: BTreeSet::new(), ..rebuild.clone() }).map(drop)
     }
 
     /// Whether a change that failed was made all the same: the disk may fail behind the rename.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::way::Way;
 use super::{ApplyError, Editor, backwards, base};
-use crate::engines::{Engine, Finding, Plan, Weight};
+use crate::engines::{Engine, Finding, Plan, Step, Weight};
 use crate::record::{Entry, Record, Standing};
 
 /// How far back.
@@ -69,6 +69,10 @@ pub fn undo_plan(record: &Record, editor: &dyn Editor, undo: &Undo) -> Result<Un
         for entry in backwards(record.entries().iter().filter(|entry| entry.engine == engine)) {
             One { record, editor, undo, entry }.plan(&mut part)?;
         }
+        let has_changed = part.plan.steps.iter().any(|step| step.change().is_some());
+        let entries = record.entries().iter().filter(|entry| entry.engine == engine);
+        let ours: Vec<&[u8]> = entries.flat_map(|entry| record.ours(entry)).collect();
+        part.plan.steps.extend(editor.rebuild(engine, has_changed, &ours).map(Step::Rebuild));
         if part.plan.findings.iter().any(|finding| finding.weight == Weight::Blocks) {
             part.plan.steps.clear();
             part.ends.clear();

@@ -13,6 +13,7 @@ use certs::plan::WORST_SKEW;
 use certs::solve::Way;
 use certs::{Clock as _, Identifier, Identifiers, SystemClock};
 use mirror::config::{Config, Issuer, Names};
+use serde_json::json;
 use tokio::runtime::Runtime;
 
 pub(crate) use self::ports::{Holder, holders};
@@ -26,13 +27,19 @@ pub(super) struct Finding {
 }
 
 /// Looks at everything, and fails if anything is wrong.
-pub(super) fn check(config: &Config) -> Result<String, CertFailure> {
+pub(super) fn check(config: &Config, as_json: bool) -> Result<String, CertFailure> {
     let placed = files::look(config);
     let wanted = if placed.is_empty() { meant(config, None)? } else { config.certificates() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CertFailure::Runtime)?;
     let mut findings: Vec<Finding> = placed.iter().map(Placed::finding).collect();
     if !wanted.is_empty() {
         findings.extend(got(config, &wanted, &runtime)?);
+    }
+    if as_json {
+        let one = |Finding { fault, subject }: &Finding| json!({ "subject": subject, "good": fault.is_none(), "fault": fault });
+        let all = format!("{:#}\n", findings.iter().map(one).collect::<serde_json::Value>());
+        let is_good = findings.iter().all(|finding| finding.fault.is_none());
+        return if is_good { Ok(all) } else { Err(CertFailure::Faults(all)) };
     }
     let mut out = String::new();
     for Finding { fault, subject } in &findings {

@@ -8,6 +8,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use url::Url;
 
 use super::ConfigArgs;
+use super::machine::{self, EngineChoice};
+use crate::engines::{Engine, MirrorUrl};
+use crate::trust::CaChoice;
 
 #[derive(Args, Debug)]
 pub(crate) struct CaArgs {
@@ -40,12 +43,19 @@ pub(crate) enum Task {
     Token(TokenArgs),
     /// On a machine: make a key, and get a client's certificate for it with a token
     Request(RequestArgs),
+    /// On a machine: have the whole system trust a mirror's CA, as curl, git and languages need it; `chandler undo` takes it out
+    Trust(TrustArgs),
 }
 
 impl Task {
     /// It is for a machine that has no CA.
     pub(crate) fn is_elsewhere(&self) -> bool {
-        matches!(self, Self::Request(_))
+        matches!(self, Self::Request(_) | Self::Trust(_))
+    }
+
+    /// What it is where it changes a machine's files, and no CA's.
+    pub(crate) fn of_machine(&self) -> Option<machine::Task> {
+        if let Self::Trust(args) = self { Some(machine::Task::Apply(args.into())) } else { None }
     }
 }
 
@@ -204,6 +214,39 @@ pub(crate) struct RequestArgs {
     /// The kind of the key
     #[arg(long, value_name = "KIND", default_value = "p256")]
     pub(crate) key_type: LeafKeyType,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TrustArgs {
+    /// The CA: a PEM file, or its SHA-256, by which it is fetched from the mirror [default: what /etc/chandler/agent.yaml says]
+    #[arg(long, value_name = "FILE|sha256:HEX")]
+    ca: Option<CaChoice>,
+    /// The mirror that shows its CA, for a fingerprint
+    #[arg(long, value_name = "URL")]
+    mirror: Vec<MirrorUrl>,
+    /// A tree that is no running machine: an image that is being built
+    #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
+    root: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    /// Print what would be done, and end with 3 if that is anything
+    #[arg(long)]
+    check: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+impl From<&TrustArgs> for machine::ApplyArgs {
+    /// An apply for the system's store alone.
+    fn from(args: &TrustArgs) -> Self {
+        let TrustArgs { ca, mirror, root, json, check, yes } = args;
+        let engine = Some(EngineChoice::Only(vec![Engine::System]));
+        let machine = machine::MachineArgs { noun: machine::Noun::Engines, config: None, engine, root: root.clone(), json: *json };
+        let wish = machine::WishArgs { mirror: mirror.clone(), ca: ca.clone(), trust_alone: true, ..machine::WishArgs::default() };
+        Self { plan: machine::PlanArgs { machine, wish, check: *check }, no_reload: false, require_mirror: false, yes: *yes }
+    }
 }
 
 /// The token is a secret.

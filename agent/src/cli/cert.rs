@@ -27,7 +27,7 @@ pub(crate) enum Task {
     #[command(visible_alias = "list")]
     Status(StatusArgs),
     /// Look whether certificates can be got: names, ports, the CA, the clock, scripts
-    Check,
+    Check(CheckArgs),
     /// Get the certificates that are missing or due, now
     #[command(visible_alias = "obtain")]
     Renew(RenewArgs),
@@ -39,6 +39,13 @@ pub(crate) enum Task {
     Export(ExportArgs),
     /// Have the CA take a certificate back; the mirror gets another at once
     Revoke(RevokeArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]

@@ -1,8 +1,12 @@
 //! What may be written behind `chandler install` and `chandler uninstall`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+
+use crate::engines::MirrorUrl;
+use crate::trust::CaChoice;
 
 #[derive(Args, Debug)]
 pub(crate) struct InstallArgs {
@@ -24,6 +28,8 @@ pub(crate) struct InstallMirrorArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) local: LocalArgs,
+    #[command(flatten)]
     pub(crate) tree: TreeArgs,
     /// Let systemd hold the listeners' sockets, so that a restart refuses no connection
     #[arg(long)]
@@ -31,6 +37,37 @@ pub(crate) struct InstallMirrorArgs {
     /// Restart a running mirror if its program or unit changed
     #[arg(long)]
     pub(crate) restart: bool,
+    /// Change nothing: say what would be done, and end with 3 if that is anything
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// A mirror for one machine.
+#[derive(Args, Debug)]
+pub(crate) struct LocalArgs {
+    /// For this machine's engines alone, in front of the site's mirror: writes the configuration for that
+    #[arg(long, requires = "mirror", conflicts_with = "config")]
+    pub(crate) local: bool,
+    /// With --local: the site's mirror, scheme, host and port (repeatable, in the order in which they are asked)
+    #[arg(long, value_name = "URL", requires = "local")]
+    pub(crate) mirror: Vec<MirrorUrl>,
+    /// With --local: by what the site's mirror is known over HTTPS: a PEM file, or the SHA-256 of its CA, which is fetched from it [default: the system's roots]
+    #[arg(long, value_name = "FILE|sha256:HEX", requires = "local")]
+    pub(crate) ca: Option<CaChoice>,
+    /// With --local: a registry beside Docker Hub that the site's mirror has, such as ghcr.io (repeatable)
+    #[arg(long, value_name = "HOST", requires = "local")]
+    pub(crate) registry: Vec<String>,
+    /// With --local: where engines ask it
+    #[arg(long, value_name = "ADDR", requires = "local", default_value = "127.0.0.1:5000", value_parser = loopback)]
+    pub(crate) listen: SocketAddr,
+}
+
+/// What only this machine reaches.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() && address.port() != 0 => Ok(address),
+        _ => Err("write an address of loopback and a port, such as 127.0.0.1:5000: it is for this machine alone".to_owned()),
+    }
 }
 
 #[derive(Args, Debug)]
@@ -39,7 +76,32 @@ pub(crate) struct InstallAgentArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) settings: AgentSettingsArgs,
+    #[command(flatten)]
     pub(crate) tree: TreeArgs,
+    /// Change nothing: say what would be done, and end with 3 if that is anything
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// What is written into `agent.yaml` where there is none.
+#[derive(Args, Debug)]
+pub(crate) struct AgentSettingsArgs {
+    /// The mirror, written into agent.yaml where there is none (repeatable, in the order in which they are asked)
+    #[arg(long, value_name = "URL", conflicts_with = "config")]
+    pub(crate) mirror: Vec<MirrorUrl>,
+    /// The same: the mirror that runs on this machine
+    #[arg(long, conflicts_with_all = ["config", "mirror"])]
+    pub(crate) local: bool,
+    /// By what the mirror is known over HTTPS: a PEM file, or the SHA-256 of its CA
+    #[arg(long, value_name = "FILE|sha256:HEX", requires = "mirror")]
+    pub(crate) ca: Option<CaChoice>,
+    /// The whole system is to trust the mirror's CA
+    #[arg(long, requires = "ca")]
+    pub(crate) system_trust: bool,
+    /// A registry beside Docker Hub (repeatable)
+    #[arg(long, value_name = "HOST")]
+    pub(crate) registry: Vec<String>,
 }
 
 #[derive(Args, Debug)]
@@ -73,4 +135,7 @@ pub(crate) struct TreeArgs {
     /// A tree that is no running machine: an image that is being built
     #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
     pub(crate) root: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
+use crate::engines::image::Image;
 use crate::engines::{Engine, MirrorUrl, Others};
 use crate::trust::CaChoice;
 
@@ -52,6 +53,9 @@ pub(crate) struct WishArgs {
     /// A mirror's URL, scheme, host and port (repeatable, in the order in which they are asked)
     #[arg(long, value_name = "URL")]
     pub(crate) mirror: Vec<MirrorUrl>,
+    /// The mirror that runs on this machine (`chandler install mirror --local`), by its own configuration
+    #[arg(long, conflicts_with_all = ["mirror", "client_cert"])]
+    pub(crate) local: bool,
     /// By what the mirror is known over HTTPS: a PEM file, or the SHA-256 of its CA, which is fetched from the mirror [default: the system's roots]
     #[arg(long, value_name = "FILE|sha256:HEX")]
     pub(crate) ca: Option<CaChoice>,
@@ -67,6 +71,12 @@ pub(crate) struct WishArgs {
     /// What becomes of mirrors that are configured already [default: prepend, ours before them]
     #[arg(long, value_name = "prepend|replace")]
     pub(crate) mirrors: Option<OthersWord>,
+    /// Have the whole system trust the mirror's CA (--ca), not the engines alone: curl, git and what else reads the system's store
+    #[arg(long)]
+    pub(crate) system_trust: bool,
+    /// Only that: no mirror need be named
+    #[arg(skip)]
+    pub(crate) trust_alone: bool,
 }
 
 /// `chandler plan`.
@@ -89,19 +99,12 @@ pub(crate) struct ApplyArgs {
     /// Write files alone: for when the engine is about to start, or somebody else reloads it
     #[arg(long)]
     pub(crate) no_reload: bool,
+    /// Change nothing while no mirror serves this machine [default: say so, and go on]
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) require_mirror: bool,
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,
-}
-
-/// `chandler doctor`.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct DoctorArgs {
-    #[command(flatten)]
-    pub(crate) verify: VerifyArgs,
-    /// This machine is none of the mirror's clients: see that it is kept out, and look at nothing else
-    #[arg(long)]
-    pub(crate) kept_out: bool,
 }
 
 /// `chandler verify`.
@@ -111,6 +114,24 @@ pub(crate) struct VerifyArgs {
     pub(crate) machine: MachineArgs,
     #[command(flatten)]
     pub(crate) wish: WishArgs,
+    /// Time also how long engines are held up by a mirror that is dead or hangs; each may take so long [default: 90]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "90", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) failover: Option<u64>,
+    /// Time also this image, which is not on this machine yet: pull, remove, pull again, remove
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) time: Option<Image>,
+}
+
+/// `chandler doctor`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    #[command(flatten)]
+    pub(crate) wish: WishArgs,
+    /// This machine is none of the mirror's clients: see that it is kept out, and look at nothing else
+    #[arg(long)]
+    pub(crate) kept_out: bool,
 }
 
 /// `chandler undo`.
@@ -187,7 +208,7 @@ impl FromStr for EngineChoice {
             return Ok(Self::Found);
         }
         let one = |word: &str| {
-            let found = Engine::ALL.into_iter().find(|engine| engine.word() == word.trim());
+            let found = Engine::RECORDED.into_iter().find(|engine| engine.word() == word.trim());
             found.ok_or_else(|| {
                 format!("`{word}` is no engine: write auto, or of docker, podman, containerd and buildkit those that are meant")
             })
@@ -199,6 +220,27 @@ impl FromStr for EngineChoice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Verify {
+        #[command(flatten)]
+        args: VerifyArgs,
+    }
+
+    #[test]
+    fn a_time_for_falling_over_is_given_with_its_flag_or_not_at_all() {
+        use clap::Parser as _;
+        let failover =
+            |words: &str| Verify::try_parse_from(words.split(' ')).map(|verify| verify.args.failover).map_err(|error| error.kind());
+        assert_eq!(failover("verify"), Ok(None));
+        assert_eq!(failover("verify --failover engines"), Ok(Some(90)));
+        assert_eq!(failover("verify --failover=20"), Ok(Some(20)));
+        for words in
+            ["verify --failover 20", "verify --failover=0", "verify --failover=soon", "verify --time", "verify --time Not/An:Image:"]
+        {
+            assert!(failover(words).is_err(), "{words}");
+        }
+    }
 
     #[test]
     fn engines_are_named_or_found() {

@@ -36,6 +36,12 @@ pub fn mirrors(text: &str, registry: &str) -> Result<Vec<String>, Misread> {
     }
 }
 
+/// Where a daemon listens that is told so here; of several places the first.
+pub fn address(text: &str) -> Option<String> {
+    let toml = Toml::parse(text).ok()?;
+    toml.strings(toml.item(&["grpc"])?, "address").ok()??.into_iter().next()
+}
+
 /// Our mirrors before all others, for each of `registries`; those of an earlier apply go. A file that says so already is returned as it is. `None`: there is no file.
 pub fn put_behind(
     text: Option<&str>,

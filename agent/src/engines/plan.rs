@@ -3,6 +3,7 @@
 //! A plan is made for applying and for undoing alike. Its steps are run in order, each may be run again after a crash: a file that already reads as it should is
 //! left, an engine that already reports what it should is not reloaded.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -24,6 +25,8 @@ pub enum Step {
     Write(Change),
     /// An engine reads its configuration again, and shows that it did.
     Reload(Reload),
+    /// The system's bundle of CAs is made anew of the files of its store.
+    Rebuild(Rebuild),
 }
 
 /// A file, before and after.
@@ -73,6 +76,31 @@ pub struct Reload {
     pub insecure: Vec<String>,
 }
 
+/// A run of the system's own tool, which makes of many files the one that programs read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rebuild {
+    /// The tool, as the machine sees it.
+    pub tool: PathBuf,
+    /// What it is told.
+    pub arguments: &'static [&'static str],
+    /// What it is told where files are gone.
+    pub renews: &'static [&'static str],
+    /// What it makes.
+    pub bundle: PathBuf,
+    /// The certificates that this must hold afterwards, as [`bodies`](super::system_store::bodies) has them.
+    pub holds: BTreeSet<String>,
+    /// Where this holds none of these all the same, it does not matter that the tool fails.
+    pub lacks: BTreeSet<String>,
+}
+
+impl fmt::Display for Rebuild {
+    /// As a shell would have it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.tool.display())?;
+        self.arguments.iter().try_for_each(|argument| write!(f, " {argument}"))
+    }
+}
+
 /// A daemon that runs now.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Daemon {
@@ -112,6 +140,7 @@ impl Step {
         match self {
             Self::Write(change) => change.engine,
             Self::Reload(reload) => reload.engine,
+            Self::Rebuild(_) => Engine::System,
         }
     }
 
@@ -119,7 +148,7 @@ impl Step {
     pub fn change(&self) -> Option<&Change> {
         match self {
             Self::Write(change) => Some(change),
-            Self::Reload(_) => None,
+            Self::Reload(_) | Self::Rebuild(_) => None,
         }
     }
 }

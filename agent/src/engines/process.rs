@@ -11,9 +11,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use rustix::time::ClockId;
 
 /// A process, as it was when it was looked at.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -69,6 +71,26 @@ pub fn running(program: &str) -> io::Result<Vec<Process>> {
 /// The file that a process runs: the one it was started from, also when a package put another in its place.
 pub fn executable(pid: u32) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/exe"))
+}
+
+/// When a process started, by the clock of files' times; a little late, so that what was written just before counts as what it was started with.
+pub fn started(pid: u32) -> Option<SystemTime> {
+    let ticks: u64 = stat(pid)?.get(START)?.parse().ok()?;
+    let up = rustix::time::clock_gettime(ClockId::Boottime);
+    let up = Duration::new(up.tv_sec.try_into().ok()?, up.tv_nsec.try_into().ok()?);
+    SystemTime::now().checked_sub(up.checked_sub(Duration::from_millis(ticks * TICK))?)?.checked_add(LATE)
+}
+
+/// Whether a process of this program started this one.
+pub fn is_child_of(pid: u32, program: &str) -> bool {
+    let parent = stat(pid).and_then(|fields| fields.get(PARENT)?.parse::<u32>().ok());
+    parent.is_some_and(|parent| runs(Path::new(&format!("/proc/{parent}")), program))
+}
+
+/// What the kernel says of a process behind its name, which may hold anything.
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
 }
 
 /// A process that stays the same one for as long as this is held.
@@ -150,9 +172,46 @@ fn strings(bytes: &[u8]) -> Vec<String> {
     bytes.split(|byte| *byte == 0).map(|text| String::from_utf8_lossy(text).into_owned()).collect()
 }
 
+const PARENT: usize = 1;
+const START: usize = 19;
+/// Milliseconds: Linux tells times of processes in hundredths of a second, whatever its own clock does.
+const TICK: u64 = 10;
+/// Both clocks are told in steps.
+const LATE: Duration = Duration::from_millis(30);
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_older_than_what_is_written_after_it_and_younger_than_what_was_before() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let written = |name: &str| {
+            let file = folder.path().join(name);
+            fs::write(&file, "").and_then(|()| fs::metadata(&file)?.modified()).expect("written")
+        };
+        let before = written("before");
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("it starts");
+        let started = started(child.id()).expect("it runs");
+        assert!(is_child_of(child.id(), &own_name()) && !is_child_of(child.id(), "dockerd"));
+        while SystemTime::now() < started {
+            std::thread::yield_now();
+        }
+        // The clock of files has steps too.
+        let mut after = written("after");
+        while after <= started {
+            after = written("after");
+        }
+        let asked_later = super::started(child.id()).expect("it runs");
+        child.kill().and_then(|()| child.wait()).expect("it ends");
+        let difference = asked_later.duration_since(started).unwrap_or_else(|error| error.duration());
+        assert!(before < started && difference < LATE, "{before:?} {started:?} {asked_later:?}");
+    }
+
+    fn own_name() -> String {
+        let own = fs::read_link("/proc/self/exe").expect("proc is mounted");
+        own.file_name().expect("a file").to_string_lossy().into_owned()
+    }
 
     #[test]
     fn a_daemon_is_known_by_its_files_name() {

@@ -1,7 +1,7 @@
 //! Runs an engine's client program, for so long and no longer. Effects.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -48,6 +48,24 @@ pub enum Proof {
     Failed(ProgramError),
     /// Nothing on the machine can be asked to pull; why.
     Untried(String),
+}
+
+/// What came of a pull, and how long that took; what was done before and after it, such as removing the image, is not in it.
+#[derive(Debug)]
+pub struct Timed {
+    /// Whether the engine has the image.
+    pub pulled: Result<(), ProgramError>,
+    /// By this machine's clock.
+    pub took: Duration,
+}
+
+impl Timed {
+    /// Of a program that pulls.
+    pub async fn run(command: Command, patience: Duration) -> Self {
+        let began = Instant::now();
+        let pulled = run(command, patience).await.map(drop);
+        Self { pulled, took: began.elapsed() }
+    }
 }
 
 impl From<Result<(), ProgramError>> for Proof {

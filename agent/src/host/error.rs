@@ -92,6 +92,9 @@ impl HostError {
             Self::Io { source, .. } | Self::Keep { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("run it as root, or as the user whose engine it is")
             }
+            Self::Io { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                Some("make room there and run it again, which completes it; or `chandler undo`, which takes back what was done")
+            }
             Self::Mounted(_) => Some("change the file where it is mounted from: on the host, or in what starts the container"),
             Self::NotAFile { what: "a folder", .. } => {
                 Some("a container engine makes a folder where the file to mount is missing: remove it, if it is empty")
@@ -99,5 +102,17 @@ impl HostError {
             Self::ReadOnly(_) => Some("such a system is changed in its image: `chandler apply --root DIR` works on an unbooted tree"),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_with_both_ways_out() {
+        let full = HostError::io("write", Path::new("/etc/docker/daemon.json"), io::Error::from(io::ErrorKind::StorageFull));
+        let hint = full.hint().expect("there is something to do");
+        assert!(hint.contains("run it again") && hint.contains("`chandler undo`"), "{hint}");
     }
 }

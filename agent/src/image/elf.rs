@@ -1,12 +1,17 @@
-//! What an ELF file's headers say: for which machine it is, and whether it needs a loader.
+//! What an ELF file's headers say: for which machine it is, whether it needs a loader, and (`needs`) what that loader must find.
+
+mod needs;
 
 use std::fmt;
 
-/// What an image has to know of a program.
+pub(crate) use self::needs::Needs;
+
+/// What an image or a package has to know of a program.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Executable {
     /// The dynamic loader that it asks for; `None` when it runs alone.
     pub(crate) interpreter: Option<String>,
+    pub(crate) needs: Needs,
     pub(crate) platform: Platform,
 }
 
@@ -33,7 +38,7 @@ impl Executable {
     pub(crate) fn parse(file: &[u8]) -> Result<Self, ElfError> {
         let file = File::of(file)?;
         let platform = file.platform()?;
-        Ok(Self { interpreter: file.interpreter()?, platform })
+        Ok(Self { interpreter: file.interpreter()?, needs: Needs::of(&file)?, platform })
     }
 }
 
@@ -42,6 +47,14 @@ impl fmt::Display for Platform {
         write!(f, "linux/{}", self.architecture)?;
         self.variant.map_or(Ok(()), |variant| write!(f, "/{variant}"))
     }
+}
+
+/// A part of the file, and where it lies in the running program.
+struct Segment {
+    address: u64,
+    kind: u64,
+    place: u64,
+    size: u64,
 }
 
 struct File<'a> {
@@ -64,30 +77,54 @@ impl<'a> File<'a> {
         known.map(|&(.., architecture, variant)| Platform { architecture, variant }).ok_or(ElfError::Machine(machine))
     }
 
-    /// The text of the program header that names a loader.
+    /// The text of the segment that names a loader.
     fn interpreter(&self) -> Result<Option<String>, ElfError> {
+        let Some(segment) = self.segments()?.into_iter().find(|segment| segment.kind == PT_INTERP) else { return Ok(None) };
+        let text = self.slice(segment.place, segment.size)?;
+        Ok(Some(String::from_utf8_lossy(text).trim_end_matches('\0').to_owned()))
+    }
+
+    fn segments(&self) -> Result<Vec<Segment>, ElfError> {
         let (table, size, count) = if self.wide {
             (self.number::<8>(32)?, self.number::<2>(54)?, self.number::<2>(56)?)
         } else {
             (self.number::<4>(28)?, self.number::<2>(42)?, self.number::<2>(44)?)
         };
-        for index in 0..count {
-            let header = table.checked_add(index * size).ok_or(ElfError::Cut)?;
-            if self.number::<4>(header)? == PT_INTERP {
-                return self.text_of(header).map(Some);
-            }
-        }
-        Ok(None)
+        (0..count).map(|index| self.segment(table.checked_add(index * size).ok_or(ElfError::Cut)?)).collect()
     }
 
-    fn text_of(&self, header: u64) -> Result<String, ElfError> {
+    fn segment(&self, header: u64) -> Result<Segment, ElfError> {
         let at = |offset: u64| header.checked_add(offset).ok_or(ElfError::Cut);
-        let (place, size) = if self.wide {
-            (self.number::<8>(at(8)?)?, self.number::<8>(at(32)?)?)
-        } else {
-            (self.number::<4>(at(4)?)?, self.number::<4>(at(16)?)?)
-        };
-        Ok(String::from_utf8_lossy(self.slice(place, size)?).trim_end_matches('\0').to_owned())
+        let [place, address, size] = if self.wide { [8, 16, 32] } else { [4, 8, 16] };
+        Ok(Segment {
+            kind: self.number::<4>(header)?,
+            place: self.word(at(place)?)?,
+            address: self.word(at(address)?)?,
+            size: self.word(at(size)?)?,
+        })
+    }
+
+    /// Where in the file lies what the program finds at `address`.
+    fn place_of(&self, address: u64) -> Result<u64, ElfError> {
+        let segments = self.segments()?.into_iter().filter(|segment| segment.kind == PT_LOAD);
+        let mut places = segments.filter_map(|segment| {
+            let offset = address.checked_sub(segment.address).filter(|offset| *offset < segment.size)?;
+            segment.place.checked_add(offset).filter(|place| *place < self.bytes.len() as u64)
+        });
+        places.next().ok_or(ElfError::Cut)
+    }
+
+    /// A text of a table of them, which ends where a zero is.
+    fn text(&self, table: u64, offset: u64) -> Result<String, ElfError> {
+        let start = table.checked_add(offset).ok_or(ElfError::Cut)?;
+        let rest = self.bytes.get(start as usize..).ok_or(ElfError::Cut)?;
+        let end = rest.iter().position(|byte| *byte == 0).ok_or(ElfError::Cut)?;
+        Ok(String::from_utf8_lossy(&rest[..end]).into_owned())
+    }
+
+    /// A number as wide as the program's addresses.
+    fn word(&self, place: u64) -> Result<u64, ElfError> {
+        if self.wide { self.number::<8>(place) } else { self.number::<4>(place) }
     }
 
     fn number<const N: usize>(&self, place: u64) -> Result<u64, ElfError> {
@@ -102,6 +139,7 @@ impl<'a> File<'a> {
     }
 }
 
+const PT_LOAD: u64 = 1;
 const PT_INTERP: u64 = 3;
 /// ELF's number of the machine, whether it is of 64 bits, whether it is big-endian; and the image specification's words for it.
 const PLATFORMS: [(u16, bool, bool, &str, Option<&str>); 7] = [

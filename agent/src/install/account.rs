@@ -95,6 +95,11 @@ fn disk(root: &Root) -> PathBuf {
     root.on_disk(Path::new("/"))
 }
 
+/// Whether [`own`] has anything to do.
+pub(crate) fn is_missing(root: &Root, folder: &Path) -> Result<bool, InstallError> {
+    Ok(!root.is_folder(&root.resolve(folder)?.real)?)
+}
+
 /// Gives a folder to it, and makes it where it is missing.
 pub(crate) fn own(root: &Root, folder: &Path, account: Option<&Account>) -> Result<bool, InstallError> {
     let place = root.resolve(folder)?;
@@ -109,18 +114,23 @@ pub(crate) fn own(root: &Root, folder: &Path, account: Option<&Account>) -> Resu
     Ok(true)
 }
 
-/// Folders of the state that root made for itself alone are opened for passing through. Says which.
+/// The folder of the state, where root made it for itself alone.
+pub(crate) fn closed_way(root: &Root, account: Option<&Account>) -> Result<Option<PathBuf>, InstallError> {
+    use std::os::unix::fs::MetadataExt as _;
+    let place = root.resolve(Path::new(STATE))?;
+    let meta = fs::metadata(root.on_disk(&place.real)).ok();
+    let is_closed = meta.is_some_and(|meta| meta.mode() & 0o001 == 0 && account.is_none_or(|account| account.user != meta.uid()));
+    Ok(is_closed.then_some(place.real))
+}
+
+/// It is opened for passing through. Says which.
 pub(crate) fn open_way(root: &Root, account: Option<&Account>) -> Result<Option<PathBuf>, InstallError> {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-    let place = root.resolve(Path::new(STATE))?;
-    let disk = root.on_disk(&place.real);
-    let Ok(meta) = fs::metadata(&disk) else { return Ok(None) };
-    if meta.mode() & 0o001 != 0 || account.is_some_and(|account| account.user == meta.uid()) {
-        return Ok(None);
-    }
-    let opened = fs::set_permissions(&disk, fs::Permissions::from_mode(meta.mode() & 0o7777 | 0o111));
-    opened.map_err(|source| crate::host::HostError::io("open", &place.real, source))?;
-    Ok(Some(place.real))
+    let Some(closed) = closed_way(root, account)? else { return Ok(None) };
+    let disk = root.on_disk(&closed);
+    let opened = fs::metadata(&disk).and_then(|meta| fs::set_permissions(&disk, fs::Permissions::from_mode(meta.mode() & 0o7777 | 0o111)));
+    opened.map_err(|source| crate::host::HostError::io("open", &closed, source))?;
+    Ok(Some(closed))
 }
 
 #[cfg(test)]

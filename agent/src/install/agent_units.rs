@@ -57,6 +57,15 @@ pub(crate) const DROP_INS: &str = "/etc/systemd/system/docker.service.d";
 /// The drop-in's name.
 pub(crate) const DROP_IN: &str = "10-chandler.conf";
 
+/// The template in which some keys are set.
+pub(crate) fn template_with(said: &[(&str, Option<String>)]) -> String {
+    let value = |line: &str| {
+        let key = line.strip_prefix('#')?.split_once(':')?.0;
+        said.iter().find(|(name, _)| *name == key)?.1.as_deref().map(|value| format!("{key}: {value}\n"))
+    };
+    TEMPLATE.lines().map(|line| value(line).unwrap_or_else(|| format!("{line}\n"))).collect()
+}
+
 /// A configuration in which everything is a comment.
 pub(crate) const TEMPLATE: &str = "\
 ## chandler on this machine: which mirrors its container engines pull through. `chandler plan` shows what that changes, `chandler apply` does it.
@@ -65,8 +74,14 @@ pub(crate) const TEMPLATE: &str = "\
 ## The mirrors, in the order in which they are asked.
 #mirrors: [https://<mirror.example.com>]
 
+## Or the one on this machine that `chandler install mirror --local` made.
+#local: true
+
 ## By what they are known over HTTPS: a PEM file, or the fingerprint that `chandler ca export` prints beside the mirror. Without it, by the system's own roots.
 #ca: sha256:<64 hexadecimal digits>
+
+## The whole system is to trust this CA, not the engines alone: curl, git and what else reads the system's store.
+#system_trust: true
 
 ## A client's certificate, for a mirror that asks for one.
 #client: {certificate: /etc/chandler/client.cert, key: /etc/chandler/client.key}
@@ -115,6 +130,14 @@ mod tests {
     fn a_configuration_elsewhere_is_named() {
         let drop_in = drop_in(Path::new("/usr/bin/chandler"), Path::new("/srv/our agent.yaml"));
         assert!(drop_in.contains("/usr/bin/chandler apply engines --no-reload --yes --config \"/srv/our agent.yaml\"\n"), "{drop_in}");
+    }
+
+    #[test]
+    fn what_was_named_stands_in_the_templates_place() {
+        let text = template_with(&[("mirrors", Some("[\"https://m\"]".to_owned())), ("ca", Some("sha256:12".to_owned())), ("local", None)]);
+        let said: Vec<&str> = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+        assert_eq!(said, ["mirrors: [\"https://m\"]", "ca: sha256:12"]);
+        assert_eq!(template_with(&[]), TEMPLATE);
     }
 
     #[test]

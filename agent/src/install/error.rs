@@ -9,6 +9,8 @@ use super::units::{SERVICE, USER};
 use crate::host::HostError;
 use crate::load::LoadError;
 use crate::machine::MachineFailure;
+use crate::settings::SettingsError;
+use crate::trust::TrustError;
 
 /// What is in the way.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +33,20 @@ pub(crate) enum InstallError {
     /// Nobody is there who could say yes.
     #[error("--purge removes keys, certificates and cached images, and there is no terminal to ask at")]
     Sure,
+    /// Its configuration is somebody's, and says something else.
+    #[error("{} is somebody's own, stays as it is, and says something else: nothing was installed", path.display())]
+    Theirs {
+        /// Which.
+        path: PathBuf,
+        /// What it would have to say.
+        text: String,
+    },
+    /// What a mirror is known by.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// What was named.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// Somebody said no.
     #[error("nothing was removed")]
     No,
@@ -81,6 +97,9 @@ impl InstallError {
             Self::Ports(_) => "nothing was changed. Stop what is there, or let `listeners` name another port; a CI service's own machine (CircleCI Server's services machine holds 80 and 443) \
                  is better left alone: put the mirror on another one"
                 .into(),
+            Self::Settings(error) => return error.hint().map(str::to_owned),
+            Self::Trust(error) => return error.hint().map(str::to_owned),
+            Self::Theirs { text, .. } => format!("let it say this, or move it away:\n{text}"),
             Self::Sure => "--yes says that it is meant".into(),
             Self::Systemd { .. } => format!("`systemctl status {SERVICE}` and `journalctl -u {SERVICE}` say more"),
             Self::Itself(_) | Self::Load(_) | Self::No | Self::Unnameable(_) | Self::User { .. } => return None,
@@ -89,7 +108,12 @@ impl InstallError {
 
     /// A mistake in what was written, not in what was found.
     pub(crate) fn is_usage(&self) -> bool {
-        matches!(self, Self::NotRoot | Self::Sure | Self::Unnameable(_))
+        match self {
+            Self::NotRoot | Self::Sure | Self::Unnameable(_) => true,
+            Self::Settings(error) => error.is_usage(),
+            Self::Trust(error) => error.is_usage(),
+            _ => false,
+        }
     }
 }
 

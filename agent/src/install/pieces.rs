@@ -22,6 +22,8 @@ pub(crate) struct Piece {
 pub(crate) enum Content {
     /// Where nothing is. Afterwards it is the operator's; this group may read it, and others not.
     Template { text: String, group: Option<u32> },
+    /// Sealed, and in the place of a template that nobody wrote anything into.
+    Configuration { text: String, template: String },
     /// As `systemctl enable` makes it.
     Link(PathBuf),
     /// Whatever was there before.
@@ -65,9 +67,34 @@ impl Piece {
         Self { path: Path::new(UNITS).join(format!("{target}.wants")).join(unit), content: Content::Link(Path::new(UNITS).join(unit)) }
     }
 
+    /// What [`put`](Self::put) would make of it now.
+    pub(crate) fn would(&self, root: &Root) -> Result<Done, InstallError> {
+        Ok(match &self.content {
+            Content::Link(target) => match fs::read_link(at(root, &self.path)?.1) {
+                Ok(found) if leads_to(&found, target) => Done::Same,
+                Ok(_) => Done::Added,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Done::Added,
+                Err(_) => Done::Foreign, // A file or folder.
+            },
+            Content::Template { .. } => match root.read(&self.path)? {
+                Some(_) => Done::Foreign,
+                None => Done::Added,
+            },
+            Content::Program(bytes) => replaced(root.read(&self.path)?.map(|found| found.bytes), bytes, |_| true),
+            Content::Configuration { text, template } => {
+                let may_go = |bytes: &[u8]| is_untouched(bytes) || bytes == template.as_bytes();
+                replaced(root.read(&self.path)?.map(|found| found.bytes), text.as_bytes(), may_go)
+            }
+            Content::Sealed(text) => replaced(root.read(&self.path)?.map(|found| found.bytes), text.as_bytes(), is_untouched),
+        })
+    }
+
     /// Puts it in place.
     pub(crate) fn put(&self, root: &Root) -> Result<Done, InstallError> {
         match &self.content {
+            Content::Configuration { text, template } => {
+                replace(root, &self.path, text.as_bytes(), 0o644, |bytes| is_untouched(bytes) || bytes == template.as_bytes())
+            }
             Content::Link(target) => link(root, &self.path, target),
             Content::Template { text, group } => {
                 let place = root.resolve(&self.path)?;
@@ -89,7 +116,7 @@ impl Piece {
             Content::Link(target) => unlink(root, &self.path, target),
             Content::Template { text, .. } => remove(root, &self.path, |bytes| bytes == text.as_bytes()),
             Content::Program(ours) => remove(root, &self.path, |bytes| bytes == ours),
-            Content::Sealed(_) => remove(root, &self.path, is_untouched),
+            Content::Configuration { .. } | Content::Sealed(_) => remove(root, &self.path, is_untouched),
         }
     }
 }
@@ -97,6 +124,7 @@ impl Piece {
 impl std::fmt::Debug for Content {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Configuration { .. } => "Configuration",
             Self::Link(_) => "Link",
             Self::Program(_) => "Program",
             Self::Sealed(_) => "Sealed",
@@ -125,13 +153,20 @@ fn replace(root: &Root, path: &Path, after: &[u8], mode: u32, may_go: impl Fn(&[
     let place = root.resolve(path)?;
     let found = root.read_at(place.clone())?;
     let before = found.as_ref().map(|found| found.bytes.as_slice());
-    match before {
-        Some(bytes) if bytes == after => return Ok(Done::Same),
-        Some(bytes) if !may_go(bytes) => return Ok(Done::Foreign),
-        _ => {}
+    let done = replaced(before, after, may_go);
+    if matches!(done, Done::Added | Done::Renewed) {
+        root.put(&place, &Put { before, after, nature: None, mode })?;
     }
-    root.put(&place, &Put { before, after, nature: None, mode })?;
-    Ok(if before.is_some() { Done::Renewed } else { Done::Added })
+    Ok(done)
+}
+
+fn replaced(before: Option<impl AsRef<[u8]>>, after: &[u8], may_go: impl Fn(&[u8]) -> bool) -> Done {
+    match before {
+        None => Done::Added,
+        Some(bytes) if bytes.as_ref() == after => Done::Same,
+        Some(bytes) if may_go(bytes.as_ref()) => Done::Renewed,
+        Some(_) => Done::Foreign,
+    }
 }
 
 fn remove(root: &Root, path: &Path, is_ours: impl Fn(&[u8]) -> bool) -> Result<Gone, InstallError> {
@@ -203,8 +238,10 @@ mod tests {
     fn a_unit_is_renewed_until_somebody_edits_it_and_then_stays() {
         let (folder, root) = tree();
         let unit = |body: &str| Piece::sealed("/etc/systemd/system/x.service", body);
+        assert_eq!(unit("a\n").would(&root).expect("looked at"), Done::Added);
         assert_eq!(unit("a\n").put(&root).expect("put"), Done::Added);
         assert_eq!(unit("a\n").put(&root).expect("put"), Done::Same);
+        assert_eq!(unit("b\n").would(&root).expect("looked at"), Done::Renewed);
         assert_eq!(unit("b\n").put(&root).expect("put"), Done::Renewed);
         let disk = folder.path().join("etc/systemd/system/x.service");
         let edited = fs::read_to_string(&disk).expect("there") + "Nice=5\n";
@@ -246,6 +283,7 @@ mod tests {
     fn a_wish_is_a_link_and_that_of_systemctl_counts() {
         let (folder, root) = tree();
         let wish = Piece::wanted("x.service", "multi-user.target");
+        assert_eq!(wish.would(&root).expect("looked at"), Done::Added);
         assert_eq!((wish.put(&root).expect("put"), wish.put(&root).expect("put")), (Done::Added, Done::Same));
         let disk = folder.path().join("etc/systemd/system/multi-user.target.wants/x.service");
         assert_eq!(fs::read_link(&disk).expect("a link"), Path::new("/etc/systemd/system/x.service"));

@@ -1,7 +1,7 @@
 //! `chandler uninstall`: what `install` put there is taken out, as far as it is still what `install` wrote; what anybody may need again stays, unless `--purge` says otherwise.
 
 use std::fs;
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use mirror::config;
@@ -10,25 +10,32 @@ use super::pieces::{self, Content, Gone, Piece};
 use super::systemd::Systemd;
 use super::units::{CACHE, CERTS, CONFIG, SERVICE, SOCKET, STATE, USER};
 use super::{
-    InstallError, PACKAGED, PROGRAM, Telling, agent_pieces, agent_template, agent_units, program_piece, sysusers_piece, tree, unit,
+    InstallError, Installed, PACKAGED, PROGRAM, Telling, account, agent_pieces, agent_settings, agent_template, agent_units, local,
+    program_piece, sysusers_piece, tree, unit,
 };
 use crate::cli::install::{Uninstall, UninstallWhatArgs};
 use crate::host::{HostError, Root};
-use crate::machine::undo_engines;
-use crate::report::Said;
+use crate::machine::{is_behind, undo_engines};
+use crate::terminal;
 
 /// Takes it out, and says line by line what was done.
-pub(crate) fn uninstall(what: &Uninstall) -> Result<Said, InstallError> {
+pub(crate) fn uninstall(what: &Uninstall) -> Result<Installed, InstallError> {
     match what {
         Uninstall::Agent(args) => agent(args),
         Uninstall::Mirror(args) => mirror(args),
     }
 }
 
-fn mirror(args: &UninstallWhatArgs) -> Result<Said, InstallError> {
+fn mirror(args: &UninstallWhatArgs) -> Result<Installed, InstallError> {
     let root = tree(&args.tree)?;
     sure(args)?;
-    let mut said = Telling::new(&root);
+    let mut said = Telling::new(&root, &args.tree, false);
+    // Engines that are behind it would go without their private images.
+    if let Some(url) = local::local_url(&root)?
+        && is_behind(&root, &url).map_err(|error| InstallError::Engines(Box::new(error)))?
+    {
+        said.undo_engines()?;
+    }
     let systemd = Systemd::of(&root);
     if let Some(systemd) = systemd {
         // The socket first: it would start the service again.
@@ -46,6 +53,7 @@ fn mirror(args: &UninstallWhatArgs) -> Result<Said, InstallError> {
     said.take_away(&Piece::sealed(unit(SOCKET), ""))?;
     said.take_away(&sysusers_piece())?;
     said.take_program(agent_units::SERVICE)?;
+    said.take_local()?;
     said.take_template(&Piece { path: CONFIG.into(), content: Content::Template { text: config::default_file(), group: None } })?;
     if let Some(systemd) = systemd {
         systemd.read_again()?;
@@ -63,19 +71,18 @@ fn mirror(args: &UninstallWhatArgs) -> Result<Said, InstallError> {
     Ok(said.end("the mirror is not installed"))
 }
 
-fn agent(args: &UninstallWhatArgs) -> Result<Said, InstallError> {
+fn agent(args: &UninstallWhatArgs) -> Result<Installed, InstallError> {
     let root = tree(&args.tree)?;
     sure(args)?;
-    let mut said = Telling::new(&root);
+    let mut said = Telling::new(&root, &args.tree, false);
     // First: what is removed afterwards would have kept them there, and with `--purge` the record of what they were.
-    for line in undo_engines(&root).map_err(|error| InstallError::Engines(Box::new(error)))?.lines() {
-        said.line(line);
-    }
+    said.undo_engines()?;
     let [service, wish, drop_in] = agent_pieces(Path::new(PROGRAM), Path::new(agent_units::CONFIG));
     for piece in [wish, service, drop_in] {
         said.take_away(&piece)?;
     }
     said.take_program(SERVICE)?;
+    said.take_away(&agent_settings::piece(""))?;
     said.take_template(&agent_template(Path::new(agent_units::CONFIG)))?;
     if let Some(systemd) = Systemd::of(&root) {
         systemd.read_again()?;
@@ -94,17 +101,22 @@ fn sure(args: &UninstallWhatArgs) -> Result<(), InstallError> {
     if !args.purge || args.yes {
         return Ok(());
     }
-    if !io::stdin().is_terminal() {
+    if !terminal::can_ask() {
         return Err(InstallError::Sure);
     }
-    // With standard error closed nobody sees it, and nobody says yes.
-    let _ = write!(io::stderr().lock(), "--purge removes keys, certificates, cached images and configuration for good. Go on? [y/N] ");
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(InstallError::No) }
+    let is_sure = terminal::says_yes("--purge removes keys, certificates, cached images and configuration for good. Go on?");
+    if is_sure { Ok(()) } else { Err(InstallError::No) }
 }
 
 impl Telling {
+    /// What was put there for this machine's engines.
+    fn undo_engines(&mut self) -> Result<(), InstallError> {
+        for line in undo_engines(&self.root).map_err(|error| InstallError::Engines(Box::new(error)))?.lines() {
+            self.line(line);
+        }
+        Ok(())
+    }
+
     fn take_away(&mut self, piece: &Piece) -> Result<(), InstallError> {
         let path = piece.path.display();
         match piece.take_away(&self.root)? {
@@ -138,6 +150,20 @@ impl Telling {
         let is_packaged = pieces::is_there(&self.root, Path::new(PACKAGED))?; // Then it is dpkg's.
         if !is_packaged && piece.take_away(&self.root)? == Gone::Removed {
             self.line(format!("removed {}, which had comments alone", piece.path.display()));
+        }
+        Ok(())
+    }
+
+    /// The configuration that `--local` wrote, and its CA. Where a package brought the file, it has its own again.
+    fn take_local(&mut self) -> Result<(), InstallError> {
+        let config = Piece { path: CONFIG.into(), content: local::configuration_of("") };
+        if config.take_away(&self.root)? == Gone::Removed {
+            self.line(format!("removed {CONFIG}, which `--local` wrote"));
+            if pieces::is_there(&self.root, Path::new(PACKAGED))? {
+                let group = account::find(&self.root)?.and_then(|account| account.groups.first().copied());
+                Piece { path: CONFIG.into(), content: Content::Template { text: config::default_file(), group } }.put(&self.root)?;
+            }
+            self.take_away(&local::ca_piece())?;
         }
         Ok(())
     }

@@ -34,6 +34,11 @@ impl Systemd {
         self.ask(&["restart", unit])
     }
 
+    /// Has it read its configuration again.
+    pub(crate) fn reload(self, unit: &str) -> Result<(), InstallError> {
+        self.ask(&["reload", unit])
+    }
+
     /// Ends it gently.
     pub(crate) fn stop(self, unit: &str) -> Result<(), InstallError> {
         self.ask(&["stop", unit])

@@ -3,7 +3,8 @@
 use std::io;
 
 use crate::apply::{Engines, Fault, Reported};
-use crate::engines::{Daemon, Engine, Reload, docker, podman};
+use crate::engines::{Daemon, Engine, Rebuild, Reload, docker, podman, system_store};
+use crate::host::Root;
 
 /// Docker's by its API, Podman's and CRI-O by theirs. No other engine is reloaded.
 pub(super) struct Daemons {
@@ -20,7 +21,7 @@ impl Daemons {
     fn of(&mut self, engine: Engine) -> &mut dyn Engines {
         match engine {
             Engine::Podman => &mut self.podman,
-            Engine::Docker | Engine::Containerd | Engine::BuildKit => &mut self.docker,
+            Engine::Docker | Engine::Containerd | Engine::BuildKit | Engine::System => &mut self.docker,
         }
     }
 }
@@ -32,5 +33,9 @@ impl Engines for Daemons {
 
     fn reload(&mut self, reload: &Reload) -> Result<Reported, Fault> {
         self.of(reload.engine).reload(reload)
+    }
+
+    fn rebuild(&mut self, root: &Root, rebuild: &Rebuild) -> Result<(), Fault> {
+        Ok(system_store::run(root, rebuild)?)
     }
 }

@@ -79,6 +79,7 @@ fn undone(step: &Step) -> Finding {
         Step::Reload(Reload { mirrors, .. }) => {
             format!("it works by another configuration than its files': its mirrors are to be {}", mirrors.join(", "))
         }
+        Step::Rebuild(rebuild) => format!("{} does not hold the mirror's CA", rebuild.bundle.display()),
     };
     let mend = "`chandler plan` shows what is to be changed, `chandler apply` changes it".to_owned();
     Finding { engine: Some(step.engine()), weight: Weight::Warns, what, mend }

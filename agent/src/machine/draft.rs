@@ -96,7 +96,8 @@ impl One<'_> {
         }
         let wanted: BTreeSet<PathBuf> = plan.steps.iter().filter_map(Step::change).map(|change| change.path.clone()).collect();
         let mut rest = self.rest(&wanted)?;
-        let is_read = |step: &Step| step.change().is_some_and(|change| layer(&change.path) == Layer::Kept);
+        // What the system's tool makes is made of all files.
+        let is_read = |step: &Step| self.engine == Engine::System || step.change().is_some_and(|change| layer(&change.path) == Layer::Kept);
         let (read, later) = rest.plan.steps.into_iter().partition(is_read);
         rest.plan.steps = later;
         plan.steps = self.needed(plan.steps, read)?;
@@ -139,14 +140,18 @@ impl One<'_> {
                         needed.push(Step::Write(Change { before, ..change }));
                     }
                 }
-                Step::Reload(reload) => needed.push(Step::Reload(reload)),
+                told => needed.push(told),
             }
         }
         let at = needed.iter().position(|step| step.change().is_none()).unwrap_or(needed.len());
         needed.splice(at..at, read);
         let writes = needed.iter().any(|step| step.change().is_some());
         // One that does not say what it works by is told when a file changes, and not each time.
-        needed.retain(|step| writes || !matches!(step, Step::Reload(reload) if self.keeps_silent(&reload.daemon)));
+        needed.retain(|step| match step {
+            Step::Reload(reload) => writes || !self.keeps_silent(&reload.daemon),
+            Step::Rebuild(rebuild) => writes || !rebuild.holds.is_subset(&self.machine.system.bundle),
+            Step::Write(_) => true,
+        });
         Ok(needed)
     }
 

@@ -9,7 +9,7 @@ use crate::engines::contents::Contents;
 use crate::engines::docker::facts::Api;
 use crate::engines::docker::plan::reload_for;
 use crate::engines::files::Files;
-use crate::engines::{Engine, Finding, Reload, Weight, containerd, docker, podman};
+use crate::engines::{Engine, Finding, Rebuild, Reload, Weight, containerd, docker, podman, system_store};
 
 impl Editor for Machine {
     fn without_ours(&self, edit: &Edit<'_>) -> Result<Option<Vec<u8>>, String> {
@@ -67,8 +67,8 @@ impl Editor for Machine {
 
     fn restart(&self, engine: Engine, path: &Path) -> Option<Finding> {
         let (what, mend) = match engine {
-            Engine::Docker => dockerds_restart(self.dockerd(engine, path)?)?,
-            Engine::Podman => return None, // What runs on is told.
+            Engine::Docker => return dockerds_restart(self.dockerd(engine, path)?),
+            Engine::Podman | Engine::System => return None, // What runs on is told; what runs the tool makes.
             Engine::Containerd => {
                 let one = self.containerd.distributions.iter().find(|one| one.runs && one.file() == path)?;
                 let what =
@@ -76,12 +76,21 @@ impl Editor for Machine {
                 (what, format!("drain the node if jobs mind, then `systemctl restart {}`", one.unit))
             }
             Engine::BuildKit => {
-                self.buildkit.daemons.iter().find(|daemon| daemon.pid.is_some() && daemon.config == path)?;
-                let what = format!("{}: buildkitd reads it when it starts: builds pull through the mirror until then", path.display());
+                let daemon = self.buildkit.daemons.iter().find(|daemon| daemon.pid.is_some() && daemon.config == path)?;
+                let until = if daemon.is_behind {
+                    ", and has not read what chandler last wrote: builds go on by what it read before, until then"
+                } else {
+                    ": builds pull through the mirror until then"
+                };
+                let what = format!("{}: buildkitd reads it when it starts{until}", path.display());
                 (what, "when no build runs, restart it: `systemctl restart buildkit`, or however it was started".to_owned())
             }
         };
-        Some(Finding { engine: Some(engine), weight: Weight::Restart, what, mend })
+        Some(waits(engine, what, mend))
+    }
+
+    fn rebuild(&self, engine: Engine, has_changed: bool, ours: &[&[u8]]) -> Option<Rebuild> {
+        if engine == Engine::System { system_store::rebuilt_without(&self.system, has_changed, ours) } else { None }
     }
 
     /// Of `hosts.toml`, Docker Hub's: in others' folders it says how a registry itself is reached.
@@ -95,33 +104,45 @@ impl Editor for Machine {
                 let paths = hosts.chain(self.containerd.distributions.iter().map(containerd::kubernetes::Distribution::file));
                 held(&self.containerd.files, paths)
             }
+            Engine::System => Vec::new(),
             Engine::BuildKit => held(&self.buildkit.files, self.buildkit.daemons.iter().map(|daemon| daemon.config.clone())),
         }
     }
 }
 
 /// Where it cannot be told: it does not answer, or what is inside of it keeps what it had.
-fn dockerds_restart(facts: &docker::Facts) -> Option<(String, String)> {
+fn dockerds_restart(facts: &docker::Facts) -> Option<Finding> {
     let running = facts.running.as_ref()?;
     let mend = "restart Docker when the machine is drained: without live-restore that ends containers".to_owned();
-    match &running.answer {
+    Some(match &running.answer {
         Err(why) => {
             let what = format!(
                 "{}: dockerd (process {}) cannot be told ({why}), and works by what it has read until it is started again",
                 facts.config_file.display(),
                 running.pid
             );
-            Some((what, mend))
+            waits(Engine::Docker, what, mend)
         }
         Ok(answer) if answer.report.api < Api::READS_HOSTS => {
             let what = format!(
                 "{} speaks API {}: the BuildKit inside of it may keep the mirrors that it had when Docker started; pulls and classic builds let go of them at once",
                 facts.owner, answer.report.api
             );
-            Some((what, format!("for builds with BuildKit: {mend}")))
+            waits(Engine::Docker, what, format!("for builds with BuildKit: {mend}"))
         }
-        Ok(_) => None,
-    }
+        Ok(_) => {
+            let what = format!(
+                "{}: BuildKit remembers where it asked for a base image until nobody built on it for a quarter of an hour, and asks there so long; pulls, and builds on other images, let go of the mirror at once",
+                facts.owner
+            );
+            let mend = "none is needed while the mirror is there; a restart of Docker, when the machine is drained, ends it".to_owned();
+            Finding { weight: Weight::Warns, ..waits(Engine::Docker, what, mend) }
+        }
+    })
+}
+
+fn waits(engine: Engine, what: String, mend: String) -> Finding {
+    Finding { engine: Some(engine), weight: Weight::Restart, what, mend }
 }
 
 fn dockerds_files(facts: &docker::Facts) -> Vec<(PathBuf, Vec<u8>)> {

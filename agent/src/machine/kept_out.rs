@@ -5,14 +5,14 @@
 use serde_json::json;
 
 use super::{Answer, MachineFailure, nonce};
-use crate::cli::machine::VerifyArgs;
+use crate::cli::machine::DoctorArgs;
 use crate::engines::MirrorUrl;
 use crate::host::Root;
 use crate::reach::{self, Seen, Verdict};
 use crate::settings::{Settings, SettingsError};
 
 /// Looks at each mirror; every one has to keep this machine out.
-pub(super) fn examine(args: &VerifyArgs) -> Result<Answer, MachineFailure> {
+pub(super) fn examine(args: &DoctorArgs) -> Result<Answer, MachineFailure> {
     let root = Root::machine();
     let settings = Settings::read(args.machine.config.as_deref(), &root)?;
     // Who is kept out cannot fetch a CA by its fingerprint, and need not.

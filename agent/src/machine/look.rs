@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::engines::podman::Asker;
-use crate::engines::{Engine, Finding, Plan, Weight, Wish, buildkit, containerd, docker, podman};
+use crate::engines::{Engine, Finding, Plan, Weight, Wish, buildkit, containerd, docker, podman, system_store};
 use crate::host::{HostError, Root};
 
 /// All engines.
@@ -14,6 +14,8 @@ pub(crate) struct Machine {
     /// The machine's own, and users' rootless ones.
     pub(crate) docker: Vec<docker::Facts>,
     pub(crate) podman: podman::Facts,
+    /// Looked at where it is among those that are supposed.
+    pub(crate) system: system_store::Facts,
 }
 
 /// Why nothing can be said of an engine.
@@ -45,6 +47,7 @@ impl Machine {
             containerd: containerd::look(root, asker, wish, is(Engine::Containerd)).await?,
             docker: docker::look(root, is(Engine::Docker)).await?,
             podman: podman::look(root, asker, wish, is(Engine::Podman)).await?,
+            system: system_store::look(root, is(Engine::System)),
         })
     }
 
@@ -59,6 +62,7 @@ impl Machine {
             Engine::Podman => self.podman.is_there(),
             Engine::Containerd => self.containerd.daemon.is_some() || !self.containerd.distributions.is_empty(),
             Engine::BuildKit => !self.buildkit.daemons.is_empty() || !self.buildkit.builders.is_empty(),
+            Engine::System => self.system.store.is_some(),
         }
     }
 
@@ -75,6 +79,7 @@ impl Machine {
             Engine::Podman => podman::plan(&self.podman, wish),
             Engine::Containerd => containerd::plan(&self.containerd, wish, &[]),
             Engine::BuildKit => buildkit::plan(&self.buildkit, wish, &[]),
+            Engine::System => system_store::plan(&self.system, wish),
         }
     }
 
@@ -85,6 +90,7 @@ impl Machine {
             Engine::Podman => &mut self.podman.files,
             Engine::Containerd => &mut self.containerd.files,
             Engine::BuildKit => &mut self.buildkit.files,
+            Engine::System => &mut self.system.files,
         };
         match bytes {
             Some(bytes) => files.insert(path, bytes),

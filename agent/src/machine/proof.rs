@@ -12,6 +12,7 @@ use crate::engines::canary::{Nonce, Testimony, Verdict, Witness, WitnessError, j
 use crate::engines::program::Proof as Tried;
 use crate::engines::{Engine, MirrorUrl, Wish, buildkit, containerd, docker, podman};
 use crate::report::plain;
+use crate::terminal::Progress;
 
 /// Why nothing is proved or disproved.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,8 @@ pub(super) enum Outcome {
     Proved(Vec<MirrorUrl>),
     /// It does not, or not through one of ours: what it said, what the mirrors said.
     Disproved { mirrors: Vec<Testimony>, said: String },
+    /// The mirror on this machine gets nothing from the site's.
+    Unchained { said: String, site: Vec<MirrorUrl> },
     /// It could not be tried, for this reason.
     Untried(String),
 }
@@ -49,7 +52,12 @@ impl Proof {
 
     /// Nothing speaks against it.
     fn holds(&self) -> bool {
-        !matches!(self.outcome, Outcome::Disproved { .. })
+        !matches!(self.outcome, Outcome::Disproved { .. } | Outcome::Unchained { .. })
+    }
+
+    /// An engine's, and it does not use the mirror.
+    fn is_disproved(&self) -> bool {
+        matches!(self.outcome, Outcome::Disproved { .. })
     }
 
     fn is_proved(&self) -> bool {
@@ -58,10 +66,11 @@ impl Proof {
 }
 
 /// One after another, each engine of these that can be tried.
-pub(super) async fn of(machine: &Machine, engines: &[Engine], wish: &Wish) -> Result<Vec<Proof>, ProofError> {
+pub(super) async fn of(machine: &Machine, engines: &[Engine], wish: &Wish, progress: &mut Progress) -> Result<Vec<Proof>, ProofError> {
     let witness = Witness::new(wish)?;
     let mut proofs = Vec::new();
     for engine in engines {
+        progress.say(&format!("{engine} pulls an image that only the mirror can make (at most {} s)", PATIENCE.as_secs()));
         let whose = || engine.to_string();
         match engine {
             Engine::Docker => {
@@ -75,6 +84,7 @@ pub(super) async fn of(machine: &Machine, engines: &[Engine], wish: &Wish) -> Re
                     proofs.push(Proof { outcome: heard(tried, &nonce, &witness).await, whose });
                 }
             }
+            Engine::System => {}
             Engine::BuildKit => {
                 for daemon in &machine.buildkit.daemons {
                     proofs.push(Proof { outcome: of_buildkit(daemon, &witness).await?, whose: whose() });
@@ -92,8 +102,10 @@ pub(super) fn hold(proofs: &[Proof]) -> bool {
 
 /// What is not as it is to be, if that is not that an engine uses the mirror.
 pub(super) fn failure(proofs: &[Proof]) -> MachineFailure {
-    if !proofs.iter().all(Proof::holds) {
+    if proofs.iter().any(Proof::is_disproved) {
         MachineFailure::Disproved
+    } else if !proofs.iter().all(Proof::holds) {
+        MachineFailure::Unchained
     } else if proofs.iter().any(Proof::is_proved) {
         MachineFailure::Unwell
     } else {
@@ -108,6 +120,7 @@ pub(super) fn text(proofs: &[Proof]) -> String {
         let _ = match outcome {
             Outcome::Proved(mirrors) => writeln!(out, "good  {whose} pulls through {}", listed(mirrors)),
             Outcome::Disproved { said, .. } => writeln!(out, "bad   {whose} does not pull through the mirror: {said}"),
+            Outcome::Unchained { said, site } => writeln!(out, "bad   {whose} gets nothing from {}: {said}", listed(site)),
             Outcome::Untried(why) => writeln!(out, "-     {whose}: not tried: {why}"),
         };
         if let Outcome::Disproved { mirrors, .. } = outcome {
@@ -126,7 +139,7 @@ pub(super) fn json(proofs: &[Proof]) -> Value {
         Outcome::Proved(mirrors) => {
             json!({ "engine": whose, "proved": true, "mirrors": mirrors.iter().map(ToString::to_string).collect::<Value>() })
         }
-        Outcome::Disproved { said, .. } => json!({ "engine": whose, "proved": false, "said": said }),
+        Outcome::Disproved { said, .. } | Outcome::Unchained { said, .. } => json!({ "engine": whose, "proved": false, "said": said }),
         Outcome::Untried(why) => json!({ "engine": whose, "proved": null, "said": why }),
     };
     proofs.iter().map(one).collect()

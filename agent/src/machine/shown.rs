@@ -16,9 +16,11 @@ pub(super) fn plan(plan: &Plan) -> String {
         out.push_str(&diff(change));
     }
     for step in &plan.steps {
-        if let Step::Reload(reload) = step {
-            let _ = writeln!(out, "{}", told(reload));
-        }
+        let _ = match step {
+            Step::Reload(reload) => writeln!(out, "{}", told(reload)),
+            Step::Rebuild(rebuild) => writeln!(out, "run {rebuild}, which makes {} of all files of the store", rebuild.bundle.display()),
+            Step::Write(_) => Ok(()),
+        };
     }
     out.push_str(&findings(&plan.findings));
     out
@@ -43,6 +45,7 @@ pub(super) fn report(plan: &Plan, report: &Report) -> String {
             Step::Write(Change { before: None, path, .. }) => format!("{} is made", path.display()),
             Step::Write(Change { path, .. }) => format!("{} is changed", path.display()),
             Step::Reload(reload) => format!("{} was reloaded, and reports {}", reload.engine, mirrors(reload)),
+            Step::Rebuild(rebuild) => format!("{} is made anew ({rebuild})", rebuild.bundle.display()),
         };
         let _ = match outcome {
             Outcome::Done => writeln!(out, "{what}"),
@@ -66,7 +69,11 @@ pub(super) fn json(plan: &Plan) -> Value {
     let changes = plan.steps.iter().filter_map(Step::change);
     let reloads = plan.steps.iter().filter_map(|step| match step {
         Step::Reload(reload) => Some(reload),
-        Step::Write(_) => None,
+        Step::Write(_) | Step::Rebuild(_) => None,
+    });
+    let rebuilds = plan.steps.iter().filter_map(|step| match step {
+        Step::Rebuild(rebuild) => Some(json!({ "tool": rebuild.to_string(), "bundle": rebuild.bundle })),
+        Step::Write(_) | Step::Reload(_) => None,
     });
     json!({
         "changed": !plan.steps.is_empty(),
@@ -74,6 +81,7 @@ pub(super) fn json(plan: &Plan) -> Value {
         "reloads": reloads
             .map(|reload| json!({ "engine": reload.engine.word(), "pid": reload.daemon.pid, "mirrors": reload.mirrors }))
             .collect::<Value>(),
+        "rebuilds": rebuilds.collect::<Value>(),
         "findings": plan.findings.iter().map(finding).collect::<Value>(),
     })
 }
@@ -110,6 +118,7 @@ fn subject(step: &Step) -> String {
     match step {
         Step::Write(change) => change.path.display().to_string(),
         Step::Reload(reload) => format!("reload of {}", reload.engine),
+        Step::Rebuild(rebuild) => rebuild.tool.display().to_string(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! "Every change to a machine is shown before, applied atomically, and undone to the byte", for all engines at once, on trees that are no running machine; in `running`, Docker is one.
 
 mod running;
+mod trusted;
 
 use std::collections::BTreeMap;
 use std::fs;

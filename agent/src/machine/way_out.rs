@@ -30,7 +30,7 @@ impl WayOut {
             Some(EngineChoice::Only(engines)) => engines.clone(),
             Some(EngineChoice::Found) | None => Vec::new(),
         };
-        let engines = if named.is_empty() { Engine::ALL.to_vec() } else { named.clone() };
+        let engines = if named.is_empty() { Engine::RECORDED.to_vec() } else { named.clone() };
         let undo = Undo { engines, keep_edits: args.keep_edits, clean: args.to == Back::Clean };
         Ok(Self { named, undo, ..Self::of_tree(&root) })
     }
@@ -38,7 +38,7 @@ impl WayOut {
     /// All engines, each file as it was.
     pub(super) fn of_tree(root: &Root) -> Self {
         let asker = look::asker(root);
-        let undo = Undo { engines: Engine::ALL.to_vec(), keep_edits: false, clean: false };
+        let undo = Undo { engines: Engine::RECORDED.to_vec(), keep_edits: false, clean: false };
         Self { state: look::state(&asker), asker, root: root.clone(), named: Vec::new(), undo }
     }
 
@@ -55,7 +55,8 @@ impl WayOut {
     /// The machine as it is now.
     pub(super) fn look(&self) -> Result<Machine, MachineFailure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(MachineFailure::Runtime)?;
-        Ok(runtime.block_on(Machine::look(&self.root, &self.asker, &nothing(), &self.named))?)
+        let supposed = [self.named.as_slice(), &[Engine::System]].concat();
+        Ok(runtime.block_on(Machine::look(&self.root, &self.asker, &nothing(), &supposed))?)
     }
 
     /// What is to be done.

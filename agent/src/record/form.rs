@@ -132,7 +132,7 @@ impl From<&Entry> for EntryForm {
 
 impl EntryForm {
     fn entry(self) -> Result<Entry, String> {
-        let engine = Engine::ALL.into_iter().find(|engine| engine.word() == self.engine);
+        let engine = Engine::RECORDED.into_iter().find(|engine| engine.word() == self.engine);
         let engine = engine.ok_or_else(|| format!("`{}` is no engine", self.engine))?;
         let original = match self.original {
             OriginalForm::Absent => Original::Absent,

@@ -1,4 +1,4 @@
-//! YAML's scalars as cloud-init's reader takes them: PyYAML, which reads version 1.1.
+//! YAML's scalars as cloud-init's reader takes them: `PyYAML`, which reads version 1.1.
 //!
 //! In 1.1, `on`, `0644`, `22:30` and `2020-01-01` are no strings, and a writer of 1.2 such as `serde_yaml` leaves them bare. So every string is in double quotes here, or a literal block where it has
 //! several lines and no character that a reader of lines would change.
@@ -55,7 +55,7 @@ fn is_literal(text: &str) -> bool {
     starts_bare && ends_bare && text.contains('\n') && text.chars().all(|c| c == '\n' || c == '\t' || is_printable(c))
 }
 
-/// What PyYAML reads as it stands; it refuses or changes the rest. Astral characters too: it did not take them before 5.1.
+/// What `PyYAML` reads as it stands; it refuses or changes the rest. Astral characters too: it did not take them before 5.1.
 fn is_printable(c: char) -> bool {
     matches!(c, ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}') && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')
 }

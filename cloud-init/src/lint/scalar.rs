@@ -32,7 +32,7 @@ impl Reading {
             "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => Self::Bool(true),
             "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => Self::Bool(false),
             _ if is_date(text) => Self::Date,
-            _ => number(unsigned).unwrap_or(Self::Text),
+            _ => number(unsigned, unsigned.len() < text.len()).unwrap_or(Self::Text),
         }
     }
 
@@ -52,7 +52,8 @@ impl Reading {
     }
 }
 
-fn number(text: &str) -> Option<Reading> {
+/// `is_signed`: there was a sign before it.
+fn number(text: &str, is_signed: bool) -> Option<Reading> {
     let based = |prefix: &str, digits: &str| {
         let rest = text.strip_prefix(prefix)?;
         (!rest.is_empty() && rest.chars().all(|c| digits.contains(c))).then_some(Reading::Based)
@@ -68,7 +69,7 @@ fn number(text: &str) -> Option<Reading> {
     if rest.is_empty() {
         return (first.is_ascii_digit()).then_some(Reading::Decimal);
     }
-    if matches!(text, ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN") {
+    if matches!(text, ".inf" | ".Inf" | ".INF") || !is_signed && matches!(text, ".nan" | ".NaN" | ".NAN") {
         return Some(Reading::Float);
     }
     let is_float = |fraction: &str| {
@@ -79,7 +80,8 @@ fn number(text: &str) -> Option<Reading> {
         digits.chars().all(|c| c.is_ascii_digit() || c == '_') && exponent.is_none_or(is_exponent)
     };
     if let Some(fraction) = rest.strip_prefix('.') {
-        let begins = if integer.is_empty() { fraction.starts_with(|c: char| c.is_ascii_digit()) } else { first.is_ascii_digit() };
+        let begins =
+            if integer.is_empty() { !is_signed && fraction.starts_with(|c: char| c.is_ascii_digit()) } else { first.is_ascii_digit() };
         return (begins && is_float(fraction)).then_some(Reading::Float);
     }
     let (sixties, fraction) = rest.split_once('.').map_or((rest, None), |(sixties, fraction)| (sixties, Some(fraction)));

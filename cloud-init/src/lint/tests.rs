@@ -168,7 +168,7 @@ fn a_part_that_nobody_would_run_is_told() {
 #[test]
 fn a_size_that_the_provider_refuses_is_told() {
     let text = format!("#cloud-config\n# {}\n", "x".repeat(20_000));
-    assert_snapshot!(said(&text), @"error: 20017 bytes of user data are more than the 16384 that EC2 takes (counted before base64); with --gzip they are 74, which fit; the provider refuses it as it is");
+    assert_snapshot!(said(&text), @"1:1: error: 20017 bytes of user data are more than the 16384 that EC2 takes (counted before base64); with --gzip they are 74, which fit; the provider refuses it as it is");
     assert_eq!(lint(&gzip::pack(text.as_bytes()), Provider::Ec2), []);
 }
 

@@ -72,14 +72,14 @@ impl Enrolment {
         [
             file(ORDER, 0o600, format!("{order}\n"), true),
             file(PROGRAM, 0o755, SOURCE.to_owned(), false),
-            file(
-                EACH_BOOT,
-                0o755,
-                format!("#!/bin/sh\n[ ! -e {ORDER} ] || exec \"$(command -v python3 || echo /usr/libexec/platform-python)\" {PROGRAM}\n"),
-                false,
-            ),
+            file(EACH_BOOT, 0o755, each_boot(&format!("[ ! -e {ORDER} ] || {PYTHON} {PROGRAM}")), false),
         ]
     }
+}
+
+/// A script that runs `line` at the end of each boot. It is no failure of the boot if that fails: who waits for `cloud-init status --wait` gets a machine, without the mirror.
+pub(super) fn each_boot(line: &str) -> String {
+    format!("#!/bin/sh\n{line}\nexit 0\n")
 }
 
 /// Each chain with the key that the same planner put behind or before it: in the order of the provision they come in pairs.
@@ -95,6 +95,8 @@ fn file(path: &str, mode: u32, text: String, secret: bool) -> PlacedFile {
 const SOURCE: &str = include_str!("enrol.py");
 const TO_COME: &str = "chandler: to be enrolled, ";
 const ORDER: &str = "/etc/chandler/enrolment.json";
+/// RHEL 8 has no `python3` in the path.
+const PYTHON: &str = "\"$(command -v python3 || echo /usr/libexec/platform-python)\"";
 const PROGRAM: &str = "/usr/local/sbin/chandler-enrol";
 /// Scripts here run at the end of each boot, before those of the user data.
 const EACH_BOOT: &str = "/var/lib/cloud/scripts/per-boot/00-chandler-enrol";

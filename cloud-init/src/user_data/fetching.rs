@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use crate::layers::yaml::quoted;
 use crate::provision::{Content, PlacedFile};
-use crate::user_data::enrolment::to_come;
+use crate::user_data::enrolment::{each_boot, to_come};
 use crate::{Engine, Others, Sha256, Wish};
 
 /// What such a machine is given. Its client certificate, if it has one, is at a place of its own, from where `chandler apply` takes it.
@@ -24,7 +24,7 @@ pub(crate) fn files(wish: &Wish, engines: &[Engine], digest: &Sha256) -> Vec<Pla
     }
     put(SETTINGS, 0o644, &settings(wish, engines), false);
     put(PROGRAM, 0o755, &program(wish, digest), false);
-    put(EACH_BOOT, 0o755, &format!("#!/bin/sh\n[ -e {DONE} ] || exec {PROGRAM}\n"), false);
+    put(EACH_BOOT, 0o755, &each_boot(&format!("[ -e {DONE} ] || {PROGRAM}")), false);
     files
 }
 

@@ -11,7 +11,7 @@ use crate::MirrorUrl;
 use crate::layers::shell::Heredoc;
 
 /// The block, but for its place in a file.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Block {
     mirrors: String,
     template: String,
@@ -69,6 +69,13 @@ impl fmt::Display for Block {
         f.write_str(&self.lines(false))?;
         f.write_str("\n# `docker restart vm-service` puts it in force.\n")?;
         RECYCLE.lines().try_for_each(|line| writeln!(f, "# {line}"))
+    }
+}
+
+/// The template may hold a client's key.
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block").field("mirrors", &self.mirrors).finish_non_exhaustive()
     }
 }
 

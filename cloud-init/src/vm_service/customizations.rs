@@ -42,13 +42,11 @@ pub enum Refusal {
 pub fn install(text: Option<&str>, block: &Block) -> Result<String, Refusal> {
     let base = remove(text.unwrap_or_default())?;
     let all = statements(&base)?;
-    let taken = taken(&all);
-    let own = all.iter().zip(&taken).find(|(_, part)| **part == Some(Part::OwnTemplate));
-    if let (Some((statement, _)), false) = (own, block.is_over_own_template()) {
-        return Err(Refusal::OwnTemplate(statement.line));
+    if let (Some(line), false) = (own_template(&all), block.is_over_own_template()) {
+        return Err(Refusal::OwnTemplate(line));
     }
     let mut out = String::with_capacity(base.len() + block.template().len() + 2000);
-    for (statement, part) in all.iter().zip(taken) {
+    for (statement, part) in all.iter().zip(taken(&all)) {
         match part {
             Some(_) => statement.text.split_inclusive('\n').for_each(|line| out.extend([TAKEN, line])),
             None => out.push_str(statement.text),
@@ -117,6 +115,11 @@ fn given_back<'a>(statement: &Statement<'a>) -> &'a str {
     statement.text.strip_prefix(TAKEN).unwrap_or(statement.text)
 }
 
+/// The line of the first statement that writes a template of somebody's own.
+fn own_template(all: &[Statement<'_>]) -> Option<usize> {
+    all.iter().find(|statement| guide::part(statement) == Some(Part::OwnTemplate)).map(|statement| statement.line)
+}
+
 /// Which statements the block does the work of. None within an `if` or the like, which must not be emptied.
 fn taken(all: &[Statement<'_>]) -> Vec<Option<Part>> {
     let mut depth = 0;
@@ -124,7 +127,7 @@ fn taken(all: &[Statement<'_>]) -> Vec<Option<Part>> {
     for statement in all {
         let before = depth;
         depth += nesting(statement);
-        let part = guide::part(statement).filter(|part| *part == Part::OwnTemplate || (before <= 0 && depth <= 0));
+        let part = guide::part(statement).filter(|_| before <= 0 && depth <= 0);
         parts.push(part);
     }
     if !parts.iter().any(|part| matches!(part, Some(Part::Template | Part::OwnTemplate))) {

@@ -136,7 +136,7 @@ pub(super) fn assert_asked_each_thing_once_or_twice(log: &str) {
     assert!(times.values().all(|count| *count <= 2), "{times:#?}");
 }
 
-fn machine_of(client: &Client) -> &Machine {
+pub(super) fn machine_of(client: &Client) -> &Machine {
     match client {
         Client::Containerd(containerd) => containerd.machine(),
         Client::Docker(docker) => docker.machine(),

@@ -19,7 +19,7 @@ use super::{Outcome, Programs};
 pub enum Kind {
     /// Ours, with a certificate from files where it speaks HTTPS.
     Chandler,
-    /// Ours, with a certificate that is issued to it by ACME. It has no column, but a row after each of [`Kind::Chandler`]'s.
+    /// Ours, with a certificate that is issued to it by ACME. It has no column, but rows of its own, against [`Kind::Chandler`].
     Issued,
     /// `registry:3`.
     Distribution3,

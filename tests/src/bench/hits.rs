@@ -9,6 +9,7 @@ use super::content::Content;
 use super::hub::Speed;
 use super::load::{Load, Rate, headers, herd, load};
 use super::table::{Better, Line, Samples};
+
 use super::{Bench, Outcome, bare, say};
 
 /// A row: what is asked for, and how.
@@ -17,7 +18,8 @@ pub struct Hit {
     connections: u32,
     /// A connection for each request: what is measured is its handshake.
     fresh: bool,
-    name: &'static str,
+    /// What the table calls it.
+    pub name: &'static str,
     of: fn(&Content) -> String,
     /// What the command line calls it.
     pub row: &'static str,
@@ -68,7 +70,7 @@ pub async fn measure(bench: &Bench, hits: &[Hit]) -> Outcome<Vec<Line>> {
     let mut lines = Vec::new();
     for tls in [false, true] {
         for hit in hits.iter().filter(|hit| tls || !hit.fresh) {
-            lines.extend(row(bench, &contenders, *hit, tls).await?);
+            lines.push(row(bench, &contenders, *hit, tls).await?);
         }
     }
     Ok(lines)
@@ -77,12 +79,8 @@ pub async fn measure(bench: &Bench, hits: &[Hit]) -> Outcome<Vec<Line>> {
 /// The bare loop comes last: it needs the headers of chandler's answers.
 async fn start(bench: &Bench) -> Outcome<Vec<Contender>> {
     let mut contenders = Vec::new();
-    for kind in bench.kinds.iter().copied().filter(|kind| *kind != Kind::Bare).chain([Kind::Issued]) {
-        let one = Contender::start(&bench.yard, kind, &bench.hub.url(Speed::Free), None).await?;
-        for tls in [false, true] {
-            fill(bench, &one, tls).await?;
-        }
-        contenders.push(one);
+    for kind in bench.kinds.iter().copied().filter(|kind| *kind != Kind::Bare) {
+        contenders.push(filled(bench, kind).await?);
     }
     let chandler = contenders.iter().find(|one| one.kind == Kind::Chandler).ok_or("chandler is always measured")?;
     let mut routes = Vec::new();
@@ -97,6 +95,15 @@ async fn start(bench: &Bench) -> Outcome<Vec<Contender>> {
     Ok(contenders)
 }
 
+/// One that has everything already.
+pub(super) async fn filled(bench: &Bench, kind: Kind) -> Outcome<Contender> {
+    let one = Contender::start(&bench.yard, kind, &bench.hub.url(Speed::Free), None).await?;
+    for tls in [false, true] {
+        fill(bench, &one, tls).await?;
+    }
+    Ok(one)
+}
+
 /// Twice: some peers store only after they have answered.
 async fn fill(bench: &Bench, one: &Contender, tls: bool) -> Outcome<()> {
     let content = &bench.content;
@@ -109,29 +116,33 @@ async fn fill(bench: &Bench, one: &Contender, tls: bool) -> Outcome<()> {
     Ok(())
 }
 
-async fn row(bench: &Bench, contenders: &[Contender], hit: Hit, tls: bool) -> Outcome<Vec<Line>> {
+async fn row(bench: &Bench, contenders: &[Contender], hit: Hit, tls: bool) -> Outcome<Line> {
     let name = format!("{}, {}", hit.name, if tls { "HTTPS" } else { "HTTP" });
-    let path = (hit.of)(&bench.content);
-    let taking_part: Vec<&Contender> = contenders.iter().filter(|one| tls || one.kind != Kind::Issued).collect();
-    let mut samples: Vec<Samples> = taking_part.iter().map(|one| Samples::of(one.kind)).collect();
+    let mut samples: Vec<Samples> = contenders.iter().map(|one| Samples::of(one.kind)).collect();
     for round in 0..bench.effort.hit_rounds {
-        for turn in 0..taking_part.len() {
-            let place = (turn + round) % taking_part.len();
-            let url = format!("{}{path}", taking_part[place].url(tls));
-            let of = Load { connections: hit.connections, fresh: hit.fresh, time: bench.effort.hit_time };
-            let rate = load(&bench.yard.programs.wrk, &bench.script, &url, of).await?;
-            samples[place].values.push(hit.unit.of(rate));
-            samples[place].memory = Some(taking_part[place].memory(tls));
+        for turn in 0..contenders.len() {
+            let place = (turn + round) % contenders.len();
+            samples[place].values.push(hit.turn(bench, &contenders[place], tls, bench.effort.hit_time).await?);
+            samples[place].memory = Some(contenders[place].memory(tls));
         }
     }
-    let issued = samples.iter().position(|one| one.kind == Kind::Issued).map(|place| samples.remove(place));
-    let of_files = Line::compared(name, samples, Better::Higher, |value| hit.unit.show(value));
-    let by_acme = issued.map(|issued| Line::beside(&of_files, issued, |value| hit.unit.show(value)));
-    let lines: Vec<Line> = [of_files].into_iter().chain(by_acme).collect();
-    for line in &lines {
-        say(&format!("{}: {}", line.name, line.cells.join(" | ")));
+    let line = Line::compared(name, samples, Better::Higher, |value| hit.show(value));
+    say(&format!("{}: {}", line.name, line.cells.join(" | ")));
+    Ok(line)
+}
+
+impl Hit {
+    /// One contender's turn: what it does while it is asked for `time`.
+    pub(super) async fn turn(&self, bench: &Bench, one: &Contender, tls: bool, time: Duration) -> Outcome<f64> {
+        let url = format!("{}{}", one.url(tls), (self.of)(&bench.content));
+        let of = Load { connections: self.connections, fresh: self.fresh, time };
+        Ok(self.unit.of(load(&bench.yard.programs.wrk, &bench.script, &url, of).await?))
     }
-    Ok(lines)
+
+    /// A figure with its unit.
+    pub(super) fn show(&self, value: f64) -> String {
+        self.unit.show(value)
+    }
 }
 
 impl Unit {
@@ -159,6 +170,8 @@ pub struct Effort {
     pub hit_rounds: usize,
     /// How long a round of hits is.
     pub hit_time: Duration,
+    /// Rounds of each comparison between files and ACME.
+    pub acme_rounds: usize,
     /// Rounds of an engine's pulls: short, and the least even of all.
     pub pull_rounds: usize,
 }

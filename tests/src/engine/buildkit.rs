@@ -13,6 +13,7 @@ use crate::tools;
 #[derive(Debug)]
 pub struct BuildKit {
     machine: Machine,
+    program: PathBuf,
     client: PathBuf,
 }
 
@@ -25,14 +26,24 @@ impl BuildKit {
     /// The same, after something was done to the machine's files: buildkitd reads them at its start only.
     pub async fn start_after(config: MachineConfig, change: impl FnOnce(&Machine)) -> Option<Self> {
         let [program, client, _] = tools::require_all(["buildkitd", "buildctl", "runc"])?;
-        let mut machine = Machine::start(&config).await?;
+        let machine = Machine::start(&config).await?;
         machine.write("/etc/buildkit/buildkitd.toml", daemon_config(&machine, &config));
         change(&machine);
-        machine.start_daemon(machine.command(&program));
-        machine
-            .wait_for_daemon(async |machine| Answer::of(client_on(machine, &client).args(["debug", "workers"])).await.is_success())
-            .await;
-        Some(Self { machine, client })
+        let mut buildkit = Self { machine, program, client };
+        buildkit.run().await;
+        Some(buildkit)
+    }
+
+    /// Ends it and starts it anew, as an operator does.
+    pub async fn restart(&mut self) {
+        self.machine.end_daemon("buildkitd").await;
+        self.run().await;
+    }
+
+    async fn run(&mut self) {
+        let Self { machine, program, client } = self;
+        machine.start_daemon(machine.command(program));
+        machine.wait_for_daemon(async |machine| Answer::of(client_on(machine, client).args(["debug", "workers"])).await.is_success()).await;
     }
 
     /// Builds the folder's `Dockerfile` from scratch and writes the files of what was built into `into`, which it makes.

@@ -57,6 +57,15 @@ impl Dockerd {
         Some(Self { machine, release, client })
     }
 
+    /// Starts a daemon on a machine that somebody else has furnished, by whatever `daemon.json` is there.
+    pub async fn start_on(mut machine: Machine, release: Release) -> Option<Self> {
+        let program = if release == Release::V20 { "dockerd-20" } else { "dockerd-29" };
+        let [program, client] = tools::require_all([program, "docker"])?;
+        machine.start_daemon(daemon(&machine, &program, Network::Host));
+        machine.wait_for_daemon(async |machine| Answer::of(client_on(machine, &client).arg("version")).await.is_success()).await;
+        Some(Self { machine, release, client })
+    }
+
     /// `docker pull IMAGE`.
     pub async fn pull(&self, image: &str) -> Answer {
         self.docker(["pull", image]).await

@@ -108,6 +108,22 @@ impl Machine {
         self.daemon = Some(command.stdout(log).stderr(errors).spawn().expect("nsenter starts"));
     }
 
+    /// Ends the machine's daemon as a service manager does, and waits until it has. What it runs may run on.
+    pub(super) async fn end_daemon(&mut self, program: &str) {
+        self.signal(program, Signal::TERM);
+        let until = Instant::now() + LONGEST_START;
+        while self.daemon.as_mut().is_some_and(|daemon| daemon.try_wait().is_ok_and(|status| status.is_none())) {
+            assert!(Instant::now() < until, "{program} does not end:\n{}", self.log());
+            sleep(Duration::from_millis(20)).await;
+        }
+        self.daemon = None;
+    }
+
+    /// The first process, by its number on the real machine.
+    pub(super) fn init(&self) -> i32 {
+        self.init.as_raw_nonzero().get()
+    }
+
     /// Asks until a daemon that was just started answers; panics with its log when it has ended or a minute is over.
     pub(super) async fn wait_for_daemon(&mut self, mut question: impl AsyncFnMut(&Self) -> bool) {
         let until = Instant::now() + LONGEST_START;
@@ -146,7 +162,7 @@ impl Machine {
     }
 
     /// A name for this machine's control group, which is removed with the machine.
-    pub(super) fn cgroup(&self) -> String {
+    pub fn cgroup(&self) -> String {
         format!("/{}", self.name)
     }
 

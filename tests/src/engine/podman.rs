@@ -21,10 +21,15 @@ pub struct Podman {
 impl Podman {
     /// Makes a machine whose `registries.conf` names the mirrors, or `None` after saying what is missing.
     pub async fn start(config: MachineConfig) -> Option<Self> {
-        let [podman, skopeo, buildah, conmon, runc] = tools::require_all(["podman", "skopeo", "buildah", "conmon", "runc"])?;
         let machine = Machine::start(&config).await?;
+        Self::start_on(machine, &config)
+    }
+
+    /// The same on a machine that somebody else has furnished.
+    pub fn start_on(machine: Machine, config: &MachineConfig) -> Option<Self> {
+        let [podman, skopeo, buildah, conmon, runc] = tools::require_all(["podman", "skopeo", "buildah", "conmon", "runc"])?;
         machine.write("/etc/containers/policy.json", r#"{"default": [{"type": "insecureAcceptAnything"}]}"#);
-        machine.write("/etc/containers/registries.conf", registries(&config));
+        machine.write("/etc/containers/registries.conf", registries(config));
         machine.write("/etc/containers/containers.conf", engine(&conmon, &runc));
         let storage = machine.store();
         let storage = format!("[storage]\ndriver = \"overlay\"\ngraphroot = \"{0}/graph\"\nrunroot = \"{0}/run\"\n", storage.display());

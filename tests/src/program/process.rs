@@ -85,7 +85,7 @@ fn handing_over(program: &Path) -> Command {
 
 impl Process {
     /// Starts `command` and listens to it.
-    pub(super) fn spawn(command: &mut Command) -> Self {
+    pub fn spawn(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program was built with the tests");
         let said = Arc::new(Said::default());
         said.follow(child.stdout.take().expect("piped"));
@@ -183,11 +183,17 @@ impl State {
     }
 }
 
-/// The program lies beside the folder of the test that runs.
+/// The program under test: that of `CHANDLER_TEST_PROGRAM`, such as one that is to be released, or the one that was built with the tests.
 pub fn program_path() -> PathBuf {
-    let test = std::env::current_exe().expect("a running test has a path");
-    let folder = test.parent().and_then(Path::parent).expect("target/PROFILE/deps");
-    folder.join("chandler-under-test")
+    let workspace = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    std::env::var_os("CHANDLER_TEST_PROGRAM").map_or_else(|| built_with_the_tests("chandler-under-test"), |program| workspace.join(program))
+}
+
+/// It lies beside the folder of the test that runs, or beside the program that does.
+pub fn built_with_the_tests(name: &str) -> PathBuf {
+    let running = std::env::current_exe().expect("what runs has a path");
+    let folder = running.parent().expect("target/PROFILE, or its deps");
+    if folder.ends_with("deps") { folder.with_file_name(name) } else { folder.join(name) }
 }
 
 /// What stays free of the disk in a test that says nothing else: the mirror's own default, a share, would leave nothing stored on a fuller disk.

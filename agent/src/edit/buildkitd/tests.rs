@@ -24,6 +24,21 @@ fn secure() -> Mirror {
 }
 
 #[test]
+fn where_a_daemon_listens_is_read_and_a_file_that_says_nothing_of_it_says_nothing() {
+    for (text, says) in [
+        ("[grpc]\naddress = [\"unix:///a.sock\", \"tcp://127.0.0.1:1\"]\n", Some("unix:///a.sock")),
+        ("grpc.address = ['unix:///a.sock']\n", Some("unix:///a.sock")),
+        ("[grpc]\naddress = []\n", None),
+        ("[grpc]\nuid = 0\n", None),
+        ("[grpc]\naddress = 'unix:///a.sock'\n", None),
+        ("[grpc\n", None),
+        ("", None),
+    ] {
+        assert_eq!(address(text).as_deref(), says, "{text}");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_made() {
     insta::assert_snapshot!(put_behind(None, &hub(), &[secure(), mirror("http://10.0.0.7")], &[], Others::Keep).expect("made"), @r#"
     [registry."docker.io"]

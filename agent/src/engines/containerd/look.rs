@@ -1,6 +1,7 @@
 //! What there is of containerd, k3s and RKE2 on a machine. Effects; nothing is changed.
 
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub struct Daemon {
     pub config: PathBuf,
     /// Whether it is.
     pub is_written: bool,
+    /// Whether it, or a file that it imports, was changed after the process started, which reads them then and no more.
+    pub is_behind: bool,
     /// What it says; or why it cannot be read.
     pub settings: Result<Settings, Misread>,
 }
@@ -92,9 +95,11 @@ impl Daemon {
     }
 }
 
-/// Docker's has its configuration in dockerd's folder, k3s's and RKE2's below `rancher`: neither reads `/etc/containerd`.
+/// Docker's has its configuration in dockerd's folder, wherever flags have that, and is started by it; k3s's and RKE2's have it below `rancher`: none reads `/etc/containerd`.
 fn is_anothers(process: &Process) -> bool {
-    config_of(process).is_some_and(|config| ["/docker/containerd/", "/rancher/"].iter().any(|part| config.to_string_lossy().contains(part)))
+    let is_written_there = config_of(process)
+        .is_some_and(|config| ["/docker/containerd/", "/rancher/"].iter().any(|part| config.to_string_lossy().contains(part)));
+    is_written_there || process::is_child_of(process.pid, "dockerd")
 }
 
 fn config_of(process: &Process) -> Option<PathBuf> {
@@ -126,7 +131,16 @@ async fn daemon(root: &Root, process: Option<&Process>) -> Daemon {
         },
         (Ok(written), None) => imported(root, &config, written.unwrap_or(Settings { version: 2, ..Settings::default() })),
     };
-    Daemon { pid: process.map(|process| process.pid), config, is_written, settings }
+    let pid = process.map(|process| process.pid);
+    Daemon { pid, is_behind: pid.is_some_and(|pid| is_behind(root, pid, &config)), config, is_written, settings }
+}
+
+fn is_behind(root: &Root, pid: u32, config: &Path) -> bool {
+    let Some(started) = process::started(pid) else { return false };
+    let changed = |path: &Path| fs::metadata(root.on_disk(&root.resolve(path).ok()?.real)).ok()?.modified().ok();
+    let own = root.read(config).ok().flatten().and_then(|found| Settings::parse(&found.bytes).ok()).unwrap_or_default();
+    let read = imports(root, config, &own);
+    std::iter::once(config).chain(read.iter().map(|(path, _)| path)).filter_map(changed).any(|changed| changed > started)
 }
 
 /// What the program that runs makes of its files, with its own defaults.
@@ -137,17 +151,9 @@ async fn dumped(process: &Process, config: &Path) -> Option<Settings> {
     Settings::parse(dump.as_bytes()).ok()
 }
 
-/// Without the program, what the files say. Of a pattern only the folder before `*` is known to containerd's users.
+/// Without the program, what the files say.
 fn imported(root: &Root, config: &Path, mut settings: Settings) -> Result<Settings, Misread> {
-    let mut files = Files::default();
-    let base = config.parent().unwrap_or(Path::new("/"));
-    for import in settings.imports.clone() {
-        let path = base.join(&import);
-        match path.file_name().and_then(|name| name.to_str()) {
-            Some(name) if name.starts_with('*') => files.read_folder(root, path.parent().unwrap_or(base)),
-            _ => files.read_one(root, &path),
-        }
-    }
+    let files = imports(root, config, &settings);
     if let Some(why) = files.unread().next() {
         return Err(unread(why));
     }
@@ -155,6 +161,20 @@ fn imported(root: &Root, config: &Path, mut settings: Settings) -> Result<Settin
         settings.merge(Settings::parse(bytes)?);
     }
     Ok(settings)
+}
+
+/// The files that one names. Of a pattern only the folder before `*` is known to containerd's users.
+fn imports(root: &Root, config: &Path, settings: &Settings) -> Files {
+    let mut files = Files::default();
+    let base = config.parent().unwrap_or(Path::new("/"));
+    for import in &settings.imports {
+        let path = base.join(import);
+        match path.file_name().and_then(|name| name.to_str()) {
+            Some(name) if name.starts_with('*') => files.read_folder(root, path.parent().unwrap_or(base)),
+            _ => files.read_one(root, &path),
+        }
+    }
+    files
 }
 
 fn unread(why: &str) -> Misread {
@@ -202,6 +222,7 @@ mod tests {
             pid: None,
             config: CONFIG.into(),
             is_written: false,
+            is_behind: false,
             settings: Ok(Settings { config_path: vec![folder.into()], ..Settings::default() }),
         };
         let (alice, root) = (Asker { uid: 1000, home: "/home/alice".into() }, Asker { uid: 0, home: "/root".into() });

@@ -9,7 +9,7 @@ use crate::edit::{self, Misread, utf8};
 use crate::engines::MirrorUrl;
 use crate::engines::certs_d::{self, CertsD};
 use crate::engines::plan::{Finding, Plan, Step, Weight};
-use crate::engines::{Engine, Wish};
+use crate::engines::{Engine, Others, Wish};
 
 /// What is to be done so that the wish is so; `previous`: our mirrors of earlier times. What is not there has an empty plan.
 pub fn plan(facts: &Facts, wish: &Wish, previous: &[MirrorUrl]) -> Plan {
@@ -141,9 +141,28 @@ fn host(folder: &Path, mirror: &MirrorUrl, wish: &Wish) -> Host {
     Host { url: mirror.clone(), ca, client, dial_timeout: Some(DIAL.to_owned()) }
 }
 
-/// The CRI plugin looks at no `hosts.toml` before `config_path` says where.
+/// A `hosts.toml` by which one pull from Docker Hub asks these mirrors in this order: those of the wish known as its own files know them, others by nothing.
+pub fn for_one_pull(daemon: &Daemon, mirrors: &[MirrorUrl], wish: &Wish) -> String {
+    let bare = |mirror: &MirrorUrl| Host { url: mirror.clone(), ca: None, client: None, dial_timeout: Some(DIAL.to_owned()) };
+    let is_ours = |mirror: &&MirrorUrl| wish.mirrors.contains(mirror);
+    let host = |mirror| Some(mirror).filter(is_ours).map_or_else(|| bare(mirror), |mirror| host(&daemon.folders()[0], mirror, wish));
+    let hosts: Vec<Host> = mirrors.iter().map(host).collect();
+    hosts::put_first(None, "docker.io", &hosts, &[], Others::Keep).expect("nothing is read")
+}
+
+/// The CRI plugin looks at no `hosts.toml` before `config_path` says where; and what that says counts from a start of containerd to its end.
 fn unread(daemon: &Daemon, settings: &Settings) -> Option<Finding> {
-    (settings.config_path.is_empty() && !settings.without_cri).then(|| {
+    if settings.without_cri {
+        return None;
+    }
+    if daemon.is_behind && !settings.config_path.is_empty() {
+        let what = format!(
+            "{}: it was changed since containerd started, which reads it then: if its `config_path` is new, Kubernetes and crictl pull past the mirror until it is started again",
+            daemon.config.display()
+        );
+        return Some(finding(Weight::Restart, what, "`systemctl restart containerd` (containers run on)"));
+    }
+    settings.config_path.is_empty().then(|| {
         let what = format!(
             "{}: it says no `config_path`, so that Kubernetes and crictl pull past the mirror; ctr and nerdctl find {STANDARD} themselves",
             daemon.config.display()

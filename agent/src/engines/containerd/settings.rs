@@ -44,7 +44,7 @@ impl Settings {
             old_mirrors: old.map(|item| place(text, first(item)).0),
             without_cri: strings(root.get("disabled_plugins")).iter().any(|plugin| CRI.contains(&plugin.as_str())),
             imports: strings(root.get("imports")),
-            address: below(root, &["grpc", "address"]).and_then(Item::as_str).filter(|path| !path.is_empty()).map(PathBuf::from),
+            address: SOCKETS.iter().find_map(|path| below(root, path)?.as_str().filter(|path| !path.is_empty())).map(PathBuf::from),
         })
     }
 
@@ -55,6 +55,7 @@ impl Settings {
         }
         self.old_mirrors = self.old_mirrors.or(other.old_mirrors);
         self.without_cri |= other.without_cri;
+        self.address = other.address.or(self.address.take());
     }
 
     /// The lines of `config.toml` that make it read `hosts.toml` files of the folder.
@@ -103,6 +104,8 @@ fn place(text: &str, at: usize) -> (usize, usize) {
 /// The plugin that pulls, by the version of the file.
 const PLUGINS: [&str; 3] = ["cri", "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images"];
 const CRI: [&str; 3] = PLUGINS;
+/// Where the socket is said: in files of the fourth version, and in what containerd 2.4 prints of any; in older ones.
+const SOCKETS: [&[&str]; 2] = [&["plugins", "io.containerd.server.v1.grpc", "address"], &["grpc", "address"]];
 
 #[cfg(test)]
 mod tests {
@@ -118,6 +121,18 @@ mod tests {
         ] {
             let settings = Settings::parse(text.as_bytes()).expect("valid");
             assert_eq!((settings.config_path, settings.version), (vec!["/a".to_owned(), "/b".to_owned()], version), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_socket_is_found_in_every_version_of_the_file() {
+        for (text, address) in [
+            ("version = 3\n[grpc]\naddress = '/run/x.sock'\n", Some("/run/x.sock")),
+            ("version = 4\n[plugins.'io.containerd.server.v1.grpc']\naddress = '/run/x.sock'\n", Some("/run/x.sock")),
+            ("version = 4\n[plugins.'io.containerd.server.v1.grpc']\naddress = ''\n", None),
+            ("version = 2\n", None),
+        ] {
+            assert_eq!(Settings::parse(text.as_bytes()).expect("valid").address, address.map(PathBuf::from), "{text}");
         }
     }
 

@@ -28,7 +28,8 @@ fn one() -> Wish {
 /// A containerd that reads `hosts.toml` files in these folders, and these files.
 fn facts(config_path: &[&str], files: &[(&str, &str)]) -> Facts {
     let settings = Settings { version: 2, config_path: config_path.iter().map(|path| (*path).to_owned()).collect(), ..Settings::default() };
-    let daemon = Daemon { pid: Some(7), config: "/etc/containerd/config.toml".into(), is_written: true, settings: Ok(settings) };
+    let daemon =
+        Daemon { pid: Some(7), config: "/etc/containerd/config.toml".into(), is_written: true, is_behind: false, settings: Ok(settings) };
     let files: Files = files.iter().copied().collect();
     Facts { daemon: Some(daemon), files, ..Facts::default() }
 }
@@ -91,6 +92,18 @@ fn a_file_that_is_not_there_yet_needs_its_version_too() {
     let mut facts = facts(&[], &[]);
     facts.daemon.as_mut().expect("it is there").is_written = false;
     assert!(said(&plan(&facts, &one(), &[])).contains("\nversion = 2\n[plugins."));
+}
+
+#[test]
+fn a_daemon_that_started_before_its_file_changed_is_not_taken_to_work_by_it() {
+    let mut behind = facts(&["/srv/hosts"], &[]);
+    behind.daemon.as_mut().expect("it is there").is_behind = true;
+    insta::assert_snapshot!(said(&plan(&behind, &one(), &[])), @r"
+    Restart: /etc/containerd/config.toml: it was changed since containerd started, which reads it then: if its `config_path` is new, Kubernetes and crictl pull past the mirror until it is started again
+      -> `systemctl restart containerd` (containers run on)
+    ");
+    behind.daemon.as_mut().expect("it is there").settings = Ok(Settings { without_cri: true, ..Settings::default() });
+    assert_eq!(said(&plan(&behind, &one(), &[])), "");
 }
 
 #[test]

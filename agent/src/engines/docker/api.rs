@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bollard::models::SystemInfo;
-use bollard::query_parameters::{CreateImageOptionsBuilder, EventsOptionsBuilder, RemoveImageOptionsBuilder};
+use bollard::query_parameters::{CreateImageOptionsBuilder, EventsOptionsBuilder, RemoveImageOptions, RemoveImageOptionsBuilder};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use tokio::time::timeout;
@@ -83,6 +83,23 @@ pub async fn pull(docker: &Docker, repository: &str, tag: &str) -> Result<(), Ap
         }
     }
     Ok(())
+}
+
+/// The names of an image; `None`: it is not there.
+pub async fn names(docker: &Docker, image: &str) -> Result<Option<Vec<String>>, ApiError> {
+    patiently(async {
+        match docker.inspect_image(image).await {
+            Ok(found) => Ok(Some(found.repo_tags.unwrap_or_default())),
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    })
+    .await
+}
+
+/// Removes an image, if no container has it.
+pub async fn remove_unused(docker: &Docker, image: &str) -> Result<(), ApiError> {
+    patiently(async { Ok(docker.remove_image(image, None::<RemoveImageOptions>, None).await.map(drop)?) }).await
 }
 
 /// Removes an image, by force.

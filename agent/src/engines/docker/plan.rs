@@ -85,7 +85,7 @@ impl Planner<'_> {
         steps.extend(self.change(&self.facts.config_file, text.clone().into_bytes(), 0o644, false));
         let reload = reload_for(self.facts, &text, &self.insecure(&self.wish.mirrors))
             .map_err(|error| findings::misread(&self.facts.config_file, &error))?;
-        findings.extend(reload.as_ref().and_then(|_| findings::old_buildkit(self.facts)));
+        findings.extend(reload.as_ref().and_then(|_| findings::buildkit(self.facts)));
         steps.extend(reload.map(Step::Reload));
         steps.extend(self.stale());
         Ok(steps)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Broken, Part, Refusal, Statement, blocks, statements, taken};
+use super::{Broken, Refusal, Statement, blocks, own_template, statements, taken};
 use crate::vm_service::TEMPLATE_PATH;
 
 /// One thing, with its line (from 1).
@@ -99,15 +99,13 @@ pub fn findings(text: &str) -> Vec<Finding> {
 }
 
 fn guides(all: &[Statement<'_>]) -> Option<Finding> {
-    let parts = taken(all);
-    let ours = |(statement, part): (&Statement<'_>, &Option<Part>)| {
-        (*part).map(|part| (part, statement.line, statement.line + statement.text.trim_end().matches('\n').count()))
-    };
-    let lines: Vec<(Part, usize, usize)> = all.iter().zip(&parts).filter_map(ours).collect();
-    match lines.iter().find(|(part, ..)| *part == Part::OwnTemplate) {
-        Some((_, line, _)) => Some(Finding::Refused(Refusal::OwnTemplate(*line))),
-        None => Some(Finding::Guide(lines.first()?.1, lines.last()?.2)),
+    if let Some(line) = own_template(all) {
+        return Some(Finding::Refused(Refusal::OwnTemplate(line)));
     }
+    let parts = taken(all);
+    let taken: Vec<&Statement<'_>> = all.iter().zip(&parts).filter(|(_, part)| part.is_some()).map(|(statement, _)| statement).collect();
+    let last = taken.last()?;
+    Some(Finding::Guide(taken.first()?.line, last.line + last.text.trim_end().matches('\n').count()))
 }
 
 /// Of one statement that is not ours.

@@ -91,7 +91,11 @@ fn a_template_of_ones_own_is_lost_only_when_asked() {
     ");
     let over = install(Some(&own), &block().over_own_template()).expect("it is asked for");
     assert!(over.contains("\n#chandler# packages: [jq]\n"));
-    assert_eq!(remove(&over), Ok(own));
+    assert_eq!(remove(&over).as_ref(), Ok(&own));
+    // Nothing is left of an `if` whose only command is a comment.
+    let inside = format!("if true; then\n{own}fi\n");
+    assert_eq!(install(Some(&inside), &block()), Err(Refusal::OwnTemplate(5)));
+    assert_eq!(install(Some(&inside), &block().over_own_template()), Ok(format!("{inside}{}", lines())));
 }
 
 #[test]

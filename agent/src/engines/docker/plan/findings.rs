@@ -49,15 +49,21 @@ pub(super) fn is_left_out(url: &str, facts: &Facts) -> Finding {
     )
 }
 
-/// A builder that a reload does not reach.
-pub(super) fn old_buildkit(facts: &Facts) -> Option<Finding> {
+/// A builder that a reload does not reach: the old one keeps all mirrors, newer ones keep the way to each image for as long as somebody builds on it (`BuildKit`'s pool of resolvers).
+pub(super) fn buildkit(facts: &Facts) -> Option<Finding> {
     let api = facts.report()?.api;
-    let what = format!(
-        "{} speaks API {api}: the BuildKit inside of it may keep the mirrors that it had when Docker started (that of 20.10 does); pulls and classic builds use the new ones at once",
-        facts.owner
-    );
-    (api < Api::READS_HOSTS).then(|| {
+    Some(if api < Api::READS_HOSTS {
+        let what = format!(
+            "{} speaks API {api}: the BuildKit inside of it may keep the mirrors that it had when Docker started (that of 20.10 does); pulls and classic builds use the new ones at once",
+            facts.owner
+        );
         finding(Weight::Restart, what, "for builds with BuildKit: restart Docker when the machine is drained, or update it to 28 or newer")
+    } else {
+        let what = format!(
+            "{}: BuildKit remembers where it asked for a base image until nobody built on it for a quarter of an hour, and asks there so long; pulls, and builds on other images, use the new mirrors at once",
+            facts.owner
+        );
+        finding(Weight::Warns, what, "let builds on such images rest so long, or restart Docker when the machine is drained")
     })
 }
 

@@ -14,6 +14,8 @@ use crate::engines::Daemon;
 #[test]
 fn a_machine_with_nothing_gets_one_key_and_a_reload() {
     insta::assert_snapshot!(shown(&plan(&facts(None, V29), &wish(&["http://127.0.0.1:5000"]), &[])), @r#"
+    Warns: Docker: BuildKit remembers where it asked for a base image until nobody built on it for a quarter of an hour, and asks there so long; pulls, and builds on other images, use the new mirrors at once
+        let builds on such images rest so long, or restart Docker when the machine is drained
     write /etc/docker/certs.d/docker.io/hosts.toml 644
       server = "https://registry-1.docker.io"
       
@@ -91,6 +93,8 @@ fn newer_engines_are_told_of_them_in_hosts_toml_too() {
         nothing, if they are wanted; `--mirrors replace` takes them out
     Warns: the mirror https://theirs/with/a/path in /etc/docker/daemon.json is not asked any more: Docker takes its mirrors from /etc/docker/certs.d/docker.io/hosts.toml
         add it there by hand, as [host."…"]
+    Warns: Docker: BuildKit remembers where it asked for a base image until nobody built on it for a quarter of an hour, and asks there so long; pulls, and builds on other images, use the new mirrors at once
+        let builds on such images rest so long, or restart Docker when the machine is drained
     write /etc/docker/certs.d/mirror:5000/chandler-ca.crt 644
       -----BEGIN CERTIFICATE-----
       anchor
@@ -120,6 +124,8 @@ fn newer_engines_are_told_of_them_in_hosts_toml_too() {
 fn other_registries_are_told_of_where_the_engine_reads_it() {
     let wish = Wish { registries: vec!["ghcr.io".to_owned()], ..wish(&["http://127.0.0.1:5000"]) };
     insta::assert_snapshot!(shown(&plan(&facts(Some("{}"), V29), &wish, &[])), @r#"
+    Warns: Docker: BuildKit remembers where it asked for a base image until nobody built on it for a quarter of an hour, and asks there so long; pulls, and builds on other images, use the new mirrors at once
+        let builds on such images rest so long, or restart Docker when the machine is drained
     write /etc/docker/certs.d/docker.io/hosts.toml 644
       server = "https://registry-1.docker.io"
       
@@ -159,6 +165,8 @@ fn a_hosts_toml_of_the_hub_gets_our_mirrors_first() {
     insta::assert_snapshot!(shown(&plan(&facts, &wish(&["http://127.0.0.1:5000"]), &[])), @r#"
     Warns: /etc/docker/certs.d/docker.io/hosts.toml is there: Docker 28 and newer take their mirrors from it and do not look at registry-mirrors; it names https://theirs
         nothing: ours are put first in both
+    Warns: Docker: BuildKit remembers where it asked for a base image until nobody built on it for a quarter of an hour, and asks there so long; pulls, and builds on other images, use the new mirrors at once
+        let builds on such images rest so long, or restart Docker when the machine is drained
     write /etc/docker/certs.d/docker.io/hosts.toml 644
       [host."http://127.0.0.1:5000"]
         capabilities = ["pull", "resolve"]
@@ -195,6 +203,8 @@ fn other_mirrors_than_before_take_what_was_for_those_before_away() {
     let before = trusting(&["https://old:5000"]);
     carry_out(&mut facts, &before);
     insta::assert_snapshot!(shown(&plan(&facts, &wish(&["http://127.0.0.1:5000"]), &before.mirrors)), @r#"
+    Warns: Docker: BuildKit remembers where it asked for a base image until nobody built on it for a quarter of an hour, and asks there so long; pulls, and builds on other images, use the new mirrors at once
+        let builds on such images rest so long, or restart Docker when the machine is drained
     write /etc/docker/certs.d/docker.io/hosts.toml 644
       server = "https://registry-1.docker.io"
       
@@ -219,6 +229,8 @@ fn the_engine_is_reloaded_where_only_it_differs_from_its_file() {
     carry_out(&mut facts, &wish);
     answer(&mut facts).report.mirrors.clear();
     insta::assert_snapshot!(shown(&plan(&facts, &wish, &wish.mirrors)), @r#"
+    Warns: Docker: BuildKit remembers where it asked for a base image until nobody built on it for a quarter of an hour, and asks there so long; pulls, and builds on other images, use the new mirrors at once
+        let builds on such images rest so long, or restart Docker when the machine is drained
     reload 7: ["http://127.0.0.1:5000/"] []
     "#);
 }
@@ -292,6 +304,7 @@ fn file(path: &str, line: usize) -> Place {
 fn carry_out(facts: &mut Facts, wish: &Wish) {
     for step in &plan(facts, wish, &[]).steps {
         match step {
+            Step::Rebuild(_) => panic!("Docker has no such step"),
             Step::Reload(reload) => {
                 let report = &mut answer(facts).report;
                 report.mirrors.clone_from(&reload.mirrors);
@@ -323,6 +336,7 @@ fn shown(plan: &Plan) -> String {
     }
     for step in &plan.steps {
         match step {
+            Step::Rebuild(_) => panic!("Docker has no such step"),
             Step::Reload(reload) => _ = writeln!(out, "reload {}: {:?} {:?}", reload.daemon.pid, reload.mirrors, reload.insecure),
             Step::Write(Change { path, after: None, .. }) => _ = writeln!(out, "remove {}", path.display()),
             Step::Write(Change { path, after: Some(after), mode, secret, .. }) => {

@@ -14,6 +14,8 @@ fn a_flag_beside_the_key_blocks_and_is_named_where_it_can_be_changed() {
         take the flag out there; that takes effect when Docker is started again, which ends containers without live-restore: drain the machine first
     Warns: /etc/default/docker:9: --registry-mirror=http://old has no effect: docker.service does not read this file
         take it out, so that nobody relies on it
+    Warns: Docker: BuildKit remembers where it asked for a base image until nobody built on it for a quarter of an hour, and asks there so long; pulls, and builds on other images, use the new mirrors at once
+        let builds on such images rest so long, or restart Docker when the machine is drained
     ");
     facts.flags.truncate(1);
     insta::assert_snapshot!(shown(&plan(&facts, &wish(&["http://127.0.0.1:5000"]), &[])), @r"
@@ -21,6 +23,8 @@ fn a_flag_beside_the_key_blocks_and_is_named_where_it_can_be_changed() {
         take the flag out there; that takes effect when Docker is started again, which ends containers without live-restore: drain the machine first
     Warns: /etc/default/docker:9: --registry-mirror=http://old has no effect: docker.service does not read this file
         take it out, so that nobody relies on it
+    Warns: Docker: BuildKit remembers where it asked for a base image until nobody built on it for a quarter of an hour, and asks there so long; pulls, and builds on other images, use the new mirrors at once
+        let builds on such images rest so long, or restart Docker when the machine is drained
     ");
 }
 
@@ -49,6 +53,8 @@ fn misspelt_keys_and_an_empty_file_are_named() {
     insta::assert_snapshot!(shown(&plan(&facts(Some("{\"registry-mirror\": [\"http://x\"]}"), V29), &wish(&["http://127.0.0.1:5000"]), &[])), @r#"
     Warns: /etc/docker/daemon.json:1:2: `registry-mirror` is no key of dockerd, which ignores it; registry-mirrors is one
         rename it to registry-mirrors, or take it out
+    Warns: Docker: BuildKit remembers where it asked for a base image until nobody built on it for a quarter of an hour, and asks there so long; pulls, and builds on other images, use the new mirrors at once
+        let builds on such images rest so long, or restart Docker when the machine is drained
     write /etc/docker/certs.d/docker.io/hosts.toml 644
       server = "https://registry-1.docker.io"
       
@@ -62,10 +68,14 @@ fn misspelt_keys_and_an_empty_file_are_named() {
     insta::assert_snapshot!(shown(&plan(&facts(Some("{\"registry_mirrors\": [\"http://x\"]}"), V29), &wish(&["http://127.0.0.1:5000"]), &[])), @r"
     Blocks: /etc/docker/daemon.json:1:2: `registry_mirrors` is no key of dockerd, which refuses it; registry-mirrors is one
         rename it to registry-mirrors, or take it out
+    Warns: Docker: BuildKit remembers where it asked for a base image until nobody built on it for a quarter of an hour, and asks there so long; pulls, and builds on other images, use the new mirrors at once
+        let builds on such images rest so long, or restart Docker when the machine is drained
     ");
     insta::assert_snapshot!(shown(&plan(&facts(Some("\n"), V29), &wish(&["http://127.0.0.1:5000"]), &[])), @r#"
     Warns: /etc/docker/daemon.json is empty: dockerd before 23.0 does not start with it
         nothing: chandler writes it anew; an undo makes it empty again
+    Warns: Docker: BuildKit remembers where it asked for a base image until nobody built on it for a quarter of an hour, and asks there so long; pulls, and builds on other images, use the new mirrors at once
+        let builds on such images rest so long, or restart Docker when the machine is drained
     write /etc/docker/certs.d/docker.io/hosts.toml 644
       server = "https://registry-1.docker.io"
       
@@ -125,6 +135,8 @@ fn a_proxy_that_would_be_asked_for_the_mirror_is_named() {
     insta::assert_snapshot!(shown(&plan(&facts, &wish(&["https://mirror"]), &[])), @r#"
     Warns: Docker asks https://mirror through the proxy http://proxy:3128 (/etc/systemd/system/docker.service.d/proxy.conf:2): NO_PROXY does not name it
         add mirror to NO_PROXY beside it; that takes effect when Docker is started again: drain the machine first
+    Warns: Docker: BuildKit remembers where it asked for a base image until nobody built on it for a quarter of an hour, and asks there so long; pulls, and builds on other images, use the new mirrors at once
+        let builds on such images rest so long, or restart Docker when the machine is drained
     write /etc/docker/daemon.json 644
       {
         "registry-mirrors": ["https://mirror"]
