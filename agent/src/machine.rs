@@ -76,10 +76,10 @@ pub(crate) enum MachineFailure {
     Settings(#[from] SettingsError),
     #[error("the mirror is not used")]
     Disproved,
-    #[error("the mirror on this machine is used, and does not reach the site's")]
-    Unchained,
     #[error("this machine is not kept out")]
     LetIn,
+    #[error("the mirror on this machine is used, and does not reach the site's")]
+    Unchained,
     #[error("it is not proved that the mirror is used")]
     Unproved,
     #[error("the mirror is used, and an engine does not turn away in time from one that is of no use")]
