@@ -117,10 +117,10 @@ fn quoted(text: &str) -> String {
     Expression::from(text).to_string()
 }
 
-/// From its first line to the word that ends it, which is none of its lines.
+/// From its first line to the word that ends it, with which none of its lines begins: some parsers end it there.
 fn here(text: &str) -> String {
     let mut end = "EOT".to_owned();
-    while text.lines().any(|line| line.trim() == end) {
+    while text.lines().any(|line| line.trim_start().starts_with(&end)) {
         end.push('T');
     }
     format!("<<{end}\n{}{end}", text.replace("${", "$${").replace("%{", "%%{"))

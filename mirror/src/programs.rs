@@ -3,6 +3,9 @@
 //! It is open to whoever can connect: the program is public, and a machine that has no certificate yet needs it first. The file is the one that runs, also after another one
 //! took its place on the disk.
 //!
+//! A program that is linked statically, as that of the container image is, is not given away: glibc loads the modules that a machine's `nsswitch.conf` names into static programs too, and with one of
+//! another release (`myhostname`, `sss`) they crash at their first look-up of a name.
+//!
 //! What always holds: a download has one [`CHUNK`] in memory and takes none of the runtime's own threads, so many run at once and the next wait for a moment, and a disk
 //! that hangs holds up [`READERS`] threads at most.
 
@@ -31,6 +34,8 @@ use crate::server::FilterBody;
 pub(crate) struct Programs {
     /// Downloads that run at once.
     downloads: Arc<Semaphore>,
+    /// Linked for its image.
+    is_static: bool,
     /// `linux-amd64`
     name: String,
     /// Known from the first question on.
@@ -51,6 +56,8 @@ struct Program {
 enum Page {
     Digest,
     Program,
+    /// Of the container image alone.
+    Static,
     /// Another machine's program.
     Unknown,
 }
@@ -68,7 +75,14 @@ impl Programs {
     /// Nothing is read before it is asked for.
     pub(crate) fn new() -> Arc<Self> {
         let [downloads, readers] = [DOWNLOADS, READERS].map(|most| Arc::new(Semaphore::new(most)));
-        Arc::new(Self { downloads, name: format!("{}-{}", std::env::consts::OS, architecture()), program: OnceCell::new(), readers })
+        let is_static = cfg!(target_feature = "crt-static");
+        Arc::new(Self {
+            downloads,
+            is_static,
+            name: format!("{}-{}", std::env::consts::OS, architecture()),
+            program: OnceCell::new(),
+            readers,
+        })
     }
 
     /// Whether this path is answered here.
@@ -86,6 +100,9 @@ impl Programs {
             let told = format!("no such program; here is {PREFIX}{0}, and its digest at {PREFIX}{0}.sha256", self.name);
             return refusal(StatusCode::NOT_FOUND, "UNSUPPORTED", &told, (CACHE_CONTROL, "no-store"));
         }
+        if page == Page::Static {
+            return refusal(StatusCode::NOT_FOUND, "UNSUPPORTED", STATIC, (CACHE_CONTROL, "no-store"));
+        }
         match self.find(page, request.headers(), request.method() == Method::HEAD).await {
             Ok(response) => response,
             Err(refused) => {
@@ -99,6 +116,7 @@ impl Programs {
 
     fn page(&self, path: &str) -> Page {
         match path.strip_prefix(PREFIX).and_then(|name| name.strip_prefix(&self.name)) {
+            Some("" | ".sha256") if self.is_static => Page::Static,
             Some("") => Page::Program,
             Some(".sha256") => Page::Digest,
             _ => Page::Unknown,
@@ -253,6 +271,8 @@ fn refusal(status: StatusCode, code: &str, message: &str, (name, value): (Header
 }
 
 const PREFIX: &str = "/chandler/bin/";
+/// To who asks a mirror that runs in its container image.
+const STATIC: &str = "this mirror runs in its container image, whose program is for nothing else; a mirror that is installed on its machine gives its program away";
 /// As registries name what they send.
 const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 /// Bytes in memory for a download.
@@ -313,6 +333,16 @@ mod tests {
         }
         let (answer, _) = ask(&programs, Method::POST, &own(), None).await;
         assert_eq!((answer.status(), &answer.headers()[ALLOW]), (StatusCode::METHOD_NOT_ALLOWED, &HeaderValue::from_static("GET, HEAD")));
+    }
+
+    #[tokio::test]
+    async fn the_program_of_the_container_image_is_not_given_away() {
+        let programs = Arc::new(Programs { is_static: true, ..Arc::into_inner(Programs::new()).expect("nobody else has it") });
+        for path in [own(), format!("{}.sha256", own())] {
+            let (answer, body) = ask(&programs, Method::GET, &path, None).await;
+            assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
+            assert!(String::from_utf8_lossy(&body).contains(STATIC));
+        }
     }
 
     #[tokio::test(start_paused = true)]
