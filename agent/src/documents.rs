@@ -6,7 +6,7 @@ mod born;
 mod written;
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::PathBuf;
 
 use cloud_init::firewall::{self, NoRules, Rules, aws};
@@ -27,7 +27,7 @@ use crate::cli::cloud_init::{
 };
 use crate::cli::machine::EngineChoice;
 use crate::engines::{Engine, Finding, Wish};
-use crate::host::Root;
+use crate::host::{HostError, Root};
 use crate::report::{Said, plain};
 use crate::settings::{Settings, SettingsError};
 
@@ -40,6 +40,8 @@ pub(crate) enum DocumentsFailure {
     Customizations { path: PathBuf, source: Refusal },
     #[error("a machine that is given this is not as it was meant")]
     Faulty,
+    #[error(transparent)]
+    Host(#[from] HostError),
     #[error("a security group's rules need the mirror's group")]
     NoGroup,
     #[error(transparent)]
@@ -48,6 +50,14 @@ pub(crate) enum DocumentsFailure {
     Runner(#[from] NoRunner),
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    #[error("{} is no token of `chandler ca token`", .0.display())]
+    NoToken(PathBuf),
+    #[error("a client's certificate is had from a mirror over HTTPS, and none that is named speaks it")]
+    NoSecureMirror,
+    #[error("{}: the shell does not take it with our lines at its end: {said}", path.display())]
+    Shell { path: PathBuf, said: String },
+    #[error("no machine can be given this: {0}")]
+    TooLarge(String),
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("the service could make no machine of this template: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -65,6 +75,7 @@ impl DocumentsFailure {
             Self::NoGroup => Some("--group sg-…, the group of the machine on which the mirror runs"),
             Self::Rules(NoRules::Nobody) => Some("--client 10.0.0.0/16 names a network; on AWS --client-group sg-… a group"),
             Self::Rules(NoRules::NoPort) => Some("--mirror https://mirror.example:443, or --port 443"),
+            Self::Host(error) => error.hint(),
             Self::Settings(error) => error.hint(),
             _ => None,
         }
@@ -77,11 +88,15 @@ impl DocumentsFailure {
             Self::Birth(_)
             | Self::Customizations { .. }
             | Self::NoGroup
+            | Self::NoSecureMirror
+            | Self::NoToken(_)
+            | Self::Shell { .. }
+            | Self::TooLarge(_)
             | Self::Rules(_)
             | Self::Runner(_)
             | Self::Template(_)
             | Self::Theirs(_) => true,
-            Self::Faulty | Self::Read { .. } | Self::Write { .. } => false,
+            Self::Faulty | Self::Host(_) | Self::Read { .. } | Self::Write { .. } => false,
         }
     }
 }
@@ -186,12 +201,25 @@ impl Order {
     }
 }
 
+/// A file that somebody names: a pipe too, but nothing without end.
+fn bounded(path: &std::path::Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = fs::File::open(path)?.take(LARGEST).read_to_end(&mut bytes)?;
+    if read as u64 == LARGEST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has no end, or is far larger than such a file is"));
+    }
+    Ok(bytes)
+}
+
+/// More than any program of ours.
+const LARGEST: u64 = 512 << 20;
+
 fn means(agent: Option<&Program>) -> Result<Means, DocumentsFailure> {
     match agent {
         None => Ok(Means::Script),
         Some(Program::Digest(digest)) => Ok(Means::Agent(digest.clone())),
         Some(Program::File(path)) => {
-            let bytes = fs::read(path).map_err(|source| DocumentsFailure::Read { path: path.clone(), source })?;
+            let bytes = bounded(path).map_err(|source| DocumentsFailure::Read { path: path.clone(), source })?;
             Ok(Means::Agent(Digest::of(Algorithm::Sha256, &bytes).hex().parse().expect("it is a SHA-256")))
         }
     }

@@ -152,10 +152,14 @@ fn agent(args: &InstallAgentArgs) -> Result<Installed, InstallError> {
     let path = args.config.clone().unwrap_or_else(|| agent_units::CONFIG.into());
     let program = program(&root);
     nameable([&path, &program])?;
+    // Before anything is changed: the CA that is named may be none.
+    let settings = agent_settings::pieces(&args.settings)?.filter(|_| args.config.is_none());
     let mut said = Telling::new(&root, &args.tree, args.check);
     said.put(&program_piece(&program)?)?;
-    if let Some(text) = agent_settings::text(&args.settings)?.filter(|_| args.config.is_none()) {
-        said.agent_configuration(&agent_settings::piece(&text))?;
+    if let Some(pieces) = settings {
+        for piece in pieces {
+            said.agent_configuration(&piece)?;
+        }
     } else if args.config.is_none() && said.configuration(&agent_template(&path))? {
         said.note(format!("name the mirror in {} (`mirrors`), or nothing is put behind it", path.display()));
     }
@@ -344,7 +348,8 @@ impl Telling {
     fn agent_configuration(&mut self, piece: &Piece) -> Result<(), InstallError> {
         let path = piece.path.display();
         match self.does_or(|| piece.would(&self.root), || piece.put(&self.root))? {
-            Done::Added | Done::Renewed => self.line(format!("wrote {path}")),
+            Done::Added => self.line(format!("added {path}")),
+            Done::Renewed => self.line(format!("renewed {path}")),
             Done::Same => {}
             Done::Foreign => self.note(format!("{path} is yours, and stays: what was named here is not written into it")),
         }

@@ -320,3 +320,48 @@ fn verify(unit: &Path) -> Said {
     let mut command = Command::new("systemd-analyze");
     Said::of(command.args(["verify", "--man=no", "--recursive-errors=no"]).arg(unit).output().expect("it was started before"))
 }
+
+#[test]
+fn the_ca_that_is_named_goes_into_the_tree_and_out_of_it_again() {
+    let tree = Tree::new();
+    let folder = TempDir::new().expect("a folder");
+    let ca = folder.path().join("ca.pem");
+    let named = format!("install agent --mirror https://mirror.example --ca {}", ca.display());
+    fs::write(&ca, "no certificate\n").expect("written");
+    let before = tree.content();
+    assert_eq!(tree.run(&named).code, Some(2), "what is no CA is none");
+    assert!(tree.content() == before, "something was changed");
+
+    let pem = certificate();
+    fs::write(&ca, &pem).expect("written");
+    let said = tree.run(&named);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(tree.read("etc/chandler/mirror-ca.pem").contains(pem.trim()));
+    assert!(tree.read("etc/chandler/agent.yaml").contains("ca: \"/etc/chandler/mirror-ca.pem\""));
+    assert_eq!(tree.run("uninstall agent").code, Some(0));
+    assert!(!tree.at("etc/chandler").exists(), "{:?}", tree.content().keys().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_mirror_is_not_put_behind_itself() {
+    let tree = Tree::new();
+    let before = tree.content();
+    for itself in ["http://127.0.0.1:5000", "http://localhost:5000"] {
+        let said = tree.run(&format!("install mirror --local --mirror {itself}"));
+        assert!(said.code == Some(2) && said.err.contains(itself), "{said:?}");
+    }
+    assert!(tree.content() == before, "something was changed");
+}
+
+/// Of a CA that is made for it.
+fn certificate() -> String {
+    let folder = TempDir::new().expect("a folder");
+    let out = folder.path().join("out");
+    for arguments in [&["init", "--permit", "mirror.example"][..], &["export", "mirror.example:443", "--out", out.to_str().expect("plain")]]
+    {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chandler"));
+        let output = command.args(["ca", "--state"]).arg(folder.path()).args(arguments).output().expect("it starts");
+        assert!(output.status.success(), "{output:?}");
+    }
+    fs::read_to_string(out.join("ca.pem")).expect("its root")
+}

@@ -54,6 +54,11 @@ def bare(url):
     return url.rstrip("/").lower()
 
 
+def place(registry):
+    """As dockerd shows an insecure registry: host and port, whatever scheme is before them in the file."""
+    return bare(registry).split("://")[-1]
+
+
 def merge(config):
     """Our mirrors before the others; whether that changed anything."""
     before = json.dumps(config)
@@ -62,7 +67,7 @@ def merge(config):
     wanted = MIRRORS + [url for url in mirrors if bare(url) not in ours]
     if [bare(url) for url in wanted] != [bare(url) for url in mirrors]:
         config["registry-mirrors"] = wanted
-    missing = [one for one in INSECURE if one.lower() not in [other.lower() for other in insecure]]
+    missing = [one for one in INSECURE if bare(one) not in [bare(other) for other in insecure]]
     if missing:
         config["insecure-registries"] = insecure + missing
     return json.dumps(config) != before
@@ -145,9 +150,9 @@ def shown():
 
 def uses(registry, config):
     mirrors = [bare(url) for url in registry.get("Mirrors") or []]
-    known = [one.lower() for one in registry.get("InsecureRegistryCIDRs") or []]
-    known += [name.lower() for name, one in (registry.get("IndexConfigs") or {}).items() if not one.get("Secure")]
-    return mirrors == [bare(url) for url in strings(config, "registry-mirrors")] and all(one.lower() in known for one in INSECURE)
+    known = [place(one) for one in registry.get("InsecureRegistryCIDRs") or []]
+    known += [place(name) for name, one in (registry.get("IndexConfigs") or {}).items() if not one.get("Secure")]
+    return mirrors == [bare(url) for url in strings(config, "registry-mirrors")] and all(place(one) in known for one in INSECURE)
 
 
 def reload(config):

@@ -81,6 +81,9 @@ pub(crate) struct VmServiceArgs {
     /// The customizations file that is there: what others wrote in it stays, and ours comes last
     #[arg(long, value_name = "FILE", conflicts_with = "template")]
     pub(crate) onto: Option<PathBuf>,
+    /// That file without what is ours, as it was before
+    #[arg(long, requires = "onto", conflicts_with = "replace_template")]
+    pub(crate) remove: bool,
     /// Also where it writes a template of its own
     #[arg(long)]
     pub(crate) replace_template: bool,

@@ -1,25 +1,34 @@
 //! User data and the VM service's template, made and looked at.
 
 use std::fmt::Write as _;
-use std::fs;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use cloud_init::lint::{self, Weight};
-use cloud_init::user_data::{self, Enrolment, Theirs, enrolment};
+use cloud_init::user_data::{self, Enrolment, Provider, Theirs, enrolment};
 use cloud_init::vm_service::{Block, CUSTOMIZATIONS, RECYCLE, customizations, template};
 use cloud_init::{CaSpelling, Document};
 use serde_json::json;
 
-use super::{DocumentsFailure, Made, Order, written};
+use super::{DocumentsFailure, Made, Order, bounded, written};
 use crate::cli::cloud_init::{LintArgs, Roots, UserDataArgs, VmServiceArgs};
-use crate::engines::{Finding, Weight as Gravity};
-use crate::report::Said;
+use crate::engines::{Finding, MirrorUrl, Weight as Gravity};
+use crate::report::{Said, plain};
 
-/// The customizations of a VM service, with ours last; or the template alone.
+/// The customizations of a VM service, with ours last, or without; or the template alone.
 pub(super) fn vm_service(args: &VmServiceArgs) -> Result<Made, DocumentsFailure> {
+    if let (true, Some(path)) = (args.remove, &args.onto) {
+        return without(path);
+    }
     let order = Order::of(&args.birth)?;
     let birth = order.birth()?;
-    let template = template::template(&user_data::cloud_config(&order.user_data(&birth, None)));
+    let config = user_data::cloud_config(&order.user_data(&birth, None));
+    let (_, size) = user_data::packed(&config.to_string(), false, Provider::Ec2);
+    if !size.fits() {
+        return Err(DocumentsFailure::TooLarge(size.to_string()));
+    }
+    let template = template::template(&config);
     if args.template {
         let document =
             Document::new("linux_cloud_init.yaml", "is /resources/ec2/linux_cloud_init.yaml in the service's container", template);
@@ -31,9 +40,9 @@ pub(super) fn vm_service(args: &VmServiceArgs) -> Result<Made, DocumentsFailure>
     let path = || args.onto.clone().unwrap_or_else(|| CUSTOMIZATIONS.into());
     let whole =
         customizations::install(there.as_deref(), &block).map_err(|source| DocumentsFailure::Customizations { path: path(), source })?;
-    let what = "is /etc/circleconfig/vm-service/customizations; then `docker restart vm-service`";
+    well_formed(&path(), &whole)?;
     let mut made =
-        Made { documents: vec![Document::new("customizations", what, whole).with_secret(order.has_key())], findings: birth.findings };
+        Made { documents: vec![Document::new("customizations", WHAT, whole).with_secret(order.has_key())], findings: birth.findings };
     made.findings.extend(
         there
             .iter()
@@ -42,6 +51,32 @@ pub(super) fn vm_service(args: &VmServiceArgs) -> Result<Made, DocumentsFailure>
             .map(|finding| note(&finding.to_string(), "")),
     );
     made.findings.push(note(RECYCLE.trim_end(), ""));
+    Ok(made)
+}
+
+/// By the shell that is here, if there is one: what lies open in others' lines would swallow ours.
+fn well_formed(path: &Path, whole: &str) -> Result<(), DocumentsFailure> {
+    let shell = Command::new("sh").arg("-n").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let Ok(mut shell) = shell else { return Ok(()) };
+    let mut input = shell.stdin.take().expect("it is piped");
+    // One that stops reading has found something.
+    let _ = input.write_all(whole.as_bytes());
+    drop(input);
+    match shell.wait_with_output() {
+        Ok(output) if !output.status.success() => {
+            let said = plain(String::from_utf8_lossy(&output.stderr).trim());
+            Err(DocumentsFailure::Shell { path: path.to_owned(), said })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The file as it was before, which needs no mirror.
+fn without(path: &Path) -> Result<Made, DocumentsFailure> {
+    let whole =
+        customizations::remove(&text(path)?).map_err(|source| DocumentsFailure::Customizations { path: path.to_owned(), source })?;
+    let mut made = Made::from(Document::new("customizations", WHAT, whole));
+    made.findings.push(note("the container keeps the template that it wrote, which nothing reads then; machines that are waiting for jobs keep what they were born with until they are recycled", ""));
     Ok(made)
 }
 
@@ -60,7 +95,8 @@ pub(super) fn user_data(args: &UserDataArgs) -> Result<Said, DocumentsFailure> {
         user_data::Order { enrolment: enrolment.as_ref(), with: &with, multipart: args.multipart, ..order.user_data(&birth, spelling) };
     let text = user_data::user_data(&wanted)?;
     let (bytes, size) = user_data::packed(&text, args.gzip, args.provider);
-    let is_secret = order.has_key();
+    // What somebody else's parts hold is not known.
+    let is_secret = order.has_key() || !args.with.is_empty();
     let mut made = Made {
         documents: vec![Document::new("user-data", "is handed to the provider", text).with_secret(is_secret)],
         findings: birth.findings,
@@ -81,7 +117,7 @@ pub(super) fn lint(args: &LintArgs) -> Result<(Said, Option<DocumentsFailure>), 
     for path in &args.files {
         for finding in lint::lint(&read(path)?, args.provider) {
             is_faulty |= finding.weight == Weight::Error;
-            let _ = writeln!(lines, "{}:{finding}", path.display());
+            let _ = writeln!(lines, "{}", plain(&format!("{}:{finding}", path.display())));
             let weight = if finding.weight == Weight::Error { "error" } else { "warning" };
             objects.push(json!({ "file": path.display().to_string(), "part": finding.part, "line": finding.at.line, "column": finding.at.column, "weight": weight, "what": finding.what, "mend": finding.mend }));
         }
@@ -93,6 +129,12 @@ pub(super) fn lint(args: &LintArgs) -> Result<(Said, Option<DocumentsFailure>), 
 /// The planners work with a pair that is to come.
 fn enrolled(path: &Path, order: &mut Order) -> Result<Enrolment, DocumentsFailure> {
     let token = text(path)?.trim().to_owned();
+    if !token.contains('.') || token.contains(char::is_whitespace) {
+        return Err(DocumentsFailure::NoToken(path.to_owned()));
+    }
+    if !order.wish.mirrors.iter().any(MirrorUrl::is_secure) {
+        return Err(DocumentsFailure::NoSecureMirror);
+    }
     order.wish.client = Some(enrolment::to_come());
     Ok(Enrolment { mirrors: order.wish.mirrors.clone(), token, anchors: order.wish.anchors.clone() })
 }
@@ -109,9 +151,12 @@ fn text(path: &Path) -> Result<String, DocumentsFailure> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, DocumentsFailure> {
-    fs::read(path).map_err(|source| DocumentsFailure::Read { path: path.to_owned(), source })
+    bounded(path).map_err(|source| DocumentsFailure::Read { path: path.to_owned(), source })
 }
 
 fn note(what: &str, mend: &str) -> Finding {
     Finding { engine: None, weight: Gravity::Warns, what: what.to_owned(), mend: mend.to_owned() }
 }
+
+/// What becomes of the customizations.
+const WHAT: &str = "is /etc/circleconfig/vm-service/customizations; then `docker restart vm-service`";

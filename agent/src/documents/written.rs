@@ -1,17 +1,17 @@
-//! Documents as files: with the rights that they need, and no others.
+//! Documents as files: with the rights that they need, and no others. A file that was there is what it was, or what it is to be, and at no moment nothing: it may be the one that a service reads.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use cloud_init::Document;
 
 use super::DocumentsFailure;
+use crate::host::{Put, Root};
 
 /// One document is the file; of several each has a name in the folder.
 pub(super) fn all(path: &Path, documents: &[Document]) -> Result<(), DocumentsFailure> {
-    let mode = |one: &Document| if one.program { 0o755 } else { 0o644 } & if one.secret { 0o700 } else { 0o777 };
+    let mode = |one: &Document| if one.program { 0o755 } else { PLAIN } & if one.secret { 0o700 } else { 0o777 };
     if let [one] = documents {
         return bytes(path, one.text.as_bytes(), mode(one));
     }
@@ -21,15 +21,22 @@ pub(super) fn all(path: &Path, documents: &[Document]) -> Result<(), DocumentsFa
 
 /// What has a key in it is its owner's alone before it is written.
 pub(super) fn bytes(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DocumentsFailure> {
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
-        if file.metadata()?.is_file() && mode != 0o644 {
-            file.set_permissions(fs::Permissions::from_mode(mode))?;
-        }
-        file.write_all(bytes)
-    };
-    write().map_err(|source| DocumentsFailure::Write { path: path.to_owned(), source })
+    let failed = |source| DocumentsFailure::Write { path: path.to_owned(), source };
+    match fs::metadata(path) {
+        // A pipe, or /dev/stdout.
+        Ok(found) if !found.is_file() => return fs::write(path, bytes).map_err(failed),
+        Ok(_) if mode != PLAIN => fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?,
+        _ => {}
+    }
+    let root = Root::machine();
+    let place = root.resolve(&std::path::absolute(path).map_err(failed)?)?;
+    let found = root.read_at(place.clone())?;
+    let before = found.as_ref().map(|found| found.bytes.as_slice());
+    Ok(root.put(&place, &Put { before, after: bytes, nature: None, mode })?)
 }
+
+/// Of a document that everybody may read; a file that is there keeps its own then.
+const PLAIN: u32 = 0o644;
 
 #[cfg(test)]
 mod tests {
@@ -44,6 +51,13 @@ mod tests {
         all(&one, std::slice::from_ref(&secret)).expect("written");
         let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
         assert_eq!((fs::read_to_string(&one).expect("there").as_str(), mode(&one)), ("KEY\n", 0o700));
+        // In its place, by a link as well: whoever has it open reads what it was, whole.
+        let (link, open) = (folder.path().join("link"), fs::File::open(&one).expect("there"));
+        std::os::unix::fs::symlink(&one, &link).expect("made");
+        bytes(&link, b"new", PLAIN).expect("written");
+        assert_eq!((fs::read_to_string(&one).expect("there").as_str(), mode(&one)), ("new", 0o700));
+        assert_eq!(std::io::read_to_string(open).expect("still there"), "KEY\n");
+        assert!(link.is_symlink());
 
         let several = folder.path().join("new/folder");
         all(&several, &[secret, Document::new("plain", "is read", "x\n".to_owned())]).expect("written");

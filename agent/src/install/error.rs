@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::readable::Barred;
 use super::units::{SERVICE, USER};
+use crate::engines::MirrorUrl;
 use crate::host::HostError;
 use crate::load::LoadError;
 use crate::machine::MachineFailure;
@@ -41,6 +42,9 @@ pub(crate) enum InstallError {
         /// What it would have to say.
         text: String,
     },
+    /// A mirror that would ask itself.
+    #[error("{0} is where this mirror is to listen: the site's mirror is another one")]
+    OwnUpstream(MirrorUrl),
     /// What a mirror is known by.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -102,6 +106,7 @@ impl InstallError {
             Self::Theirs { text, .. } => format!("let it say this, or move it away:\n{text}"),
             Self::Sure => "--yes says that it is meant".into(),
             Self::Systemd { .. } => format!("`systemctl status {SERVICE}` and `journalctl -u {SERVICE}` say more"),
+            Self::OwnUpstream(_) => "--mirror names the site's; --listen another port of this machine".into(),
             Self::Itself(_) | Self::Load(_) | Self::No | Self::Unnameable(_) | Self::User { .. } => return None,
         })
     }
@@ -109,7 +114,7 @@ impl InstallError {
     /// A mistake in what was written, not in what was found.
     pub(crate) fn is_usage(&self) -> bool {
         match self {
-            Self::NotRoot | Self::Sure | Self::Unnameable(_) => true,
+            Self::NotRoot | Self::OwnUpstream(_) | Self::Sure | Self::Unnameable(_) => true,
             Self::Settings(error) => error.is_usage(),
             Self::Trust(error) => error.is_usage(),
             _ => false,

@@ -32,6 +32,9 @@ pub(super) fn pieces(root: &Root, args: &LocalArgs) -> Result<Option<LocalPieces
     if !args.local {
         return Ok(None);
     }
+    if let Some(itself) = args.mirror.iter().find(|mirror| mirror.is_loopback() && mirror.port() == args.listen.port()) {
+        return Err(InstallError::OwnUpstream(itself.clone()));
+    }
     let known = root.read(Path::new(CA))?.map(|found| String::from_utf8_lossy(&found.bytes).into_owned());
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     let anchors = args.ca.as_ref().map(|choice| trust::anchors(choice, &args.mirror, &known)).transpose()?;
@@ -68,12 +71,8 @@ fn says(local: &LocalMirror, mirrors: &[MirrorUrl], listen: SocketAddr, registri
     has_site && local.url.to_string() == format!("http://{listen}") && registries.iter().all(|name| local.registries.contains(name))
 }
 
-/// Where engines ask the mirror that `--local` put there, as long as nobody edited its configuration.
+/// Where engines ask the mirror of this tree on loopback, whoever wrote its configuration.
 pub(super) fn local_url(root: &Root) -> Result<Option<MirrorUrl>, InstallError> {
-    let found = root.read(Path::new(units::CONFIG))?;
-    if !found.is_some_and(|found| is_untouched(&found.bytes)) {
-        return Ok(None);
-    }
     Ok(configuration(root)?.and_then(|config| LocalMirror::of(&config)).map(|local| local.url))
 }
 

@@ -82,7 +82,10 @@ fn agent(args: &UninstallWhatArgs) -> Result<Installed, InstallError> {
         said.take_away(&piece)?;
     }
     said.take_program(SERVICE)?;
-    said.take_away(&agent_settings::piece(""))?;
+    said.take_away(&agent_settings::ca_piece())?;
+    if agent_settings::piece("").take_away(&root)? == Gone::Removed {
+        said.line(format!("removed {}", agent_units::CONFIG));
+    }
     said.take_template(&agent_template(Path::new(agent_units::CONFIG)))?;
     if let Some(systemd) = Systemd::of(&root) {
         systemd.read_again()?;

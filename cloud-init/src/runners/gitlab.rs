@@ -29,6 +29,8 @@ pub(super) fn machine(inner: &Inner) -> Vec<Document> {
     let keys = inner.arguments.iter().filter_map(|argument| argument.strip_prefix("--"));
     let mut options: Vec<String> = keys.map(|argument| format!("engine-{argument}")).collect();
     if !inner.files.is_empty() {
+        // The user data says so in `daemon.json`, and dockerd does not start where a flag says it as well.
+        options.clear();
         options.push(format!("amazonec2-userdata=/etc/gitlab-runner/{USER_DATA}"));
     }
     let mut machine = Table::new();
@@ -158,7 +160,7 @@ mod tests {
         executor = "docker+machine"
 
         [runners.machine]
-        MachineOptions = ["engine-registry-mirror=https://mirror.example:5000", "amazonec2-userdata=/etc/gitlab-runner/chandler-user-data.yaml"]
+        MachineOptions = ["amazonec2-userdata=/etc/gitlab-runner/chandler-user-data.yaml"]
 
         # ==== chandler-user-data.yaml: goes to /etc/gitlab-runner/ on the machine of the runner
         #cloud-config

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # Made by chandler: gets this machine its client certificate from the mirror, once, with a token. The key never leaves the machine.
 # Asks for seconds at most, so a mirror that is down keeps no machine from starting; the next boot tries again. Killed anywhere, the next run goes on with the same key.
-import hashlib, json, os, ssl, subprocess, sys, threading, urllib.error, urllib.request
+import hashlib, http.client, json, os, ssl, subprocess, sys, threading, urllib.error, urllib.request
 
 ORDER = "/etc/chandler/enrolment.json"
 KEY = "/etc/chandler/enrolment.key"
@@ -35,11 +35,11 @@ def write(path, content, mode):
 
 def openssl(arguments):
     try:
-        return subprocess.check_output(["openssl"] + arguments, stderr=subprocess.STDOUT, timeout=STEP)
+        return subprocess.check_output(["openssl"] + arguments, stderr=subprocess.PIPE, timeout=STEP)
     except FileNotFoundError:
         raise Refused("there is no openssl, which makes the key: install it in the image")
     except subprocess.CalledProcessError as error:
-        raise Refused("openssl %s failed: %s" % (arguments[0], error.output.decode("utf-8", "replace").strip()))
+        raise Refused("openssl %s failed: %s" % (arguments[0], error.stderr.decode("utf-8", "replace").strip()))
     except subprocess.TimeoutExpired:
         raise Refused("openssl %s takes too long" % arguments[0])
 
@@ -68,7 +68,7 @@ def ask(url, context, data=None, token=None):
         answer = opener.open(request, timeout=STEP).read(LARGEST)
     except urllib.error.HTTPError as error:
         raise Refused("%s answered %d: %s" % (url, error.code, error.read(2000).decode("utf-8", "replace").strip()))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise Refused("%s cannot be asked: %s" % (url, getattr(error, "reason", error)))
     return answer
 

@@ -92,7 +92,7 @@ pub(super) const JOINED: &str = "# The line before this block had no end.\n";
 pub(super) const TAKEN: &str = "#chandler# ";
 
 const HEAD: &str = "\
-# Made by chandler, which makes it anew: what is changed here is lost. `chandler undo vm-service` takes it out.
+# Made by chandler, which makes it anew: what is changed here is lost. To take it out: `chandler cloud-init vm-service --onto FILE --remove`.
 # It stays last: a JAVA_OPTS that is set or unset below would undo it. Lines above that begin with `#chandler#`
 # are those of the guide that it does the work of; undo gives them back.
 ";
@@ -115,7 +115,7 @@ mod tests {
         let block = Block::new(minimal(), &["https://mirror.example".parse().expect("a URL")]).expect("a template");
         insta::assert_snapshot!(block.lines(false), @r##"
         # BEGIN chandler: machines are born behind https://mirror.example
-        # Made by chandler, which makes it anew: what is changed here is lost. `chandler undo vm-service` takes it out.
+        # Made by chandler, which makes it anew: what is changed here is lost. To take it out: `chandler cloud-init vm-service --onto FILE --remove`.
         # It stays last: a JAVA_OPTS that is set or unset below would undo it. Lines above that begin with `#chandler#`
         # are those of the guide that it does the work of; undo gives them back.
         mkdir -p /resources/ec2 && cat > /resources/ec2/.chandler << 'EOD' && mv /resources/ec2/.chandler /resources/ec2/linux_cloud_init.yaml || echo 'chandler: the template could not be written, machines are made without the mirror' >&2

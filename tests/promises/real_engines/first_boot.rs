@@ -153,5 +153,6 @@ async fn mirrors_of(docker: &Dockerd) -> Value {
 
 const FILE: &str = "/etc/docker/daemon.json";
 const OTHER: &str = "http://127.0.0.1:9";
-const INSECURE: &str = "mirror.example:5000";
+/// As the agent writes it: dockerd shows it without the scheme.
+const INSECURE: &str = "http://mirror.example:5000";
 const RELOADED: &str = "Reloaded configuration";

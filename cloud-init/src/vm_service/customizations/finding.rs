@@ -39,7 +39,7 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const AGAIN: &str = "`chandler apply vm-service` puts the block last again";
+        const AGAIN: &str = "`chandler cloud-init vm-service --onto FILE` puts the block last again";
         match self {
             Self::Refused(refusal) => refusal.fmt(f),
             Self::NoBlock => f.write_str("chandler's block is not in the file"),

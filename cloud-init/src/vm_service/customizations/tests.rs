@@ -127,7 +127,7 @@ fn the_line_that_the_guides_undo_leaves_is_found() {
     let undone = format!("export JAVA_OPTS=-Xmx1g\n{GUIDE}unset JAVA_OPTS\n");
     assert_snapshot!(told(&installed(&undone)), @"line 17 unsets JAVA_OPTS, as the guide's undo does: options that are set above it are lost. The block, which comes behind it, sets JAVA_OPTS again, so the mirror is used; take the line out if those options are wanted");
     let out = installed("A=b\n");
-    assert_snapshot!(told(&format!("{out}unset JAVA_OPTS\n")), @"line 39 unsets JAVA_OPTS behind the block, so the service does not see the template: `chandler apply vm-service` puts the block last again");
+    assert_snapshot!(told(&format!("{out}unset JAVA_OPTS\n")), @"line 39 unsets JAVA_OPTS behind the block, so the service does not see the template: `chandler cloud-init vm-service --onto FILE` puts the block last again");
     assert_eq!(install(Some(&format!("{out}unset JAVA_OPTS\n")), &block()), Ok(format!("A=b\nunset JAVA_OPTS\n{}", lines())));
 }
 
@@ -140,8 +140,8 @@ fn what_else_keeps_machines_from_the_mirror_is_found() {
     line 45 writes a template of your own, which says more than the guide's: what it says beyond ours would be lost. Put that into the machines' image and take the template out, or have it replaced
     line 1 starts a program by `-jar`, for which Java leaves the class path aside, and the template with it
     line 3 says `exit`: nothing below it is read, and the block comes last
-    line 43 sets JAVA_OPTS behind the block, so the service may not see the template: `chandler apply vm-service` puts the block last again
-    line 45 writes /resources/ec2/linux_cloud_init.yaml behind the block, over its template: `chandler apply vm-service` puts the block last again
+    line 43 sets JAVA_OPTS behind the block, so the service may not see the template: `chandler cloud-init vm-service --onto FILE` puts the block last again
+    line 45 writes /resources/ec2/linux_cloud_init.yaml behind the block, over its template: `chandler cloud-init vm-service --onto FILE` puts the block last again
     line 4 ends with a carriage return, which a shell takes for a part of its last word
     ");
     assert_eq!(findings(""), [Finding::NoBlock]);
