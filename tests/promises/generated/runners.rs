@@ -31,7 +31,9 @@ async fn gitlabs_runner_is_told_in_toml_of_the_mirror_and_of_its_certificate() {
 
     let made = Made::by(&format!("runner gitlab-machine {SECURE}"), None).await;
     let Some(config) = read_by_python("tomllib", &made.path("config.template.toml")).await else { return };
-    assert_eq!(config["runners"][0]["machine"]["MachineOptions"][0], "engine-registry-mirror=https://mirror.example:5000", "{config}");
+    // In the user data, since dockerd does not start where a flag says it as well.
+    let options = &config["runners"][0]["machine"]["MachineOptions"];
+    assert_eq!(*options, serde_json::json!(["amazonec2-userdata=/etc/gitlab-runner/chandler-user-data.yaml"]), "{config}");
     assert!(made.text("chandler-user-data.yaml").starts_with("#cloud-config\n"));
 }
 
