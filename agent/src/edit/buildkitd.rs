@@ -4,7 +4,7 @@
 //! `http`. It asks mirrors with `ns`, so one name serves all registries.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt::Write as _;
 use std::ops::Range;

@@ -3,7 +3,7 @@
 //! They ask the `[host."…"]` tables in the order of the file, then `server`. Only such headers count for the order, so a file that names its hosts in another way (inline, with dotted keys) is refused.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt::Write as _;
 

@@ -6,7 +6,7 @@
 mod render;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use toml_edit::{Item, TableLike};
 

@@ -1,5 +1,6 @@
 //! "Every change to a machine is shown before, applied atomically, and undone to the byte", for all engines at once, on trees that are no running machine; in `running`, Docker is one.
 
+mod any_files;
 mod running;
 mod trusted;
 

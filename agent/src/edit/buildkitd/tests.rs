@@ -137,7 +137,8 @@ fn a_registry_within_a_line_is_edited_where_it_can_be_and_refused_where_not() {
     insta::assert_snapshot!(refused(&format!("{text}x = \n")), @"line 2, column 5: not TOML: string values must be quoted, expected literal string");
 }
 
-fn some_document() -> impl Strategy<Value = String> {
+/// A file as somebody may have it.
+pub(crate) fn some_document() -> impl Strategy<Value = String> {
     document(vec![
         "[worker.oci]\n".into(),
         "[registry.\"docker.io\"] # the Hub\n".into(),

@@ -114,7 +114,8 @@ fn a_host_in_another_form_is_refused_with_its_place() {
     insta::assert_snapshot!(refused("[host.\"a\"\n"), @"line 1, column 10: not TOML: unclosed table, expected `]`");
 }
 
-fn some_document() -> impl Strategy<Value = String> {
+/// A file as somebody may have it.
+pub(crate) fn some_document() -> impl Strategy<Value = String> {
     document(vec![
         "[host.\"http://a.test:1\"]\n".into(),
         "[host.\"http://a.test:1\".header]\n".into(),

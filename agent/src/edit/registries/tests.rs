@@ -152,6 +152,11 @@ fn the_last_entry_for_a_prefix_counts_and_conflicts_are_found() {
     assert_eq!(broken.0, late);
 }
 
+/// A file as somebody may have it.
+pub(crate) fn some_document() -> impl Strategy<Value = String> {
+    (prop::collection::vec(entry(), 0..4), any::<bool>()).prop_map(|(registries, crlf)| written(&registries, crlf))
+}
+
 fn entry() -> impl Strategy<Value = Registry> {
     let mirror = ("[a-c]\\.corp(:50)?(/p)?", any::<bool>(), prop::option::of(prop::sample::select(vec!["all", "digest-only", "tag-only"])))
         .prop_map(|(location, insecure, pull_from)| Mirror { location, insecure, pull_from: pull_from.map(str::to_owned) });
@@ -165,6 +170,23 @@ fn entry() -> impl Strategy<Value = Registry> {
             Registry { prefix, location, insecure, blocked, by_digest_only, mirrors, line: 0, column: 0 }
         },
     )
+}
+
+/// With spaces, quotes and comments wherever they may be.
+fn written(registries: &[Registry], crlf: bool) -> String {
+    let mut text = String::new();
+    for one in registries {
+        let _ =
+            write!(text, "[[ registry ]] # one\n  blocked={}\n\tlocation = '{}'\nprefix=\"{}\"\n", one.blocked, one.location, one.prefix);
+        let _ = write!(text, "\"insecure\" = {}\nmirror-by-digest-only = {}\nunknown = {{ a = 1 }}\n", one.insecure, one.by_digest_only);
+        for mirror in &one.mirrors {
+            let _ = write!(text, "\n[[registry.mirror]]\ninsecure={}\n'location' = \"{}\"\n", mirror.insecure, mirror.location);
+            if let Some(word) = &mirror.pull_from {
+                let _ = writeln!(text, "pull-from-mirror = '''{word}'''");
+            }
+        }
+    }
+    if crlf { text.replace('\n', "\r\n") } else { text }
 }
 
 proptest! {
@@ -189,18 +211,7 @@ proptest! {
 
     #[test]
     fn what_is_read_is_what_the_text_says(registries in prop::collection::vec(entry(), 0..4), crlf in any::<bool>()) {
-        let mut text = String::new();
-        for one in &registries {
-            let _ = write!(text, "[[ registry ]] # one\n  blocked={}\n\tlocation = '{}'\nprefix=\"{}\"\n", one.blocked, one.location, one.prefix);
-            let _ = write!(text, "\"insecure\" = {}\nmirror-by-digest-only = {}\nunknown = {{ a = 1 }}\n", one.insecure, one.by_digest_only);
-            for mirror in &one.mirrors {
-                let _ = write!(text, "\n[[registry.mirror]]\ninsecure={}\n'location' = \"{}\"\n", mirror.insecure, mirror.location);
-                if let Some(word) = &mirror.pull_from {
-                    let _ = writeln!(text, "pull-from-mirror = '''{word}'''");
-                }
-            }
-        }
-        let text = if crlf { text.replace('\n', "\r\n") } else { text };
+        let text = written(&registries, crlf);
         let read: Vec<Registry> = entries(&text).expect("valid").into_iter().map(|it| Registry { line: 0, column: 0, ..it }).collect();
         prop_assert_eq!(read, registries);
     }
