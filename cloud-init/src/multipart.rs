@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// A piece.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Part {
     /// Its file's name, by which cloud-init sorts the scripts that it runs: letters, digits, `.`, `_` and `-`.
     pub name: String,
@@ -23,6 +23,13 @@ pub struct Part {
     pub merge_type: Option<String>,
     /// What is in it.
     pub text: String,
+}
+
+/// Its text may hold a key.
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Part").field("name", &self.name).field("bytes", &self.text.len()).finish_non_exhaustive()
+    }
 }
 
 /// The document.

@@ -44,7 +44,7 @@ pub enum System {
 }
 
 /// What the engines that jobs bring along are told.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Inner {
     /// The arguments of a dockerd.
     pub arguments: Vec<String>,
@@ -58,6 +58,13 @@ pub struct Inner {
     pub cloud_config: String,
     /// The same as a program that root runs on a machine that is there.
     pub program: String,
+}
+
+/// The program and the cloud-config may hold a key.
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("mirrors", &self.mirrors).field("files", &self.files).finish_non_exhaustive()
+    }
 }
 
 /// Why a system has no document.

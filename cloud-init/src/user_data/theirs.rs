@@ -1,16 +1,25 @@
 //! User data that somebody has already: each piece of it becomes a part of ours, in its order and unchanged.
 
+use std::fmt;
+
 use crate::gzip;
 use crate::kind::Kind;
 use crate::multipart::{self, Part, safe_name};
 
 /// A file of theirs.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Theirs {
     /// The file's name, without a folder.
     pub name: String,
     /// What is in it: plain or in gzip, one piece or a MIME message of several.
     pub bytes: Vec<u8>,
+}
+
+/// What somebody else's file holds is nobody's to show.
+impl fmt::Debug for Theirs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Theirs").field("name", &self.name).field("bytes", &self.bytes.len()).finish()
+    }
 }
 
 /// Why a file cannot be taken in.
