@@ -8,7 +8,7 @@ use super::{Tree, wish};
 use crate::edit::{buildkitd, hosts, registries};
 use crate::engines::{Engine, Weight};
 
-/// Of containerd, BuildKit and Podman; Docker's is in the tests beside these.
+/// Of containerd, `BuildKit` and Podman; Docker's is in the tests beside these.
 const FILES: [(Engine, &str); 3] = [
     (Engine::Containerd, "etc/containerd/certs.d/docker.io/hosts.toml"),
     (Engine::BuildKit, "etc/buildkit/buildkitd.toml"),
@@ -47,7 +47,7 @@ proptest! {
     #[test]
     fn what_an_engine_would_not_read_is_never_changed(mut contents in contents(), which in 0_usize..3, broken in prop::sample::select(vec!["[[registry", "x = ", "\"", "[host.\"a\"", "a = 1\na = 2\n"])) {
         let (engine, path) = FILES[which];
-        contents[which] += &format!("\n{broken}");
+        contents[which].extend(["\n", broken]);
         let tree = tree(&contents);
         let wish = wish(&["http://mirror.example:5000"]);
         let draft = tree.draft(&wish);
